@@ -1,0 +1,363 @@
+"""The records and protocols that the parts of a run agree on.
+
+A batch, as every dataset gives it and every policy takes it::
+
+    {
+        "observations": {                          one entry per observation key
+            "joint_pos": float32 [B, D],           low-dimensional, in the units of the data
+            "image":     float32 [B, C, H, W],     in [0, 1]
+        },
+        "actions":       float32 [B, A],
+        "language":      list[str] of length B,    only if the dataset carries instructions
+    }
+
+With ``seq_len > 1`` every tensor has time as its second dimension: ``[B, T, ...]``.
+B: samples, T: timesteps of a window, D: dimensions of one key, A: dimensions of an action.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from attrs import field, frozen
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+Batch = Mapping[str, Any]
+StateDict = dict[str, Any]
+
+
+@frozen(kw_only=True)
+class Statistics:
+    """Per-dimension statistics of one key, over every timestep of the data.
+
+    Source:
+        Ours; the standard deviation is the population's (division by the count).
+    """
+
+    mean: tuple[float, ...]
+    """Mean of each dimension [units of the key]."""
+    std: tuple[float, ...]
+    """Standard deviation of each dimension [units of the key]."""
+    low: tuple[float, ...]
+    """Smallest value of each dimension [units of the key]."""
+    high: tuple[float, ...]
+    """Largest value of each dimension [units of the key]."""
+
+
+@frozen(kw_only=True)
+class DataSpec:
+    """What a dataset says of itself: enough to build a policy for it."""
+
+    observations: Mapping[str, tuple[int, ...]]
+    """Shape of one timestep of each observation key, in order; images are (C, H, W)."""
+    action_dim: int
+    """Dimensions of an action."""
+    seq_len: int = 1
+    """Timesteps per sample."""
+    statistics: Mapping[str, Statistics] = field(factory=dict)
+    """Statistics of each low-dimensional observation key, and of ``"actions"``."""
+    language: bool = False
+    """Whether samples carry an instruction."""
+    num_episodes: int = 0
+    """Episodes in the data."""
+    num_samples: int = 0
+    """Samples (windows) in the data."""
+    fingerprint: str = ""
+    """Digest that changes when the data changes."""
+    env: str | None = None
+    """Id of the environment that the data was recorded in, if the data says so."""
+
+    @property
+    def state_keys(self) -> tuple[str, ...]:
+        """The low-dimensional observation keys, in order."""
+        return tuple(k for k, shape in self.observations.items() if len(shape) <= 1)
+
+    @property
+    def image_keys(self) -> tuple[str, ...]:
+        """The image observation keys, in order."""
+        return tuple(k for k, shape in self.observations.items() if len(shape) == 3)
+
+
+class Collated(Sequence[dict[str, Any]]):
+    """Samples that were gathered as one batch.
+
+    A dataset's ``__getitems__`` returns this: the feed takes `batch` as it is, and a plain
+    ``DataLoader`` sees an ordinary sequence of samples.
+
+    Args:
+        batch: The batch, each tensor `[B, ...]`.
+        size: Number of samples B.
+    """
+
+    __slots__ = ("_size", "batch")
+
+    def __init__(self, batch: dict[str, Any], size: int) -> None:
+        """Keep the batch; samples are cut from it on demand."""
+        self.batch = batch
+        self._size = size
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return self._size
+
+    def __getitem__(self, index: int) -> dict[str, Any]:  # type: ignore[override]
+        """Return one sample as views into the batch; slices are not offered.
+
+        Raises:
+            IndexError: If the index is outside the batch.
+        """
+        if not -self._size <= index < self._size:
+            raise IndexError(index)
+        return _row(self.batch, index)
+
+
+def _row(node: Mapping[str, Any], index: int) -> dict[str, Any]:
+    return {k: _row(v, index) if isinstance(v, Mapping) else v[index] for k, v in node.items()}
+
+
+@runtime_checkable
+class DescribedDataset(Protocol):
+    """A map-style dataset that describes itself.
+
+    Optional attributes: ``in_memory`` (True if samples need no reading: the feed then gathers in
+    the main process) and ``__getitems__(indices) -> Collated`` (whole batches at once).
+    """
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        ...
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return one sample."""
+        ...
+
+    def describe(self) -> DataSpec:
+        """Return what the data holds."""
+        ...
+
+    def split(self, fraction: float, seed: int) -> tuple[Any, Any]:
+        """Split by episode into (train, held out)."""
+        ...
+
+
+class Policy(Protocol):
+    """An ``nn.Module`` that learns from batches and acts on observations.
+
+    Optional members:
+
+    - ``hparams``: keyword arguments (plain values) that build the same policy again; with them a
+      checkpoint alone is enough to evaluate or deploy.
+    - ``from_data(data: DataSpec, **options)``: class method, builds a policy for the data.
+    - ``adapt_to(data: DataSpec)``: check the data against the policy, and take the normaliser's
+      statistics from it if the policy has none yet.
+    - ``reset(mask=None)``: forget what was kept between calls of `predict`; `mask` is bool `[B]`,
+      True where an episode begins.
+    - ``parameter_groups()``: parameter groups for the optimiser, as torch takes them.
+    """
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Return ``{"loss": scalar, ...}``; further scalars are logged as metrics."""
+        ...
+
+    def predict(self, obs: Any) -> Any:
+        """Return actions `[A]` or `[B, A]` for one observation or a batch of them."""
+        ...
+
+
+class Stateful(Protocol):
+    """Something whose state belongs into a checkpoint: tensors and plain containers only."""
+
+    def state_dict(self) -> StateDict:
+        """Return the state."""
+        ...
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Take the state back."""
+        ...
+
+
+class Precision(Protocol):
+    """How numbers are kept in the forward and backward pass. One is chosen per run.
+
+    A precision target is called as ``target(config, options)``.
+    """
+
+    effective: str
+    """What is really in effect, such as ``"float32"``; printed and stored."""
+
+    def setup(self, device: torch.device) -> None:
+        """Learn the device, once, before anything else is called."""
+        ...
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context of the forward pass; the same object each time."""
+        ...
+
+    def backward(self, loss: Tensor) -> None:
+        """Run the backward pass from the loss `[]`."""
+        ...
+
+    def unscale(self, optimizer: torch.optim.Optimizer) -> None:
+        """Bring the gradients back to their true scale; called exactly once per step."""
+        ...
+
+    def step(self, optimizer: torch.optim.Optimizer, norm: Tensor, veto: bool) -> bool | Tensor:
+        """Update the parameters unless the gradient norm `[]` is not finite or a listener vetoed.
+
+        Returns:
+            Whether the update was applied: a bool, or a bool tensor `[]` on the device where
+            reading it would stall the device.
+        """
+        ...
+
+    def state_dict(self) -> StateDict:
+        """Return the state of the gradient scaler; empty if there is none."""
+        ...
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Take the state of the gradient scaler back."""
+        ...
+
+
+class Strategy(Protocol):
+    """How the work is spread over devices and processes. One is chosen per run.
+
+    A strategy target is called as ``target(config, options)``.
+    """
+
+    effective: str
+    """What is really in effect, such as ``"single"``; printed and stored."""
+    device: torch.device
+    """Where this process computes."""
+    rank: int
+    """Global rank of this process; rank 0 writes."""
+    world_size: int
+    """Number of processes."""
+
+    def setup(self, policy: nn.Module) -> nn.Module:
+        """Move the policy to the device and wrap it for training."""
+        ...
+
+    def sync(self, module: nn.Module, last: bool) -> AbstractContextManager[Any]:
+        """Return the context around one micro-batch; gradients are shared only on the last."""
+        ...
+
+    def clip(self, parameters: Sequence[Tensor], max_norm: float | None) -> Tensor:
+        """Clip the gradients in place; return their total norm `[]` before clipping."""
+        ...
+
+    def reduce(self, values: Tensor) -> Tensor:
+        """Return the element-wise sum over ranks of `values` `[N]`."""
+        ...
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the plain value of every rank, in the order of ranks."""
+        ...
+
+    def broadcast(self, value: Any) -> Any:
+        """Return rank 0's plain value on every rank."""
+        ...
+
+    def teardown(self) -> None:
+        """Release what `setup` took; safe to call twice."""
+        ...
+
+
+class Logger(Protocol):
+    """Where metrics go. Several per run, on rank 0 only.
+
+    A logger target is called as ``target(config, options)``.
+    """
+
+    def start(self, facts: Mapping[str, Any], step: int) -> None:
+        """Begin, or continue at `step`: rows after it, left by a killed run, are to be dropped.
+
+        Args:
+            facts: Effective settings of the run, plain values.
+            step: Steps already completed.
+        """
+        ...
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Record host floats for a step."""
+        ...
+
+    def close(self, status: str) -> None:
+        """Flush and finish; `status` is ``"done"``, ``"stopped"`` or ``"failed"``."""
+        ...
+
+
+class CheckpointBackend(Protocol):
+    """How a checkpoint's tree becomes bytes. One is chosen per run.
+
+    Names, atomic commit, checksums, retention and recovery are the core's; a backend only
+    writes and reads one file that it is given. A target is called as ``target(config, options)``.
+    """
+
+    suffix: str
+    """File name suffix with the dot, such as ``".pt"``."""
+
+    def save(self, path: Path, tree: StateDict) -> None:
+        """Write the tree (tensors and plain containers) to a fresh file."""
+        ...
+
+    def load(self, path: Path) -> StateDict:
+        """Read a tree back, tensors on the CPU, without executing anything from the file."""
+        ...
+
+
+@frozen
+class Mean:
+    """A mean that can be merged over batches and ranks without becoming a mean of means."""
+
+    total: float
+    """Sum of the values."""
+    count: float
+    """Number of values."""
+
+    @property
+    def value(self) -> float:
+        """Return the mean; NaN if there were no values."""
+        return self.total / self.count if self.count else float("nan")
+
+
+class EvalFunction(Protocol):
+    """A measurement of a policy. Several per run.
+
+    A target is called as ``target(config, options)``. The policy comes unwrapped, in eval mode and
+    without gradients; the random state of training is not touched whatever the function draws.
+    """
+
+    def __call__(self, policy: nn.Module) -> Mapping[str, float | Mean]:
+        """Return metrics by name; they are logged under ``eval/``."""
+        ...
+
+
+@frozen(kw_only=True)
+class Events:
+    """What a run fires, compiled once: hot events as tuples, so that no listener costs nothing."""
+
+    transform_batch: tuple[Callable[[Any, Batch], Batch], ...] = ()
+    grads_ready: tuple[Callable[[Any], bool | None], ...] = ()
+    step_end: tuple[Callable[[Any, Mapping[str, Any]], None], ...] = ()
+    run_setup: Callable[[Any], None] = lambda run: None
+    run_start: Callable[[Any], None] = lambda run: None
+    metrics: Callable[[Any, dict[str, float]], None] = lambda run, metrics: None
+    eval_end: Callable[[Any, str, Mapping[str, float]], None] = lambda run, name, results: None
+    checkpoint_saved: Callable[[Any, Any], None] = lambda run, info: None
+    run_exception: Callable[[Any, BaseException], None] = lambda run, error: None
+    run_end: Callable[[Any, str], None] = lambda run, status: None
+
+
+class BatchSource(Protocol):
+    """An endless stream of batches that starts at any step; built by `simscaleai_core.feed`."""
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        """Yield the batch of each step, from step `start` on."""
+        ...
