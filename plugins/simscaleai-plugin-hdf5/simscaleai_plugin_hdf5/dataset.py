@@ -1,0 +1,274 @@
+"""A trajectory file as a torch dataset."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from simscaleai_core.contracts import Collated, DataSpec
+from simscaleai_core.errors import ConfigError, DataError
+from simscaleai_plugin_hdf5.layout import ACTIONS
+from simscaleai_plugin_hdf5.loading import Recording, read_recording
+from simscaleai_plugin_hdf5.options import HDF5Options
+from simscaleai_plugin_hdf5.statistics import fingerprint, key_statistics
+from simscaleai_plugin_hdf5.windows import overlapping, window_rows, window_starts
+
+Sample = dict[str, Any]
+
+
+class TrajectoryDataset(Dataset[Sample]):
+    """Windows of `seq_len` timesteps from the episodes of an HDF5 file.
+
+    A sample, as ``dataset[i]`` gives it::
+
+        {
+            "observations": {
+                "joint_pos": float32 [D],           in the units of the file
+                "image":     float32 [C, H, W],     in [0, 1]
+            },
+            "actions":       float32 [A],
+            "language":      str,                   only with include_language; "" if absent
+        }
+
+    With ``seq_len > 1`` every tensor has time first: ``[T, ...]``. Windows never cross an episode;
+    episodes come in the order of their numbers. Low-dimensional data is read when the dataset is
+    made; images stay in the file unless all of them fit in `cache_images_gib`.
+
+    Args:
+        data_path: The file.
+        seq_len: Timesteps per sample, at least 1.
+        obs_keys: Observation keys to read, in this order; all, sorted by name, if not given.
+        include_language: Whether samples carry the episode's instruction.
+        transform: Called with each sample, returns the sample to use; for augmentation.
+        cache_images_gib: Images are held in memory, as uint8, if all of them fit in this [GiB].
+
+    Raises:
+        ConfigError: If an option is out of range.
+        DataError: If the file is missing, damaged or not sound, or has no episode long enough.
+    """
+
+    def __init__(  # noqa: PLR0917 - the signature is public and promised
+        self,
+        data_path: str | PathLike[str],
+        seq_len: int = 1,
+        obs_keys: Sequence[str] | None = None,
+        include_language: bool = False,
+        transform: Callable[[Sample], Sample] | None = None,
+        cache_images_gib: float = 2.0,
+    ) -> None:
+        keys = _checked(seq_len, obs_keys, cache_images_gib)
+        self.seq_len = seq_len
+        self.transform = transform
+        self._recording = read_recording(
+            Path(data_path),
+            obs_keys=keys,
+            include_language=include_language,
+            cache_images_gib=cache_images_gib,
+        )
+        self._spec: DataSpec | None = None
+        everything = range(len(self._recording.layout.episodes))
+        self._select(everything)
+        short = len(everything) - len(self._episodes)
+        if short:
+            self._report_short(short)
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._recording.layout.path
+
+    @property
+    def episodes(self) -> tuple[str, ...]:
+        """Names of the episodes that samples come from, in order."""
+        return tuple(self._recording.layout.episodes[e].name for e in self._episodes)
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether a sample needs no reading from the file and no transform."""
+        return self.transform is None and self._recording.frames.in_memory
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self._starts)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Return one sample; a negative index counts from the end.
+
+        Raises:
+            IndexError: If the index is outside the dataset.
+        """
+        try:
+            sample = self._gather([index])[0]
+        except IndexError as error:
+            raise IndexError(f"sample {index}: expected 0 to {len(self) - 1}") from error
+        return sample if self.transform is None else self.transform(sample)
+
+    def __getitems__(self, indices: Sequence[int] | Tensor) -> Sequence[Sample]:
+        """Return a whole batch, gathered at once.
+
+        Args:
+            indices: Indices of samples `[B]`; negative ones count from the end.
+
+        Returns:
+            The samples as one `Collated` batch; with a transform, which takes single samples,
+            a list of them.
+
+        Raises:
+            IndexError: If an index is outside the dataset.
+        """
+        batch = self._gather(indices)
+        return batch if self.transform is None else [self.transform(sample) for sample in batch]
+
+    def describe(self) -> DataSpec:
+        """Return shapes, statistics and origin of the data.
+
+        The fingerprint is over the low-dimensional data, shapes and instructions, not images.
+        """
+        if self._spec is None:
+            self._spec = self._described()
+        return self._spec
+
+    def split(self, fraction: float, seed: int) -> tuple[Self, Self]:
+        """Split by episode; both parts share the data that was read.
+
+        Args:
+            fraction: Part of the episodes to hold out (0 to 1); at least one episode is held
+                out and at least one is kept.
+            seed: Chooses the episodes.
+
+        Returns:
+            The part to train on and the part held out.
+
+        Raises:
+            ConfigError: If the fraction is not between 0 and 1.
+            DataError: If there are fewer than two episodes.
+        """
+        if not 0 < fraction < 1:
+            raise ConfigError(f"fraction: expected a number between 0 and 1, got {fraction!r}")
+        count = len(self._episodes)
+        if count < 2:
+            raise DataError(
+                f"a split by episode: expected at least 2 episodes, got {count} @ {self.path}. "
+                "Record more episodes, or hold nothing out.",
+                path=self.path,
+            )
+        num_held_out = min(max(round(fraction * count), 1), count - 1)
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
+        chosen = [self._episodes[position] for position in order]
+        return self._part(chosen[num_held_out:]), self._part(chosen[:num_held_out])
+
+    def _gather(self, indices: Sequence[int] | Tensor) -> Collated:
+        recording = self._recording
+        starts = self._starts.index_select(0, self._positions(indices))
+        packed = self._windows.index_select(0, starts)
+        parts = dict(
+            zip(self._columns, torch.split_with_sizes(packed, self._widths, -1), strict=True)
+        )
+        for name, shape in self._unpacked:
+            parts[name] = parts[name].view(*packed.shape[:-1], *shape)
+        actions = parts.pop(ACTIONS)
+        if recording.layout.images:
+            rows = window_rows(starts, self.seq_len)
+            lead = (len(starts),) if self.seq_len == 1 else (len(starts), self.seq_len)
+            for key in recording.layout.images:
+                images = recording.frames.gather(key.name, rows)
+                parts[key.name] = images.view(*lead, *key.shape)
+            parts = {key.name: parts[key.name] for key in recording.layout.observations}
+        batch: dict[str, Any] = {"observations": parts, "actions": actions}
+        if recording.language is not None:
+            found = torch.searchsorted(self._offsets, starts, right=True) - 1
+            batch["language"] = [recording.language[episode] for episode in found.tolist()]
+        return Collated(batch, len(starts))
+
+    def _positions(self, indices: Sequence[int] | Tensor) -> Tensor:
+        positions = torch.as_tensor(indices, dtype=torch.int64).view(-1)
+        if positions.numel() == 0:
+            return positions
+        low, high = (int(bound) for bound in positions.aminmax())
+        if low >= 0 and high < len(self._starts):
+            return positions
+        if low < -len(self._starts) or high >= len(self._starts):
+            outside = low if low < -len(self._starts) else high
+            raise IndexError(f"sample {outside}: expected 0 to {len(self) - 1}")
+        return torch.where(positions < 0, positions + len(self._starts), positions)
+
+    def _select(self, episodes: Sequence[int]) -> None:
+        """Serve windows of these episodes only."""
+        recording = self._recording
+        self._starts, self._episodes = window_starts(
+            recording.offsets, sorted(episodes), self.seq_len
+        )
+        self._spec = None
+        self._derive()
+
+    def _derive(self) -> None:
+        """Prepare what every gather needs and no pickle should carry."""
+        packed = self._recording.layout.packed
+        self._columns = [key.name for key in packed]
+        self._widths = [key.width for key in packed]
+        self._unpacked = [(key.name, key.shape) for key in packed if len(key.shape) > 1]
+        self._offsets = torch.from_numpy(self._recording.offsets)
+        if len(self._starts):
+            self._windows = overlapping(self._recording.matrix, self.seq_len)
+
+    def _part(self, episodes: Sequence[int]) -> Self:
+        part = copy.copy(self)
+        part._select(episodes)
+        return part
+
+    def _described(self) -> DataSpec:
+        recording: Recording = self._recording
+        layout = recording.layout
+        return DataSpec(
+            observations={key.name: key.shape for key in layout.observations},
+            action_dim=layout.actions.width,
+            seq_len=self.seq_len,
+            statistics=key_statistics(recording, self._episodes),
+            language=recording.language is not None,
+            num_episodes=len(self._episodes),
+            num_samples=len(self),
+            fingerprint=fingerprint(recording, self._episodes),
+            env=layout.env,
+        )
+
+    def _report_short(self, short: int) -> None:
+        longest = max(episode.length for episode in self._recording.layout.episodes)
+        if not self._episodes:
+            raise DataError(
+                f"no episode is long enough: expected {self.seq_len} timesteps (seq_len), got at "
+                f"most {longest} @ {self.path}. Use a smaller seq_len.",
+                path=self.path,
+            )
+        warnings.warn(
+            f"{short} of {short + len(self._episodes)} episodes are shorter than seq_len="
+            f"{self.seq_len} and are skipped @ {self.path}. Use a smaller seq_len to keep them.",
+            stacklevel=3,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        derived = {"_windows", "_offsets"}
+        return {name: value for name, value in self.__dict__.items() if name not in derived}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._derive()
+
+
+def _checked(
+    seq_len: int, obs_keys: Sequence[str] | None, cache_images_gib: float
+) -> tuple[str, ...] | None:
+    if isinstance(obs_keys, str) or (obs_keys is not None and not obs_keys):
+        raise ConfigError(f"obs_keys: expected a list of keys, got {obs_keys!r}")
+    try:
+        HDF5Options(seq_len=seq_len, cache_images_gib=cache_images_gib)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return None if obs_keys is None else tuple(obs_keys)

@@ -1,0 +1,92 @@
+"""What a file holds, and whether all of it can be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from attrs import frozen
+
+from simscaleai_plugin_hdf5.dataset import TrajectoryDataset
+from simscaleai_plugin_hdf5.faults import Place, reading
+from simscaleai_plugin_hdf5.finite import finite_rows
+from simscaleai_plugin_hdf5.guard import dataset_in, group_in
+from simscaleai_plugin_hdf5.layout import REWARDS, FileLayout
+from simscaleai_plugin_hdf5.loading import read_layout
+from simscaleai_plugin_hdf5.opening import open_file
+from simscaleai_plugin_hdf5.text import text_attribute
+
+_BLOCK_FRAMES = 32
+
+
+@frozen(kw_only=True)
+class Report:
+    """What a file says of itself."""
+
+    layout: FileLayout
+    """Episodes and keys."""
+    languages: tuple[str, ...]
+    """Different instructions, in the order of their first episode."""
+    num_success: int | None
+    """Episodes marked as successful; None if none says either way."""
+
+
+def report(path: Path) -> Report:
+    """Read what a file says of itself, without its numbers.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The report.
+
+    Raises:
+        DataError: If the file is not sound.
+    """
+    layout = read_layout(path)
+    languages: dict[str, None] = {}
+    outcomes: list[bool] = []
+    with open_file(path, expected_stamp=layout.stamp) as file:
+        for episode in layout.episodes:
+            place = Place(path=path, episode=episode.name)
+            group = group_in(file, episode.name, place)
+            text = text_attribute(group, "language", place)
+            if text:
+                languages[text] = None
+            with reading(place.at(key="@success")):
+                if "success" in group.attrs:
+                    outcomes.append(bool(np.all(group.attrs["success"])))
+    num_success = sum(outcomes) if outcomes else None
+    return Report(layout=layout, languages=tuple(languages), num_success=num_success)
+
+
+def check(path: Path) -> int:
+    """Read every number and every image of a file once.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Number of episodes.
+
+    Raises:
+        DataError: If anything is not sound.
+    """
+    dataset = TrajectoryDataset(path, include_language=True, cache_images_gib=0)
+    if not dataset.in_memory:
+        for start in range(0, len(dataset), _BLOCK_FRAMES):
+            dataset.__getitems__(range(start, min(start + _BLOCK_FRAMES, len(dataset))))
+    _check_rewards(path, dataset.episodes)
+    return len(dataset.episodes)
+
+
+def _check_rewards(path: Path, episodes: tuple[str, ...]) -> None:
+    with open_file(path) as file:
+        for name in episodes:
+            place = Place(path=path, episode=name, key=REWARDS)
+            group = group_in(file, name, place)
+            if REWARDS in group:
+                dataset = dataset_in(group, REWARDS, place)
+                with reading(place):
+                    values = dataset[()]
+                finite_rows(values, values[0].size, place)

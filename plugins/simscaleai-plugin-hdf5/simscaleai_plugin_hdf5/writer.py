@@ -1,0 +1,171 @@
+"""Write a trajectory file: all of it, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from simscaleai_plugin_hdf5.episode import check_text, checked_arrays, store
+from simscaleai_plugin_hdf5.faults import Place
+from simscaleai_plugin_hdf5.layout import OBSERVATIONS
+from simscaleai_plugin_hdf5.staging import StagedFile
+
+FORMAT = "simscaleai"
+FORMAT_VERSION = 1
+
+Array = npt.NDArray[np.generic]
+Scalar = str | int | float | bool
+
+_RESERVED = frozenset({"format", "format_version", "env_name", "n_episodes"})
+
+
+class EpisodeWriter:
+    """Writes episodes into a new file, as a context manager.
+
+    The file appears under its name only when the context ends without an exception; until then,
+    and after an exception, whatever had that name before is untouched. Numbers are stored as
+    float64 and images as uint8, one frame per chunk, compressed; all carry checksums.
+
+    Args:
+        path: The file to make; its directory is made too.
+        env: Id of the environment that the episodes come from.
+        metadata: Further facts, stored as attributes of the file.
+
+    Raises:
+        DataError: If a fact cannot be stored, the file cannot be written, or no episode was.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "reach.h5"
+        >>> with EpisodeWriter(path, env="reach") as writer:
+        ...     writer.write({"joint_pos": np.zeros((5, 7))}, np.zeros((5, 4)), np.zeros(5))
+        'episode_0'
+    """
+
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        *,
+        env: str | None = None,
+        metadata: Mapping[str, Scalar] | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.num_episodes = 0
+        self._place = Place(path=self.path)
+        self._attributes = _checked_attributes(env, metadata or {}, self._place)
+        self._staged = StagedFile(self.path)
+        self._shapes: dict[str, tuple[int, ...]] = {}
+
+    def __enter__(self) -> Self:
+        """Return the writer, with a temporary file open beside the target."""
+        file = self._staged.open()
+        with self._staged.writing():
+            for name, value in self._attributes.items():
+                file.attrs[name] = value
+        return self
+
+    def write(
+        self,
+        observations: Mapping[str, Array],
+        actions: Array,
+        rewards: Array,
+        *,
+        language: str | None = None,
+        success: bool | None = None,
+        seed: int | None = None,
+    ) -> str:
+        """Write one episode.
+
+        Args:
+            observations: By key: numbers `[T, D]` in any unit, or uint8 images `[T, H, W, C]`.
+            actions: `[T, A]`.
+            rewards: `[T]`.
+            language: The instruction.
+            success: Whether the task was done.
+            seed: What the episode was reset with.
+
+        Returns:
+            Name of the episode, such as ``"episode_0"``.
+
+        Raises:
+            DataError: If the episode is not sound (nothing of it is written then), or the file
+                cannot be written (nothing more can be written then).
+            RuntimeError: If called outside the context, or after a failed write.
+        """
+        file = self._staged.file
+        if file is None:
+            raise RuntimeError("EpisodeWriter.write: no file is open; use it inside its context")
+        name = f"episode_{self.num_episodes}"
+        place = self._place.at(episode=name)
+        arrays = checked_arrays(observations, actions, rewards, place)
+        self._check_same({path: array.shape[1:] for path, array in arrays.items()}, place)
+        if language is not None:
+            check_text(language, place.at(key="@language"))
+        with self._staged.writing():
+            group = file.create_group(name)
+            for path, array in arrays.items():
+                store(group, path, array)
+            for fact, value in (("language", language), ("success", success), ("seed", seed)):
+                if value is not None:
+                    group.attrs[fact] = value
+        self.num_episodes += 1
+        return name
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Put the file in its place, or remove what was written of it.
+
+        Raises:
+            DataError: If no episode was written, a write had failed, or the file cannot be
+                finished.
+        """
+        if kind is not None:
+            self._staged.discard()
+            return
+        if self._staged.file is None:
+            raise self._place.fault("every episode on disk", "a failed write", "Write it again")
+        if self.num_episodes == 0:
+            self._staged.discard()
+            raise self._place.fault("at least one episode", "none", "Write an episode first")
+        self._staged.finish({"n_episodes": self.num_episodes})
+
+    def _check_same(self, shapes: dict[str, tuple[int, ...]], place: Place) -> None:
+        if self.num_episodes == 0:
+            self._shapes = shapes
+        for path in sorted({*shapes, *self._shapes}):
+            expected, found = self._shapes.get(path), shapes.get(path)
+            if expected != found:
+                raise place.at(key=path.removeprefix(f"{OBSERVATIONS}/")).fault(
+                    "no such field" if expected is None else f"{list(expected)} per timestep",
+                    "none" if found is None else f"{list(found)} per timestep",
+                    "Give every episode the same fields, as in episode_0",
+                )
+
+
+def _checked_attributes(
+    env: str | None, metadata: Mapping[str, Scalar], place: Place
+) -> dict[str, Scalar]:
+    attributes: dict[str, Scalar] = {"format": FORMAT, "format_version": FORMAT_VERSION}
+    if env is not None:
+        check_text(env, place.at(key="@env_name"))
+        attributes["env_name"] = env
+    for name, value in metadata.items():
+        here = place.at(key=f"@{name}")
+        if name in _RESERVED or not name:
+            raise here.fault("a name of your own", repr(name), "Rename this fact")
+        if isinstance(value, str):
+            check_text(value, here)
+        elif not isinstance(value, int | float):
+            raise here.fault("text, a number or a bool", repr(value), "Convert this fact")
+        attributes[name] = value
+    return attributes

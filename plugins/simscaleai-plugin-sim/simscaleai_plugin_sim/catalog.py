@@ -1,0 +1,200 @@
+"""Environments by name: our own, any that Gymnasium knows, and those of other plugins.
+
+Importing this module registers our environments with Gymnasium, so that
+``gymnasium.make("simscaleai_plugin_sim.catalog:SimScale/Reach-v0")`` works as well.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any, Protocol, cast
+
+import gymnasium
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from simscaleai_core.errors import ConfigError
+
+from simscaleai_plugin_sim.tasks import TASKS, Task
+
+Env = gymnasium.Env[Any, Any]
+Expert = Callable[[Any], Any]
+
+
+class Components(Protocol):
+    """What other plugins offer; `simscaleai_core.assembly` is one."""
+
+    def component_names(self, kind: str) -> Iterable[str]:
+        """Return the names of the components of a kind."""
+        ...
+
+    def create_env(self, name: str, **options: Any) -> Env:
+        """Return the environment of that name."""
+        ...
+
+
+def make_env(name: str, *, components: Components | None = None, **options: Any) -> Env:
+    """Return one environment by name.
+
+    Args:
+        name: One of our own (``"reach"``), a Gymnasium id (``"CartPole-v1"``,
+            ``"module:EnvId-v0"``), or an environment of another plugin.
+        components: Where to find environments of other plugins; None looks at what is installed.
+        options: Passed to the environment. Ours take ``images`` (side of a camera image to add to
+            the observation [pixels]), ``max_episode_steps`` and ``render_mode``.
+
+    Returns:
+        A Gymnasium environment.
+
+    Raises:
+        ConfigError: If nothing has that name, or the environment does not take the options.
+
+    Example:
+        >>> env = make_env("reach")
+        >>> observation, info = env.reset(seed=0)
+        >>> observation["target_pos"].shape
+        (3,)
+        >>> env.close()
+    """
+    task = _own(name)
+    try:
+        if task is not None:
+            return gymnasium.make(task.env_id, disable_env_checker=True, **options)
+        if ":" in name or name in gymnasium.registry:
+            return gymnasium.make(name, disable_env_checker=True, **options)
+        components = _installed() if components is None else components
+        if name in set(components.component_names("env")):
+            return components.create_env(name, **options)
+    except (gymnasium.error.Error, ImportError) as error:
+        raise ConfigError(f"environment {name!r} cannot be made: {error}") from error
+    except TypeError as error:
+        raise ConfigError(
+            f"environment {name!r} with {options!r} cannot be made: {error}"
+        ) from error
+    raise ConfigError(_unknown(name, components))
+
+
+def make_vector_env(
+    name: str, num_envs: int, *, components: Components | None = None, **options: Any
+) -> VectorEnv[Any, Any, Any]:
+    """Return `num_envs` environments as one vector environment that leaves resetting to the caller.
+
+    Ours run in one batch of physics; any other is made `num_envs` times and stepped in turn.
+
+    Args:
+        name: As for `make_env`.
+        num_envs: Number of slots.
+        components: As for `make_env`.
+        options: As for `make_env`.
+
+    Returns:
+        A vector environment in ``AutoresetMode.DISABLED``.
+
+    Raises:
+        ConfigError: If nothing has that name, or a number is out of range.
+    """
+    if num_envs < 1:
+        raise ConfigError(f"num_envs: expected at least 1, got {num_envs}")
+    task = _own(name)
+    if task is not None:
+        try:
+            return gymnasium.make_vec(task.env_id, num_envs, **options)
+        except TypeError as error:
+            raise ConfigError(
+                f"environment {name!r} with {options!r} cannot be made: {error}"
+            ) from error
+    build = partial(make_env, name, components=components, **options)
+    return SyncVectorEnv([build] * num_envs, autoreset_mode=AutoresetMode.DISABLED)
+
+
+def find_expert(name: str) -> Expert:
+    """Return the scripted expert of an environment.
+
+    Args:
+        name: Name of one of our environments.
+
+    Returns:
+        A function of a batched observation (each key `[N, ...]`) to actions `[N, 4]`.
+
+    Raises:
+        ConfigError: If the environment has no expert here.
+    """
+    task = _own(name)
+    if task is None:
+        raise ConfigError(
+            f"environment {name!r} has no scripted expert. Environments with one: "
+            f"{', '.join(sorted(TASKS))}."
+        )
+    return task().expert
+
+
+def env_rows(components: Components | None = None) -> list[dict[str, str]]:
+    """Return one row of plain text per environment, for listings.
+
+    Args:
+        components: Where to find environments of other plugins; None looks at what is installed.
+
+    Returns:
+        Rows with ``name``, ``gymnasium_id``, ``expert`` and ``summary``.
+    """
+    components = _installed() if components is None else components
+    rows = [
+        {
+            "name": task.name,
+            "gymnasium_id": task.env_id,
+            "expert": "yes",
+            "summary": (task.__doc__ or "").strip().splitlines()[0],
+        }
+        for task in TASKS.values()
+    ]
+    others = {name for name in components.component_names("env") if _own(name) is None}
+    return rows + [
+        {"name": name, "gymnasium_id": "", "expert": "", "summary": ""} for name in sorted(others)
+    ]
+
+
+def make_reach(**options: Any) -> Env:
+    """Return the environment ``reach``; see `make_env`."""
+    return make_env("reach", **options)
+
+
+def register() -> None:
+    """Make our environments known to Gymnasium; safe to call twice."""
+    for task in TASKS.values():
+        if task.env_id not in gymnasium.registry:
+            gymnasium.register(
+                id=task.env_id,
+                entry_point="simscaleai_plugin_sim.env:ArmEnv",
+                vector_entry_point="simscaleai_plugin_sim.vector:ArmVectorEnv",
+                max_episode_steps=task.max_episode_steps,
+                kwargs={"task": task.name},
+            )
+
+
+def _own(name: str) -> type[Task] | None:
+    """Return our task of that name, plugin-qualified name or Gymnasium id."""
+    for task in TASKS.values():
+        if name in {task.name, f"sim/{task.name}", task.env_id}:
+            return task
+    return None
+
+
+def _installed() -> Components:
+    # Only when a name is not ours: the core's assembly loads every plugin.
+    from simscaleai_core import assembly
+
+    return cast("Components", assembly)
+
+
+def _unknown(name: str, components: Components | None) -> str:
+    others: Sequence[str] = [] if components is None else list(components.component_names("env"))
+    installed = sorted({*TASKS, *others})
+    close = difflib.get_close_matches(name, [*installed, *gymnasium.registry], n=1, cutoff=0.6)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return (
+        f"unknown environment {name!r}. Installed: {', '.join(installed)}; any Gymnasium id such "
+        f"as 'CartPole-v1' or 'module:EnvId-v0' works too.{hint}"
+    )
+
+
+register()

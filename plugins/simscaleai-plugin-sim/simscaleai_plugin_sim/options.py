@@ -1,0 +1,19 @@
+"""Options of this plugin's components; light, because they are also the command line's help."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+
+@frozen(kw_only=True)
+class ClosedLoopOptions:
+    """How the closed-loop evaluation during training is run."""
+
+    episodes: int = 50
+    """Episodes per evaluation."""
+    seed: int = 20_000
+    """Seed of the first episode; every evaluation runs the same episodes."""
+    num_envs: int = 32
+    """Environments that run side by side."""
+    images: int | None = None
+    """Side of the square camera image in the observation [pixels]; for policies that see."""

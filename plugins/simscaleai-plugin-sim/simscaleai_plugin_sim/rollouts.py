@@ -1,0 +1,133 @@
+"""Episodes over slots: every seed gets exactly one episode, whatever the number of slots.
+
+N: slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from attrs import frozen
+from gymnasium.spaces import Box, Space
+from numpy.typing import NDArray
+from simscaleai_core.errors import PolicyError
+
+from simscaleai_plugin_sim.slots import Mask, Slots, Transition
+
+
+@frozen
+class Turn:
+    """Who acts: which episode runs in each slot, and where one has just begun."""
+
+    episode: NDArray[np.intp]
+    """Index of the episode in each slot `[N]`; -1 where nothing that counts is running."""
+    starts: Mask
+    """Slots whose episode begins with this step `[N]`."""
+
+
+@frozen
+class Step:
+    """One step of every slot, before any slot is reset."""
+
+    turn: Turn
+    """Which episodes the slots ran."""
+    observation: Any
+    """Observation before the step."""
+    transition: Transition
+    """What the step gave."""
+    ended: Mask
+    """Slots whose episode ended with this step `[N]`; never an idle one."""
+
+
+Act = Callable[[Any, Turn], Any]
+
+
+def run_episodes(
+    slots: Slots, seeds: Sequence[int], act: Act, *, max_steps: int | None = None
+) -> Iterator[Step]:
+    """Run one episode per seed and yield every step.
+
+    The list of seeds is fixed and free slots take the next one, so that short episodes are not
+    counted more often than long ones. Slots with nothing left to do idle and are not counted.
+
+    Args:
+        slots: Where to run.
+        seeds: Seed of each episode, at least one.
+        act: Function of the observation and the `Turn` to actions.
+        max_steps: Longest episode [steps]; None leaves that to the environment.
+
+    Yields:
+        Steps, in order of time.
+    """
+    episode = np.full(slots.num_slots, -1, dtype=np.intp)
+    length = np.zeros(slots.num_slots, dtype=np.int64)
+    waiting = iter(range(len(seeds)))
+    limit = np.inf if max_steps is None else max_steps
+    starts = np.ones(slots.num_slots, dtype=np.bool_)
+    observation = _begin(slots, seeds, episode, waiting, starts)
+    while (episode >= 0).any():
+        turn = Turn(episode.copy(), starts)
+        actions = fit_actions(act(observation, turn), slots.action_space)
+        transition = slots.step(actions)
+        length += 1
+        over = transition.terminated | transition.truncated | (length >= limit)
+        yield Step(turn, observation, transition, over & (episode >= 0))
+        observation, starts = transition.observation, over
+        if over.any():
+            length[over] = 0
+            observation = _begin(slots, seeds, episode, waiting, over)
+
+
+def _begin(
+    slots: Slots,
+    seeds: Sequence[int],
+    episode: NDArray[np.intp],
+    waiting: Iterator[int],
+    mask: Mask,
+) -> Any:
+    """Return the observation after the slots of the mask got their next episodes and were reset."""
+    for slot in np.flatnonzero(mask):
+        episode[slot] = next(waiting, -1)
+    # A slot with nothing left to do is reset as well: a vector environment steps all its slots.
+    chosen = [seeds[index] for index in np.maximum(episode, 0)]
+    return slots.reset(chosen, mask) if (episode >= 0).any() else None
+
+
+def fit_actions(actions: Any, space: Space[Any]) -> Any:
+    """Return actions as the space wants them: numpy, of its type, clipped to its bounds.
+
+    Args:
+        actions: What a policy returned: an array or a tensor of the shape of the space.
+        space: Action space of the environment, batched for a vector environment.
+
+    Returns:
+        Array of the shape of the space.
+
+    Raises:
+        PolicyError: If the shape is wrong, a number is not finite, or a discrete action is not an
+            integer.
+    """
+    array = _as_numpy(actions)
+    if space.shape is not None and array.shape != space.shape:
+        raise PolicyError(
+            f"the policy's actions do not fit the environment: expected {list(space.shape)}, got "
+            f"{list(array.shape)}. Check that policy and environment belong together."
+        )
+    if not isinstance(space, Box):
+        if not np.issubdtype(array.dtype, np.integer):
+            raise PolicyError(
+                f"the environment's actions are discrete: expected integers, got {array.dtype}. "
+                "Return the index of the action."
+            )
+        return array
+    if not np.isfinite(array).all():
+        raise PolicyError(f"the policy's actions are not finite: expected numbers, got {array!r}")
+    return np.clip(array, space.low, space.high).astype(space.dtype)
+
+
+def _as_numpy(actions: Any) -> NDArray[Any]:
+    if hasattr(actions, "detach"):  # a tensor, recognised without importing torch
+        actions = actions.detach().cpu().numpy()
+    return np.asarray(actions)

@@ -1,0 +1,227 @@
+"""One view of every kind of environment: N slots that are reset by mask and seed.
+
+N: slots; a single environment is one slot whose observations and actions are not batched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+from attrs import frozen
+from gymnasium.vector import AutoresetMode, VectorEnv
+from numpy.typing import NDArray
+from simscaleai_core.errors import ConfigError
+
+Mask = NDArray[np.bool_]
+Infos = Mapping[str, Any]
+
+
+@frozen
+class Transition:
+    """What one step gave in every slot."""
+
+    observation: Any
+    """Observation after the step, as the environment gives it."""
+    reward: NDArray[np.float64]
+    """Reward `[N]`."""
+    terminated: Mask
+    """Whether the task ended the episode `[N]`."""
+    truncated: Mask
+    """Whether a limit ended the episode `[N]`."""
+    infos: Infos
+    """Info, as the environment gives it."""
+
+
+class Slots(Protocol):
+    """An environment, single or vector, as N slots."""
+
+    name: str
+    """Name of the environment, for messages."""
+    num_slots: int
+    """Number of slots N."""
+    action_space: gymnasium.Space[Any]
+    """Space of what `step` takes."""
+
+    def reset(self, seeds: Sequence[int], mask: Mask) -> Any:
+        """Return the observation, after an episode began in the slots of the mask `[N]`."""
+        ...
+
+    def step(self, actions: Any) -> Transition:
+        """Return what one step gives in every slot."""
+        ...
+
+    def reported(self, infos: Infos, key: str) -> tuple[Any, Mask]:
+        """Return a key's values, one per slot, and in which slots `[N]` it was reported."""
+        ...
+
+    def ask(self, method: str) -> Sequence[Any] | None:
+        """Return what a method without arguments gives in each slot, or None if there is none."""
+        ...
+
+    def one(self, transition: Transition, slot: int) -> tuple[Any, ...]:
+        """Return one slot's ``(observation, reward, terminated, truncated, info)``."""
+        ...
+
+
+class SingleSlot:
+    """One Gymnasium environment as one slot."""
+
+    num_slots = 1
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        self._env = env
+        self.name = _name(env)
+        self.action_space: gymnasium.Space[Any] = env.action_space
+
+    def reset(self, seeds: Sequence[int], mask: Mask) -> Any:  # noqa: ARG002 - one slot
+        """Return the first observation of a new episode."""
+        return self._env.reset(seed=seeds[0])[0]
+
+    def step(self, actions: Any) -> Transition:
+        """Return what one step gives."""
+        observation, reward, terminated, truncated, info = self._env.step(actions)
+        return Transition(
+            observation,
+            np.array([reward], dtype=np.float64),
+            np.array([terminated], dtype=np.bool_),
+            np.array([truncated], dtype=np.bool_),
+            info,
+        )
+
+    def reported(self, infos: Infos, key: str) -> tuple[Any, Mask]:
+        """Return the key's value as a list of one, and whether it was reported `[1]`."""
+        return [infos.get(key)], np.array([key in infos])
+
+    def ask(self, method: str) -> Sequence[Any] | None:
+        """Return what the method gives, as a list of one, or None if there is none."""
+        if not self._env.has_wrapper_attr(method):
+            return None
+        return [self._env.get_wrapper_attr(method)()]
+
+    def one(self, transition: Transition, slot: int) -> tuple[Any, ...]:
+        """Return the transition as ``env.step`` gave it."""
+        return (
+            transition.observation,
+            float(transition.reward[slot]),
+            bool(transition.terminated[slot]),
+            bool(transition.truncated[slot]),
+            transition.infos,
+        )
+
+
+class VectorSlots:
+    """A Gymnasium vector environment as its slots.
+
+    Raises:
+        ConfigError: If the environment resets itself: the seed of an episode could not be chosen,
+            and some of its steps would not be transitions.
+    """
+
+    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+        mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+        if mode != AutoresetMode.DISABLED:
+            raise ConfigError(
+                f"the vector environment {_name(env)!r} resets itself: expected "
+                f"AutoresetMode.DISABLED, got {mode}. Build it with make_vector_env(name, "
+                "num_envs), or pass autoreset_mode=AutoresetMode.DISABLED to SyncVectorEnv."
+            )
+        self._env = env
+        self.name = _name(env)
+        self.num_slots = env.num_envs
+        self.action_space: gymnasium.Space[Any] = env.action_space
+
+    def reset(self, seeds: Sequence[int], mask: Mask) -> Any:
+        """Return every slot's observation, after an episode began in those of the mask `[N]`."""
+        # The mask goes in a fresh dict, because SyncVectorEnv takes it out.
+        options = {"reset_mask": mask.copy()}
+        return self._env.reset(seed=list(seeds), options=options)[0]  # type: ignore[arg-type]
+
+    def step(self, actions: Any) -> Transition:
+        """Return what one step gives in every slot."""
+        observation, reward, terminated, truncated, infos = self._env.step(actions)
+        return Transition(
+            observation,
+            np.asarray(reward, dtype=np.float64),
+            np.asarray(terminated, dtype=np.bool_),
+            np.asarray(truncated, dtype=np.bool_),
+            infos,
+        )
+
+    def reported(self, infos: Infos, key: str) -> tuple[Any, Mask]:
+        """Return the key's values, one per slot, and in which slots `[N]` it was reported."""
+        if key not in infos:
+            return None, np.zeros(self.num_slots, dtype=np.bool_)
+        values = infos[key]
+        if isinstance(values, Mapping):
+            return self.reported(values, "task")
+        everywhere = np.ones(self.num_slots, dtype=np.bool_)
+        return values, np.asarray(infos.get(f"_{key}", everywhere), dtype=np.bool_)
+
+    def ask(self, method: str) -> Sequence[Any] | None:
+        """Return what the method gives in each slot, or None if there is none."""
+        call = getattr(self._env, "call", None)
+        if call is None or not all(call("has_wrapper_attr", method)):
+            return None
+        answers: Sequence[Any] = call(method)
+        return answers
+
+    def one(self, transition: Transition, slot: int) -> tuple[Any, ...]:
+        """Return one slot's part of the transition."""
+        return (
+            _cut(transition.observation, slot),
+            float(transition.reward[slot]),
+            bool(transition.terminated[slot]),
+            bool(transition.truncated[slot]),
+            _cut_info(transition.infos, slot),
+        )
+
+
+def as_slots(env: Any) -> Slots:
+    """Return an environment as slots.
+
+    Args:
+        env: A Gymnasium environment or vector environment.
+
+    Raises:
+        ConfigError: If it is neither, or a vector environment that resets itself.
+    """
+    if isinstance(env, VectorEnv):
+        return VectorSlots(env)
+    if isinstance(env, gymnasium.Env):
+        return SingleSlot(env)
+    raise ConfigError(
+        f"env: expected a Gymnasium environment, a vector environment or a name, got "
+        f"{type(env).__name__}. Build one with make_env(name) or make_vector_env(name, num_envs)."
+    )
+
+
+def _name(env: Any) -> str:
+    spec = getattr(env, "spec", None)
+    return str(spec.id) if spec is not None else type(env.unwrapped).__name__
+
+
+def _cut(value: Any, slot: int) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _cut(entry, slot) for key, entry in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_cut(entry, slot) for entry in value)
+    return value[slot]
+
+
+def _cut_info(infos: Infos, slot: int) -> dict[str, Any]:
+    """Return the info of one slot, without the keys that it did not report."""
+    info: dict[str, Any] = {}
+    for key, value in infos.items():
+        if isinstance(value, Mapping):
+            info[key] = _cut_info(value, slot)
+        elif not (key.startswith("_") and key[1:] in infos) and _is_there(infos, key, slot):
+            info[key] = value[slot]
+    return info
+
+
+def _is_there(infos: Infos, key: str, slot: int) -> bool:
+    present = infos.get(f"_{key}")
+    return present is None or bool(present[slot])

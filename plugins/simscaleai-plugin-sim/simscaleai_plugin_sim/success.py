@@ -1,0 +1,77 @@
+"""Whether an episode succeeded, by the conventions that environments follow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from simscaleai_core.errors import ConfigError
+
+from simscaleai_plugin_sim.slots import Slots, Transition
+
+Mask = NDArray[np.bool_]
+SuccessRule = Callable[..., Any]
+
+INFO_KEYS = ("is_success", "success")
+"""Keys of info that are tried, in order: Gymnasium-Robotics and LeRobot; Meta-World and mazes."""
+METHODS = ("is_success", "_check_success")
+"""Methods of the environment that are tried after them: robomimic; robosuite."""
+
+
+class SuccessReader:
+    """Finds out whether the slots have succeeded, and refuses to guess.
+
+    Args:
+        slots: Where the episodes run.
+        rule: A key of info, or a function of ``(observation, reward, terminated, truncated,
+            info)`` of one slot; None follows the conventions.
+    """
+
+    def __init__(self, slots: Slots, rule: str | SuccessRule | None = None) -> None:
+        self._slots = slots
+        self._rule = rule
+        self._keys = (rule,) if isinstance(rule, str) else INFO_KEYS
+        self._last_keys: list[str] = []
+
+    def read(self, transition: Transition) -> tuple[Mask, Mask]:
+        """Return whether each slot is successful `[N]`, and whether that was reported `[N]`."""
+        n = self._slots.num_slots
+        if callable(self._rule):
+            outcomes = [self._rule(*self._slots.one(transition, slot)) for slot in range(n)]
+            return _truth(outcomes, np.ones(n, dtype=np.bool_)), np.ones(n, dtype=np.bool_)
+        self._last_keys = [key for key in transition.infos if not key.startswith("_")]
+        for key in self._keys:
+            values, present = self._slots.reported(transition.infos, key)
+            if present.any():
+                return _truth(values, present), present
+        for method in () if self._rule is not None else METHODS:
+            answers = self._slots.ask(method)
+            if answers is not None:
+                return _truth(answers, np.ones(n, dtype=np.bool_)), np.ones(n, dtype=np.bool_)
+        return np.zeros(n, dtype=np.bool_), np.zeros(n, dtype=np.bool_)
+
+    def missing(self) -> ConfigError:
+        """Return the error for an episode that ended without any report of success."""
+        searched = [f"info[{key!r}]" for key in self._keys]
+        if self._rule is None:
+            searched += [f"{method}()" for method in METHODS]
+        return ConfigError(
+            f"environment {self._slots.name!r} does not say whether an episode succeeded: searched "
+            f"{', '.join(searched)}; info held {sorted(self._last_keys)!r}. Give "
+            "EvalConfig(success=...): a key of info, or a function of (observation, reward, "
+            "terminated, truncated, info)."
+        )
+
+
+def _truth(values: Any, present: Mask) -> Mask:
+    pairs = zip(values, present, strict=True)
+    return np.array([bool(there) and _is_true(value) for value, there in pairs], dtype=np.bool_)
+
+
+def _is_true(value: Any) -> bool:
+    """Return the truth of a bool, 0 or 1, an array of one of them, or robomimic's ``{"task": bool}``."""
+    if isinstance(value, Mapping):
+        return _is_true(value["task"])
+    return bool(np.asarray(value).all())

@@ -1,0 +1,176 @@
+"""Many arms in one batch as a Gymnasium vector environment.
+
+N: slots (``num_envs``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium.error import ResetNeeded
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from simscaleai_plugin_sim.core import ArmCore, Observation, action_space
+from simscaleai_plugin_sim.rendering import Image
+from simscaleai_plugin_sim.tasks import TASKS
+
+Mask = NDArray[np.bool_]
+
+
+class ArmVectorEnv(VectorEnv[Observation, NDArray[np.float64], NDArray[Any]]):
+    """N arms at one task; the caller resets each slot with a seed when its episode has ended.
+
+    Args:
+        num_envs: Number of slots.
+        task: Name of the task, such as ``"reach"``.
+        max_episode_steps: Control steps after which an episode is cut off [steps]; None takes the
+            task's own, -1 means never.
+        images: Side of the square camera image to add as the key ``image`` [pixels], or None.
+        render_mode: None or ``"rgb_array"``.
+
+    Example:
+        >>> envs = ArmVectorEnv(3, "reach")
+        >>> observations, infos = envs.reset(seed=[5, 6, 7])
+        >>> observations["ee_pos"].shape
+        (3, 3)
+        >>> envs.close()
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {  # type: ignore[misc]
+        "render_modes": ["rgb_array"],
+        "render_fps": 20,
+        "autoreset_mode": AutoresetMode.DISABLED,
+    }
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        task: str = "reach",
+        *,
+        max_episode_steps: int | None = None,
+        images: int | None = None,
+        render_mode: str | None = None,
+    ) -> None:
+        self._core = ArmCore(TASKS[task](), num_envs, images)
+        own_limit = self._core.task.max_episode_steps
+        limit = own_limit if max_episode_steps is None else max_episode_steps
+        self._limit = np.inf if limit == -1 else limit
+        self.num_envs = num_envs
+        self.render_mode = render_mode
+        self.single_observation_space = self._core.observation_space()
+        self.single_action_space = action_space()
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._generators = [seeding.np_random()[0] for _ in range(num_envs)]
+        self._elapsed = np.zeros(num_envs, dtype=np.int64)
+        self._ended = np.ones(num_envs, dtype=np.bool_)
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin an episode in every slot, or in those of a mask.
+
+        Args:
+            seed: One seed per slot; an int means ``seed + i``; None continues a slot's present
+                random stream. Seeds of slots that are not reset are not used.
+            options: ``{"reset_mask": bool [N]}`` chooses the slots; all of them without it.
+
+        Returns:
+            Observations of every slot, each key `[N, ...]`, and infos.
+
+        Raises:
+            ValueError: If the seeds or the mask do not fit the number of slots.
+        """
+        mask = _reset_mask(options, self.num_envs)
+        seeds = _slot_seeds(seed, self.num_envs)
+        slots = np.flatnonzero(mask)
+        for slot in slots.tolist():
+            if seeds[slot] is not None:
+                self._generators[slot] = seeding.np_random(seeds[slot])[0]
+        self._core.reset(slots, [self._generators[slot] for slot in slots])
+        self._elapsed[mask] = 0
+        self._ended[mask] = False
+        infos = {"is_success": np.zeros(self.num_envs, dtype=np.bool_), "_is_success": mask}
+        return self._core.observe(), infos
+
+    def step(
+        self, actions: NDArray[np.float64]
+    ) -> tuple[Observation, NDArray[np.float64], Mask, Mask, dict[str, Any]]:
+        """Advance every slot by one control step of 50 ms.
+
+        Args:
+            actions: Commands `[N, 4]` [unitless, -1 to 1]; values outside are clipped.
+
+        Returns:
+            Observations, rewards, terminations, truncations, and infos with ``is_success``; each
+            `[N, ...]`.
+
+        Raises:
+            ResetNeeded: If the episode of a slot has ended, or none has begun.
+        """
+        if self._ended.any():
+            raise ResetNeeded(
+                f"slots {np.flatnonzero(self._ended).tolist()} have no running episode: expected "
+                "reset(seed=..., options={'reset_mask': mask}) before step()"
+            )
+        outcome = self._core.step(actions)
+        self._elapsed += 1
+        truncated = self._elapsed >= self._limit
+        self._ended = outcome.success | truncated
+        infos = {"is_success": outcome.success.copy(), "_is_success": np.ones_like(truncated)}
+        return outcome.observation, outcome.reward, outcome.success, truncated, infos
+
+    def render(self) -> tuple[Image, ...] | None:
+        """Return the front camera's image `[480, 480, 3]` of each slot, or None without a mode."""
+        if self.render_mode != "rgb_array":
+            return None
+        return tuple(self._core.draw(slot) for slot in range(self.num_envs))
+
+    def close_extras(self, **kwargs: Any) -> None:  # noqa: ARG002 - Gymnasium's signature
+        """Free what drawing took."""
+        self._core.close()
+
+    @property
+    def expert(self) -> Any:
+        """The task's scripted expert: batched observation to actions `[N, 4]`."""
+        return self._core.task.expert
+
+
+def _reset_mask(options: dict[str, Any] | None, num_envs: int) -> Mask:
+    """Return the slots to reset `[N]`.
+
+    Raises:
+        ValueError: If the mask is not a bool array `[N]` with at least one True.
+    """
+    if not options or "reset_mask" not in options:
+        return np.ones(num_envs, dtype=np.bool_)
+    mask: Mask = np.asarray(options["reset_mask"])
+    if mask.shape != (num_envs,) or mask.dtype != np.bool_ or not mask.any():
+        raise ValueError(
+            f"reset_mask: expected bool [{num_envs}] with at least one True, "
+            f"got {mask.dtype} {list(mask.shape)}: {mask!r}"
+        )
+    return mask.copy()
+
+
+def _slot_seeds(seed: int | Sequence[int | None] | None, num_envs: int) -> Sequence[int | None]:
+    """Return one seed or None per slot `[N]`.
+
+    Raises:
+        ValueError: If the number of seeds is not the number of slots.
+    """
+    if seed is None:
+        return [None] * num_envs
+    if isinstance(seed, int):
+        return [seed + slot for slot in range(num_envs)]
+    if len(seed) != num_envs:
+        raise ValueError(f"seed: expected {num_envs} seeds, one per slot, got {len(seed)}")
+    return seed

@@ -1,0 +1,397 @@
+"""The composition root: `Trainer` builds the parts that the configuration names and runs the loop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+from torch import nn
+
+from simscaleai_core import building
+from simscaleai_core.builtin.heldout import HeldOutLoss
+from simscaleai_core.checkpoints import CheckpointStore, read_checkpoint
+from simscaleai_core.config import TrainConfig
+from simscaleai_core.contracts import DataSpec, EvalFunction, StateDict
+from simscaleai_core.errors import CheckpointError, ConfigError
+from simscaleai_core.feed import Feed, build_feed, describe
+from simscaleai_core.host import Host, compile_events, core_version, select_plugins
+from simscaleai_core.loggers import LoggerGroup
+from simscaleai_core.loop import Loop, Parts
+from simscaleai_core.mechanisms import Precision, Strategy
+from simscaleai_core.optim import build_optimizer, build_schedule
+from simscaleai_core.plugin import CheckpointBackendSpec
+from simscaleai_core.seeding import seed_everything, stream_seed
+from simscaleai_core.state import Run
+
+_SINGLE_SLOTS = {
+    "model": "model_name",
+    "dataset": "dataset_name",
+    "env": "env",
+    "precision": "precision",
+    "strategy": "strategy",
+    "checkpoint_backend": "checkpoint_backend",
+}
+_MANY_SLOTS = {"logger": "loggers", "eval_function": "eval_fns", "extension": "extensions"}
+_CLOSED_LOOP = "closed_loop"
+
+
+class Trainer:
+    """Trains a policy on the batches of a loader.
+
+    Args:
+        model: The policy, an ``nn.Module`` with ``forward(batch) -> {"loss": ...}``.
+        train_loader: An ordinary ``DataLoader``; its sampler is replayed so that resume is exact.
+        config: The configuration; the defaults if None.
+        eval_loader: Held-out data; gives ``eval/loss``.
+        eval_fn: Called with the policy at each evaluation; its numbers are logged under ``eval/``.
+        host: Finds plugins; one of its own if None.
+        listeners: Objects with event hooks of `simscaleai_core.hookspecs`, besides those of the
+            extensions that the configuration names.
+
+    Raises:
+        ConfigError: If the configuration names something that is not installed or does not fit.
+
+    Example:
+        >>> from torch.utils.data import DataLoader
+        >>> from simscaleai_core import Trainer, TrainConfig
+        >>> from simscaleai_core.builtin.dummy import DummyTrajectoryDataset
+        >>> class Mean(torch.nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.action = torch.nn.Parameter(torch.zeros(4))
+        ...     def forward(self, batch):
+        ...         return {"loss": (batch["actions"] - self.action).square().mean()}
+        >>> config = TrainConfig(max_steps=3, checkpoint_dir="checkpoints", loggers=())
+        >>> loader = DataLoader(DummyTrajectoryDataset(64), batch_size=32, shuffle=True)
+        >>> Trainer(Mean(), loader, config).train()["global_step"]
+        3
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train_loader: Any,
+        config: TrainConfig | None = None,
+        eval_loader: Any = None,
+        eval_fn: Callable[[nn.Module], Mapping[str, Any]] | None = None,
+        *,
+        host: Host | None = None,
+        listeners: Sequence[object] = (),
+    ) -> None:
+        config = config or TrainConfig()
+        self.host = host or Host(select_plugins(config.plugins))
+        self.config = fill_slots(config, self.host)
+        self.policy = model
+        self._train_loader = train_loader
+        self._eval_loader = eval_loader
+        self._eval_fn = eval_fn
+        self._listeners = listeners
+        _check_option_tables(self.config, self.host)
+
+    def train(self) -> dict[str, float]:
+        """Run to `max_steps`, or to a stop.
+
+        Returns:
+            ``final_loss`` (training loss, mean over the last logging window), ``global_step`` and
+            ``best_eval_loss``.
+
+        Raises:
+            SimScaleError: If data, policy, configuration or checkpoint do not fit together.
+        """
+        config, host = self.config, self.host
+        strategy: Strategy = building.build_part(host, "strategy", _strategy_name(config), config)
+        feed = build_feed(
+            self._train_loader, seed=config.seed, rank=strategy.rank,
+            world_size=strategy.world_size,
+        )  # fmt: skip
+        data = describe(self._train_loader)
+        if data is not None and hasattr(self.policy, "adapt_to"):
+            self.policy.adapt_to(data)
+        seed_everything(stream_seed(config.seed, "train", strategy.rank))
+        precision, note = self._precision(strategy)
+        run = self._run(strategy, precision)
+        loggers = [(n, building.build_part(host, "logger", n, config)) for n in config.loggers]
+        evals = self._evals(strategy.device)
+        extensions = [
+            (n, building.build_part(host, "extension", n, config)) for n in config.extensions
+        ]
+        given = [(f"listener {type(x).__name__}", x) for x in self._listeners]
+        events = compile_events(
+            [("strategy", strategy), ("precision", precision), ("policy", self.policy),
+             *extensions, *evals, *loggers, *given]
+        )  # fmt: skip
+        run.facts.update(self._facts(run, feed, data, note))
+        store = CheckpointStore(
+            Path(config.checkpoint_dir),
+            building.build_part(host, "checkpoint_backend", config.checkpoint_backend, config),
+            backend_name=config.checkpoint_backend,
+            keep_last=config.keep_last,
+        )
+        parts = Parts(
+            feed=feed,
+            store=store,
+            logger=LoggerGroup(loggers),
+            evals=evals,
+            events=events,
+            about={"policy": self._about_policy(), "data": _about_data(data)},
+        )
+        return Loop(run, parts).train()
+
+    def _run(self, strategy: Strategy, precision: Precision) -> Run:
+        config = self.config
+        module = strategy.setup(self.policy)
+        optimizer = build_optimizer(self.policy, config)
+        schedule = build_schedule(
+            optimizer, warmup_steps=config.warmup_steps, max_steps=config.max_steps
+        )
+        return Run(
+            config=config,
+            policy=self.policy,
+            module=module,
+            optimizer=optimizer,
+            schedule=schedule,
+            precision=precision,
+            strategy=strategy,
+        )
+
+    def _precision(self, strategy: Strategy) -> tuple[Precision, str]:
+        config, note = self.config, ""
+        name = config.precision
+        if name is None:
+            name = "fp32"
+            offered = {c.spec.name for c in self.host.of_kind("precision")}
+            if config.use_amp and strategy.device.type == "cpu":
+                note = " (use_amp takes effect on CUDA and MPS)"
+            elif config.use_amp and "amp" in offered:
+                name = "amp"
+            elif config.use_amp:
+                note = " (use_amp needs simscaleai-plugin-amp, which is not installed)"
+        precision: Precision = building.build_part(self.host, "precision", name, config)
+        precision.setup(strategy.device)
+        return precision, note
+
+    def _evals(self, device: torch.device) -> list[tuple[str, EvalFunction]]:
+        evals: list[tuple[str, EvalFunction]] = []
+        if self._eval_loader is not None:
+            evals.append(("held_out_loss", HeldOutLoss(self._eval_loader, device)))
+        names = list(self.config.eval_fns)
+        if self.config.env and not any(n.endswith(_CLOSED_LOOP) for n in names):
+            names.append(_CLOSED_LOOP)
+        for name in names:
+            evals.append(
+                (name, building.build_part(self.host, "eval_function", name, self.config))
+            )
+        if self._eval_fn is not None:
+            evals.append(("eval_fn", self._eval_fn))
+        return evals
+
+    def _facts(
+        self, run: Run, feed: Feed, data: DataSpec | None, precision_note: str
+    ) -> dict[str, Any]:
+        facts = feed.facts
+        used = {c.plugin for c in self.host.components if _is_used(c.id, c.spec.name, self.config)}
+        return {
+            "policy": f"{type(self.policy).__name__}, "
+            f"{sum(p.numel() for p in self.policy.parameters() if p.requires_grad)} parameters",
+            "device": str(run.strategy.device),
+            "strategy": run.strategy.effective,
+            "precision": run.precision.effective + precision_note,
+            "world_size": run.strategy.world_size,
+            "threads": torch.get_num_threads(),
+            "data": data.fingerprint if data else "",
+            "order": facts.order,
+            "workers": facts.workers,
+            "torch": str(torch.__version__),
+            "plugins": {**self.host.versions(sorted(used)), "core": core_version()},
+        }
+
+    def _about_policy(self) -> dict[str, Any]:
+        kind = type(self.policy)
+        return {
+            "component": building.component_of(self.host, self.policy),
+            "class": f"{kind.__module__}:{kind.__qualname__}",
+            "hparams": getattr(self.policy, "hparams", None),
+        }
+
+
+def train_from_config(config: TrainConfig, host: Host) -> tuple[Trainer, dict[str, float]]:
+    """Build data and policy from the configuration alone and train; what the command line runs.
+
+    Args:
+        config: The configuration.
+        host: Finds plugins.
+
+    Returns:
+        The trainer and what its `train` returned.
+
+    Raises:
+        SimScaleError: If something named is missing or does not fit.
+    """
+    config = fill_slots(config, host)
+    data = building.load_data(host, config)
+    policy = building.build_policy(host, config, data.spec)
+    trainer = Trainer(policy, data.train_loader, config, data.eval_loader, host=host)
+    return trainer, trainer.train()
+
+
+def fill_slots(
+    config: TrainConfig, host: Host, given: Iterable[str] | None = None
+) -> TrainConfig:
+    """Let the required plugins fill the slots that the user left empty.
+
+    Args:
+        config: The configuration.
+        host: Knows what the required plugins select.
+        given: Fields that the user set; those that differ from their default if None.
+
+    Returns:
+        The configuration with the slots filled.
+
+    Raises:
+        ConfigError: If two required plugins select different components for one slot.
+    """
+    defaults = TrainConfig()
+    if given is None:
+        fields = [f.name for f in attrs.fields(TrainConfig)]
+        given = [n for n in fields if getattr(config, n) != getattr(defaults, n)]
+    changes: dict[str, Any] = {}
+    for kind, slot in _SINGLE_SLOTS.items():
+        chosen = host.selected(kind) if host.selection.required and slot not in given else []
+        if len(chosen) > 1:
+            flag = f"--{kind.replace('_', '-')}"
+            raise ConfigError(
+                f"the plugins that were asked for select different components for {slot}: "
+                f"{', '.join(chosen)}. Choose one with {flag}."
+            )
+        if chosen:
+            changes[slot] = chosen[0]
+    loggers = [*config.loggers, *(["wandb"] if config.use_wandb else [])]
+    for kind, slot in _MANY_SLOTS.items():
+        present = loggers if slot == "loggers" else list(getattr(config, slot))
+        extra = host.selected(kind) if host.selection.required else []
+        short = {name.rpartition("/")[2] for name in present}
+        changes[slot] = (*present, *(n for n in extra if n.rpartition("/")[2] not in short))
+        if len(set(changes[slot])) != len(changes[slot]):
+            changes[slot] = tuple(dict.fromkeys(changes[slot]))
+    return attrs.evolve(config, **changes)
+
+
+def load_checkpoint(path: Path | str, host: Host | None = None) -> StateDict:
+    """Read a checkpoint's tree with the backend that its suffix or its manifest names.
+
+    Args:
+        path: The checkpoint file.
+        host: Finds backends of plugins; one of its own if None.
+
+    Returns:
+        The tree, tensors on the CPU.
+
+    Raises:
+        CheckpointError: If it is missing, damaged or of no known kind.
+    """
+    path, host = Path(path), host or Host()
+    suffixes = []
+    for component in host.of_kind("checkpoint_backend"):
+        if not isinstance(component.spec, CheckpointBackendSpec):
+            continue
+        backend = building.build_part(host, component.kind, component.id, TrainConfig())
+        suffixes.append(backend.suffix)
+        if path.suffix == backend.suffix:
+            return read_checkpoint(path, backend)
+    raise CheckpointError(
+        f"{path} is not a checkpoint of a known kind: expected a file ending in "
+        f"{', '.join(sorted(suffixes))}.",
+        path=path,
+    )
+
+
+def load_policy(path: Path | str, host: Host | None = None) -> nn.Module:
+    """Load a policy for evaluation or deployment from its checkpoint alone.
+
+    Args:
+        path: The checkpoint file.
+        host: Finds the policy's component; one of its own if None.
+
+    Returns:
+        The policy in eval mode on the CPU.
+
+    Raises:
+        CheckpointError: If the checkpoint cannot be read or does not say how to build the policy.
+    """
+    host = host or Host()
+    return building.read_policy(host, load_checkpoint(path, host), path=Path(path))
+
+
+class ModelRegistry:
+    """Policies by name, from every installed plugin."""
+
+    @staticmethod
+    def create(name: str, **kwargs: Any) -> nn.Module:
+        """Build a policy.
+
+        Args:
+            name: Short name or ``plugin/name``.
+            kwargs: Keyword arguments of its constructor.
+
+        Returns:
+            The policy.
+
+        Raises:
+            SimScaleError: If the name is unknown or a keyword is not one that it takes.
+        """
+        policy: nn.Module = building.create(Host(), "model", name, **kwargs)
+        return policy
+
+    @staticmethod
+    def list() -> list[str]:
+        """Return the full ids of all installed policies."""
+        return [c.id for c in Host().of_kind("model")]
+
+
+def create_env(name: str, **options: Any) -> Any:
+    """Build an environment that some plugin offers by name."""
+    return building.create(Host(), "env", name, **options)
+
+
+def component_names(kind: str) -> list[str]:
+    """Return the full ids of all installed components of a kind."""
+    return [c.id for c in Host().of_kind(kind)]
+
+
+def _strategy_name(config: TrainConfig) -> str:
+    several = config.distributed or int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return config.strategy or ("ddp" if several else "single")
+
+
+def _is_used(component_id: str, name: str, config: TrainConfig) -> bool:
+    slots = [getattr(config, slot) for slot in _SINGLE_SLOTS.values()]
+    many = [n for slot in _MANY_SLOTS.values() for n in getattr(config, slot)]
+    return bool({component_id, name}.intersection([*slots, *many]))
+
+
+def _check_option_tables(config: TrainConfig, host: Host) -> None:
+    """Refuse a table of options that belongs to no component: a misspelt name would do nothing."""
+    known = {n for c in host.components for n in (c.id, c.spec.name)} if config.options else set()
+    unknown = sorted(set(config.options) - known)
+    if unknown:
+        raise ConfigError(
+            *(f"options for {name!r}, which is no installed component. Known: "
+              f"{', '.join(sorted(n for n in known if '/' not in n))}." for name in unknown)
+        )  # fmt: skip
+
+
+def _about_data(data: DataSpec | None) -> dict[str, Any]:
+    if data is None:
+        return {}
+    return {
+        "fingerprint": data.fingerprint,
+        "observations": {k: list(shape) for k, shape in data.observations.items()},
+        "action_dim": data.action_dim,
+        "num_episodes": data.num_episodes,
+        "num_samples": data.num_samples,
+        "env": data.env,
+    }

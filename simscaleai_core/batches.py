@@ -1,0 +1,45 @@
+"""Counting, cutting and moving batches, whatever they are nested of."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from simscaleai_core.contracts import Batch
+
+
+def sample_count(batch: Batch) -> int:
+    """Return the number of samples of a batch: the length of its first tensor or list."""
+    for value in batch.values():
+        if isinstance(value, Mapping):
+            return sample_count(value)
+        if hasattr(value, "__len__"):
+            return len(value)
+    return 1
+
+
+def split_batch(batch: Batch, parts: int) -> list[Batch]:
+    """Cut a batch into at most `parts` micro-batches of consecutive samples."""
+    size = sample_count(batch)
+    edges = [round(i * size / parts) for i in range(parts + 1)]
+    return [_cut(batch, a, b) for a, b in itertools.pairwise(edges) if b > a]
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """Move every tensor of a batch; from pinned memory the copy does not wait."""
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, non_blocking=True) if batch.device != device else batch
+    if isinstance(batch, Mapping):
+        return {k: to_device(v, device) for k, v in batch.items()}
+    if isinstance(batch, (list, tuple)) and any(isinstance(v, torch.Tensor) for v in batch):
+        return type(batch)(to_device(v, device) for v in batch)
+    return batch
+
+
+def _cut(node: Any, a: int, b: int) -> Any:
+    if isinstance(node, Mapping):
+        return {k: _cut(v, a, b) for k, v in node.items()}
+    return node[a:b]

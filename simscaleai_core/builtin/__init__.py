@@ -1,0 +1,1 @@
+"""What the core brings itself, as a plugin with the same rights as any other."""

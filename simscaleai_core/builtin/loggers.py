@@ -1,0 +1,105 @@
+"""The console and the JSON-lines file."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from simscaleai_core.config import TrainConfig
+
+_SHOWN = ("train/loss", "eval/loss", "train/lr", "train/grad_norm", "perf/samples_per_s")
+
+
+class ConsoleLogger:
+    """One line per logging window on standard error. See `simscaleai_core.mechanisms.Logger`.
+
+    Args:
+        config: Gives `max_steps`.
+        options: None; it has no options.
+    """
+
+    def __init__(self, config: TrainConfig, options: None = None) -> None:
+        del options
+        self._max_steps = config.max_steps
+
+    def start(self, facts: Mapping[str, Any], step: int) -> None:
+        """Print what is really in effect."""
+        for name, value in facts.items():
+            if name != "plugins":
+                self._print(f"  {name}: {value}")
+        self._print(f"training from step {step} to {self._max_steps}")
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Print the metrics that people look at; every evaluation metric is shown."""
+        names = [n for n in _SHOWN if n in metrics]
+        names += [n for n in metrics if n.startswith("eval/") and n not in names]
+        values = "  ".join(f"{n.partition('/')[2]} {metrics[n]:.4g}" for n in names)
+        kind = "eval " if any(n.startswith("eval/") for n in metrics) else ""
+        self._print(f"{kind}step {step}/{self._max_steps}  {values}")
+
+    def close(self, status: str) -> None:
+        """Print how the run ended."""
+        self._print(f"training {status}")
+
+    def _print(self, line: str) -> None:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+
+class JsonlLogger:
+    """Rows of ``metrics.jsonl`` in the checkpoint directory: ``{"step": ..., name: value}``.
+
+    A value that is not finite is written as null, which every JSON reader takes.
+
+    Args:
+        config: Gives `checkpoint_dir`.
+        options: None; it has no options.
+    """
+
+    def __init__(self, config: TrainConfig, options: None = None) -> None:
+        del options
+        self._path = Path(config.checkpoint_dir) / "metrics.jsonl"
+        self._file: TextIO | None = None
+
+    def start(self, facts: Mapping[str, Any], step: int) -> None:
+        """Open the file; rows after `step`, left by a killed run, are dropped."""
+        del facts
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        kept = _rows_until(self._path, step) if step else []
+        temporary = self._path.with_name(f".{self._path.name}.tmp")
+        temporary.write_text("".join(kept))
+        temporary.replace(self._path)
+        self._file = self._path.open("a", encoding="utf-8")
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Append one row."""
+        if self._file is not None:
+            row = {n: v if math.isfinite(v) else None for n, v in metrics.items()}
+            self._file.write(json.dumps({"step": step, **row}) + "\n")
+            self._file.flush()
+
+    def close(self, status: str) -> None:
+        """Close the file."""
+        del status
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _rows_until(path: Path, step: int) -> list[str]:
+    """Return the whole rows of a file up to a step."""
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        try:
+            is_kept = line.endswith("\n") and json.loads(line)["step"] <= step
+        except (ValueError, KeyError, TypeError):
+            continue  # half a row, cut off by a kill
+        if is_kept:
+            rows.append(line)
+    return rows

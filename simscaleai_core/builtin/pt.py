@@ -1,0 +1,45 @@
+"""The ``.pt`` checkpoint format: ``torch.save`` of tensors and plain containers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from simscaleai_core.config import TrainConfig
+from simscaleai_core.contracts import StateDict
+
+
+class PtBackend:
+    """Reads and writes ``.pt``. See `simscaleai_core.mechanisms.CheckpointBackend`.
+
+    Args:
+        config: The run's configuration.
+        options: None; it has no options.
+    """
+
+    suffix = ".pt"
+
+    def __init__(self, config: TrainConfig | None = None, options: None = None) -> None:
+        del config, options
+
+    def save(self, path: Path, tree: StateDict) -> None:
+        """Write the tree to a fresh file.
+
+        Raises:
+            OSError: If the file cannot be written; the system's own reason, which torch hides.
+        """
+        # through a file object: given a path, torch writes the path's name into the file
+        with path.open("wb") as file:
+            try:
+                torch.save(tree, file)
+            except RuntimeError as error:
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
+
+    def load(self, path: Path) -> StateDict:
+        """Read a tree, tensors on the CPU, without executing anything from the file."""
+        with path.open("rb") as file:
+            tree: StateDict = torch.load(file, map_location="cpu", weights_only=True)
+        return tree

@@ -1,0 +1,312 @@
+"""Checkpoints on disk: names, atomic commit, checksums, retention and recovery.
+
+Writing: a temporary name in the same directory, fsync, rename, fsync of the directory, then the
+manifest the same way. The manifest is the commit point: a file without one is not taken for a
+checkpoint by ``auto``. Only then are older ones removed, and only those of this run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from attrs import asdict, frozen
+
+from simscaleai_core.contracts import StateDict
+from simscaleai_core.errors import CheckpointError, SaveError
+from simscaleai_core.mechanisms import CheckpointBackend
+from simscaleai_core.plain import plain_tree
+
+logger = logging.getLogger("simscaleai")
+
+_TEMPORARY = re.compile(r"\..+\.tmp-(\d+)\Z")
+_BLOCK_BYTES = 1 << 20
+
+
+@frozen(kw_only=True)
+class CheckpointInfo:
+    """What the manifest beside a checkpoint says."""
+
+    file: str
+    """File name."""
+    step: int
+    """Steps completed."""
+    run: int
+    """Number of the run in its directory; a resumed run keeps its number."""
+    size_bytes: int
+    """Size of the file [bytes]."""
+    blake2b: str
+    """BLAKE2b-256 digest of the file."""
+    backend: str
+    """Name of the backend that wrote it."""
+
+
+class CheckpointStore:
+    """The checkpoints of one directory.
+
+    Args:
+        directory: Where checkpoints are kept; made when the first is written.
+        backend: Turns a tree into bytes and back.
+        backend_name: Its name, for the manifest.
+        keep_last: Step checkpoints to keep.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        backend: CheckpointBackend,
+        *,
+        backend_name: str = "pt",
+        keep_last: int = 3,
+    ) -> None:
+        self.directory = directory
+        self._backend = backend
+        self._backend_name = backend_name
+        self._keep_last = keep_last
+        self._run = 1 + max((info.run for info in self.list()), default=0)
+
+    def open(self) -> None:
+        """Make the directory ready for writing, before the first step.
+
+        Raises:
+            SaveError: If the directory cannot be written.
+        """
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            probe = self.directory / f".probe.tmp-{os.getpid()}"
+            probe.write_bytes(b"probe")
+            probe.unlink()
+        except OSError as error:
+            raise _save_error(self.directory, error) from error
+        for path in self.directory.iterdir():
+            stale = _TEMPORARY.match(path.name)
+            if stale and not _is_alive(int(stale[1])):
+                path.unlink(missing_ok=True)
+
+    def save(self, name: str, tree: StateDict, *, step: int) -> CheckpointInfo:
+        """Write one checkpoint so that a crash at any moment leaves the earlier ones whole.
+
+        Args:
+            name: File name without suffix, such as ``"step_5000"``.
+            tree: Tensors and plain containers.
+            step: Steps completed.
+
+        Returns:
+            What was committed.
+
+        Raises:
+            SaveError: If it could not be written; nothing that was there before is touched.
+        """
+        path = self.directory / f"{name}{self._backend.suffix}"
+        temporary = self.directory / f".{path.name}.tmp-{os.getpid()}"
+        plain = plain_tree(tree)
+        try:
+            self._backend.save(temporary, plain)
+            _sync(temporary)
+            info = CheckpointInfo(
+                file=path.name,
+                step=step,
+                run=self._run,
+                size_bytes=temporary.stat().st_size,
+                blake2b=_digest(temporary),
+                backend=self._backend_name,
+            )
+            _replace(temporary, path)
+            self._write_json(path.with_suffix(".json"), asdict(info))
+        except OSError as error:
+            raise _save_error(path, error) from error
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+        return info
+
+    def prune(self) -> None:
+        """Remove this run's oldest step checkpoints beyond `keep_last`, manifests first."""
+        steps = [i for i in self.list() if i.run == self._run and i.file.startswith("step_")]
+        for info in steps[: -self._keep_last]:
+            path = self.directory / info.file
+            path.with_suffix(".json").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+    def list(self) -> list[CheckpointInfo]:
+        """Return what the manifests say, oldest first: by run, then by step."""
+        found = []
+        for path in sorted(self.directory.glob("*.json")):
+            info = _read_manifest(path)
+            if info is not None:
+                found.append(info)
+        return sorted(found, key=lambda info: (info.run, info.step, info.file))
+
+    def load(self, reference: str) -> tuple[Path, StateDict]:
+        """Load a checkpoint by path, or the newest whole one for ``"auto"``.
+
+        Args:
+            reference: Path of a checkpoint file, or ``"auto"``.
+
+        Returns:
+            The file and its tree.
+
+        Raises:
+            CheckpointError: If it is missing or damaged; the newest whole one is then named.
+        """
+        path, tree = self._newest() if reference == "auto" else self._explicit(Path(reference))
+        info = _read_manifest(path.with_suffix(".json"))
+        if info is not None and path.parent.resolve() == self.directory.resolve():
+            self._run = info.run
+        return path, tree
+
+    def _explicit(self, path: Path) -> tuple[Path, StateDict]:
+        try:
+            return path, read_checkpoint(path, self._backend)
+        except CheckpointError as error:
+            others = CheckpointStore(path.parent, self._backend)
+            advice = others.newest_whole(besides=path.name)
+            if advice is None:
+                raise
+            raise CheckpointError(
+                f"{error} The newest whole one is {path.parent / advice}.", path=path
+            ) from error
+
+    def _newest(self) -> tuple[Path, StateDict]:
+        candidates = self.list()
+        for info in reversed(candidates):
+            path = self.directory / info.file
+            try:
+                tree = read_checkpoint(path, self._backend)
+            except CheckpointError as error:
+                logger.warning("skipping a damaged checkpoint: %s", error)
+                continue
+            return path, tree
+        raise CheckpointError(
+            f"no usable checkpoint in {self.directory} ({len(candidates)} found, none whole). "
+            "Start afresh without --resume, or name a file.",
+            path=self.directory,
+        )
+
+    def newest_whole(self, *, besides: str = "") -> str | None:
+        """Return the file name of the newest checkpoint whose checksum is right, or None."""
+        for info in reversed(self.list()):
+            path = self.directory / info.file
+            if info.file != besides and not _damage(path):
+                return info.file
+        return None
+
+    def _write_json(self, path: Path, payload: dict[str, Any]) -> None:
+        temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+        try:
+            temporary.write_text(json.dumps(payload, indent=1, sort_keys=True) + "\n")
+            _sync(temporary)
+            _replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path, backend: CheckpointBackend) -> StateDict:
+    """Read one checkpoint after checking it against its manifest, if it has one.
+
+    Args:
+        path: The file.
+        backend: What it was written with.
+
+    Returns:
+        The tree, tensors on the CPU.
+
+    Raises:
+        CheckpointError: If it is missing, damaged or not a checkpoint.
+    """
+    if not path.is_file():
+        raise CheckpointError(
+            f"no checkpoint at {path}: expected a file. List what is there with "
+            f"simscale checkpoint list {path.parent}.",
+            path=path,
+        )
+    damage = _damage(path)
+    if damage:
+        raise CheckpointError(f"{path} is damaged: {damage}.", path=path)
+    return _load(path, backend.load)
+
+
+def _load(path: Path, load: Callable[[Path], StateDict]) -> StateDict:
+    try:
+        tree = load(path)
+    except Exception as error:  # a damaged file raises almost anything
+        first_line = (str(error) or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"{path} cannot be read as a checkpoint: {first_line}", path=path
+        ) from error
+    if not isinstance(tree, dict):
+        raise CheckpointError(
+            f"{path} is not a SimScaleAI checkpoint: expected a dict, found "
+            f"{type(tree).__name__}.",
+            path=path,
+        )
+    return tree
+
+
+def _damage(path: Path) -> str:
+    info = _read_manifest(path.with_suffix(".json"))
+    if not path.is_file():
+        return "the file is missing"
+    if info is None or info.file != path.name:
+        return ""
+    size = path.stat().st_size
+    if size != info.size_bytes:
+        return f"expected {info.size_bytes} bytes, found {size}"
+    return "" if _digest(path) == info.blake2b else "the checksum does not match its manifest"
+
+
+def _read_manifest(path: Path) -> CheckpointInfo | None:
+    try:
+        info = CheckpointInfo(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None  # not a manifest of ours; such files are left alone
+    return info if info.file == Path(info.file).name else None
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.blake2b(digest_size=32)
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    temporary.replace(path)
+    if os.name == "posix":
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def _save_error(path: Path, error: OSError) -> SaveError:
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return SaveError(
+        f"could not write {path}: {reason}. Earlier checkpoints are untouched; make room or choose "
+        "another checkpoint_dir.",
+        path=path,
+    )
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

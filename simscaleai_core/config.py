@@ -1,0 +1,170 @@
+"""`TrainConfig`: everything that a training run can be told, flat and frozen.
+
+The first blocks are the seed document's fields with its names and defaults; the last block is what
+a reproducible run needs besides. Every field is documented where it stands, and that text is also
+the command line's help.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from attrs import Attribute, field, frozen
+
+from simscaleai_core.errors import ConfigError
+
+Validator = Callable[[Any, "Attribute[Any]", Any], None]
+
+
+def _expect(expected: str, accepts: Callable[[Any], bool]) -> Validator:
+    def validate(instance: object, attribute: Attribute[Any], value: Any) -> None:
+        if not accepts(value):
+            raise ConfigError(f"field {attribute.name!r}: expected {expected}, got {value!r}")
+
+    return validate
+
+
+def _whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _integer(least: int) -> Validator:
+    return _expect(f"an integer of at least {least}", lambda v: _whole(v, least))
+
+
+def _real(rule: str, accepts: Callable[[float], bool]) -> Validator:
+    def check(value: Any) -> bool:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return is_number and math.isfinite(value) and accepts(value)
+
+    return _expect(f"a finite number {rule}", check)
+
+
+def _text(*, optional: bool = False) -> Validator:
+    wanted = "text or nothing" if optional else "text"
+    return _expect(wanted, lambda v: isinstance(v, str) or (optional and v is None))
+
+
+def _choice(*names: str) -> Validator:
+    return _expect(" or ".join(repr(n) for n in names), lambda v: v in names)
+
+
+def _names(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(v, str) and v for v in value)
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _table(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(k, str) for k in value)
+
+
+_SWITCH = _expect("true or false", lambda v: isinstance(v, bool))
+_NAMES = _expect("a list of names", _names)
+_TABLE = _expect("a table of named values", _table)
+
+
+@frozen(kw_only=True)
+class TrainConfig:
+    """Configuration of one training run.
+
+    Raises:
+        ConfigError: If a field has the wrong type or is out of range.
+
+    Example:
+        >>> TrainConfig(max_steps=10, lr=1e-3).max_steps
+        10
+    """
+
+    model_name: str = field(default="bc", validator=_text())
+    """Model component to build: a short name or `plugin/name`."""
+    model_kwargs: Mapping[str, Any] = field(factory=dict, validator=_TABLE)
+    """Extra keyword arguments of the model's constructor."""
+
+    dataset_path: str = field(default="", converter=str, validator=_text())
+    """Data to train on; empty trains on the dummy dataset."""
+    batch_size: int = field(default=32, validator=_integer(1))
+    """Samples that one step sees on one rank [samples]."""
+    num_workers: int = field(default=4, validator=_integer(0))
+    """DataLoader worker processes; data that lives in memory is gathered without them."""
+
+    lr: float = field(default=1e-4, validator=_real("above 0", lambda v: v > 0))
+    """Peak learning rate."""
+    weight_decay: float = field(default=1e-5, validator=_real("of at least 0", lambda v: v >= 0))
+    """AdamW weight decay."""
+    warmup_steps: int = field(default=500, validator=_integer(0))
+    """Length of the linear warm-up [steps]."""
+    max_steps: int = field(default=100_000, validator=_integer(1))
+    """Length of the run [steps]."""
+    grad_clip: float = field(default=1.0, validator=_real("of at least 0", lambda v: v >= 0))
+    """Largest total gradient norm; 0 does not clip."""
+
+    use_amp: bool = field(default=True, validator=_SWITCH)
+    """Mixed precision where the device gains from it (CUDA, MPS)."""
+    amp_dtype: str = field(default="bfloat16", validator=_choice("bfloat16", "float16"))
+    """Number format of mixed precision."""
+
+    distributed: bool = field(default=False, validator=_SWITCH)
+    """Train on several ranks; switches itself on under torchrun."""
+    backend: str = field(default="nccl", validator=_choice("nccl", "gloo"))
+    """Process group backend: nccl for CUDA, gloo for CPU."""
+
+    checkpoint_dir: str = field(default="checkpoints", converter=str, validator=_text())
+    """Directory of checkpoints and of metrics.jsonl."""
+    save_every: int = field(default=5000, validator=_integer(0))
+    """Checkpoint interval [steps]; 0 saves only at the end."""
+    resume_from: str | None = field(default=None, validator=_text(optional=True))
+    """Checkpoint to continue from; `auto` takes the newest whole one of `checkpoint_dir`."""
+
+    log_every: int = field(default=100, validator=_integer(1))
+    """Logging interval [steps]."""
+    eval_every: int = field(default=1000, validator=_integer(0))
+    """Evaluation interval [steps]; 0 evaluates only at the end."""
+    use_wandb: bool = field(default=False, validator=_SWITCH)
+    """Log to Weights & Biases; the same as adding `wandb` to `loggers`."""
+    wandb_project: str = field(default="simscaleai", validator=_text())
+    """Weights & Biases project."""
+    wandb_run_name: str | None = field(default=None, validator=_text(optional=True))
+    """Weights & Biases run name; generated if not given."""
+
+    device: str = field(default="auto", validator=_choice("auto", "cuda", "mps", "cpu"))
+    """Where to compute; `auto` takes CUDA, then MPS, then CPU."""
+
+    seed: int = field(default=0, validator=_integer(0))
+    """Root seed of every random stream of the run."""
+    accumulate: int = field(default=1, validator=_integer(1))
+    """Micro-batches that one step's batch is split into, to save memory."""
+    dataset_name: str | None = field(default=None, validator=_text(optional=True))
+    """Dataset component; chosen by the suffix of `dataset_path` if not given."""
+    dataset_kwargs: Mapping[str, Any] = field(factory=dict, validator=_TABLE)
+    """Extra keyword arguments of the dataset, such as `seq_len`."""
+    eval_fraction: float = field(default=0.1, validator=_real("in [0, 1)", lambda v: 0 <= v < 1))
+    """Fraction of episodes held out for eval/loss when the run loads its own data; 0 is none."""
+    env: str | None = field(default=None, validator=_text(optional=True))
+    """Environment for closed-loop evaluation; adds the eval function `closed_loop`."""
+    eval_fns: tuple[str, ...] = field(default=(), converter=_as_tuple, validator=_NAMES)
+    """Eval function components to run beside the held-out loss."""
+    loggers: tuple[str, ...] = field(
+        default=("console", "jsonl"), converter=_as_tuple, validator=_NAMES
+    )
+    """Logger components."""
+    extensions: tuple[str, ...] = field(default=(), converter=_as_tuple, validator=_NAMES)
+    """Extension components: run-scoped event listeners."""
+    precision: str | None = field(default=None, validator=_text(optional=True))
+    """Precision component; chosen from `use_amp` and the device if not given."""
+    strategy: str | None = field(default=None, validator=_text(optional=True))
+    """Strategy component; chosen from `distributed` if not given."""
+    checkpoint_backend: str = field(default="pt", validator=_text())
+    """Checkpoint backend component."""
+    keep_last: int = field(default=3, validator=_integer(1))
+    """Step checkpoints to keep; best and final are kept besides."""
+    allow_drift: bool = field(default=False, validator=_SWITCH)
+    """Resume although the schedule, batch, seed or data differ from the checkpoint's."""
+    plugins: tuple[str, ...] = field(default=(), converter=_as_tuple, validator=_NAMES)
+    """Plugins that the run requires; what they select fills the slots left empty."""
+    options: Mapping[str, Any] = field(factory=dict, validator=_TABLE)
+    """Options of components: one table per component name."""

@@ -1,0 +1,313 @@
+"""Endless, resumable batches from an ordinary ``DataLoader``.
+
+The order of an epoch is a function of (seed, epoch) and the position in it a function of the step,
+so a resumed run asks for step k's batch and gets what the uninterrupted run got. Nothing of the
+loader's state is saved: its sampler is replayed under a seed of ours. Whatever a dataset draws from
+the global random generators is seeded per batch as well, so that the number of workers changes
+nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from attrs import define, frozen
+from torch.utils.data import DataLoader, IterableDataset, Subset
+from torch.utils.data import default_collate as torch_collate
+
+from simscaleai_core.contracts import Batch, Collated, DataSpec
+from simscaleai_core.errors import DataError
+from simscaleai_core.seeding import seed_host, seeded_host, stream_seed
+
+Collate = Callable[[Any], Batch]
+Indices = list[int]
+
+
+@frozen(kw_only=True)
+class FeedFacts:
+    """What the feed decided, for the run's header."""
+
+    order: str
+    """``"replayed"`` if resume is exact, else why it is not."""
+    workers: str
+    """How many worker processes read the data, and why."""
+
+
+class MapFeed:
+    """Batches of a map-style dataset, in an order that can be replayed.
+
+    Args:
+        loader: The user's loader; its sampler, batch size, collate function and workers are used.
+        seed: Root seed of the run.
+        rank: Rank of this process.
+        world_size: Number of processes; step k takes `world_size` consecutive batches of the order
+            and each rank one of them.
+
+    Raises:
+        DataError: If the loader cannot fill one step.
+    """
+
+    def __init__(
+        self, loader: DataLoader[Any], *, seed: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        self._loader = loader
+        self._seed = seed
+        self._rank = rank
+        self._world_size = world_size
+        self._orders: dict[int, list[Indices]] = {}
+        self.steps_per_epoch = len(self._order(0)) // world_size
+        if self.steps_per_epoch == 0:
+            raise DataError(
+                f"the data is too small: {len(loader.dataset)} samples do not fill one step of "  # type: ignore[arg-type]
+                f"{loader.batch_size} samples on each of {world_size} ranks. Use a smaller "
+                "batch_size, or drop_last=False."
+            )
+        self._in_memory = is_in_memory(loader.dataset)
+        self._collate = _collate_of(loader)
+
+    @property
+    def facts(self) -> FeedFacts:
+        """Say how exact the order is, and how many workers read."""
+        again = _replay(self._loader, self._seed, 0)
+        exact = again == self._order(0)
+        asked = self._loader.num_workers
+        workers = str(asked)
+        if self._in_memory and asked:
+            workers = f"0 (the data is in memory; {asked} workers would only copy it)"
+        order = "replayed" if exact else (
+            f"not replayable: {type(self._loader.sampler).__name__} draws from a source of its own"
+        )  # fmt: skip
+        return FeedFacts(order=order, workers=workers)
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        """Yield the batch of each step, from step `start` on, for ever."""
+        if self._in_memory or self._loader.num_workers == 0:
+            return self._gather_here(start)
+        return self._gather_in_workers(start)
+
+    def _gather_here(self, start: int) -> Iterator[Batch]:
+        dataset, collate = self._loader.dataset, self._collate
+        for step, indices in self._stream(start):
+            if self._in_memory:
+                yield collate(_samples(dataset, indices))
+            else:
+                with seeded_host(stream_seed(self._seed, "samples", self._rank, step)):
+                    batch = collate(_samples(dataset, indices))
+                yield batch
+
+    def _gather_in_workers(self, start: int) -> Iterator[Batch]:
+        loader = self._loader
+        inner: DataLoader[Any] = DataLoader(
+            _SeededBatches(loader.dataset, self._collate, self._seed, self._rank),
+            batch_size=None,
+            sampler=_Stream(self._stream(start)),
+            num_workers=loader.num_workers,
+            collate_fn=_identity,
+            pin_memory=loader.pin_memory,
+            timeout=loader.timeout,
+            worker_init_fn=loader.worker_init_fn,
+            multiprocessing_context=loader.multiprocessing_context,
+            prefetch_factor=loader.prefetch_factor,
+            generator=torch.Generator(),  # the loader's base seed must not come from ours
+        )
+        for batch in inner:
+            if isinstance(batch, _WorkerFault):
+                batch.raise_it()
+            yield batch
+
+    def _stream(self, start: int) -> Iterator[tuple[int, Indices]]:
+        for step in itertools.count(start):
+            epoch, position = divmod(step, self.steps_per_epoch)
+            order = self._order(epoch)
+            yield step, order[position * self._world_size + self._rank]
+
+    def _order(self, epoch: int) -> list[Indices]:
+        if epoch not in self._orders:
+            self._orders = {epoch: _replay(self._loader, self._seed, epoch)}
+        return self._orders[epoch]
+
+
+class IterableFeed:
+    """Batches of something that can only be iterated: an iterable dataset, or a list of batches.
+
+    Args:
+        batches: Gives batches each time it is iterated.
+        rank: Rank of this process.
+        world_size: Number of processes; each takes every `world_size`-th batch.
+    """
+
+    def __init__(self, batches: Iterable[Batch], *, rank: int = 0, world_size: int = 1) -> None:
+        self._batches = batches
+        self._rank = rank
+        self._world_size = world_size
+        known = isinstance(batches, Sequence)
+        self.steps_per_epoch = len(batches) // world_size if known else None  # type: ignore[arg-type]
+        kind = type(getattr(batches, "dataset", batches)).__name__
+        self.facts = FeedFacts(
+            order="replayed" if known else f"not replayable: {kind} can only be read through again",
+            workers=str(getattr(batches, "num_workers", 0)),
+        )
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        """Yield the batch of each step, from step `start` on, for ever.
+
+        Raises:
+            DataError: If the data gives no batch at all.
+        """
+        position = -1
+        for _ in itertools.count():
+            before = position
+            for batch in self._batches:
+                position += 1
+                step, turn = divmod(position, self._world_size)
+                if step >= start and turn == self._rank:
+                    yield batch
+            if position == before:
+                raise DataError(
+                    "the data gives no batch: expected at least one, got an empty iteration. "
+                    "Check the loader's dataset; an iterator that is used up cannot be read again."
+                )
+
+
+Feed = MapFeed | IterableFeed
+
+
+def build_feed(loader: Any, *, seed: int, rank: int = 0, world_size: int = 1) -> Feed:
+    """Build the feed that fits a loader.
+
+    Args:
+        loader: A ``DataLoader``, or any iterable of batches that can be iterated again.
+        seed: Root seed of the run.
+        rank: Rank of this process.
+        world_size: Number of processes.
+
+    Returns:
+        A feed whose `facts` say whether resume is exact.
+    """
+    if isinstance(loader, DataLoader) and not isinstance(loader.dataset, IterableDataset):
+        sizes_known = hasattr(loader.batch_sampler, "__len__") and loader.batch_sampler is not None
+        if sizes_known:
+            return MapFeed(loader, seed=seed, rank=rank, world_size=world_size)
+    return IterableFeed(loader, rank=rank, world_size=world_size)
+
+
+def is_in_memory(dataset: Any) -> bool:
+    """Tell whether samples of a dataset need no reading, seen through any ``Subset``."""
+    return bool(getattr(_base(dataset), "in_memory", False))
+
+
+def describe(loader: Any) -> DataSpec | None:
+    """Return what a loader's dataset says of itself, seen through any ``Subset``, or None."""
+    base = _base(getattr(loader, "dataset", loader))
+    return base.describe() if hasattr(base, "describe") else None
+
+
+def eval_batches(loader: Any) -> Iterator[Batch]:
+    """Yield each batch of an evaluation loader once, in memory where the data lives there."""
+    if isinstance(loader, DataLoader) and is_in_memory(loader.dataset) and loader.batch_sampler:
+        collate = _collate_of(loader)
+        for indices in loader.batch_sampler:
+            yield collate(_samples(loader.dataset, indices))
+    else:
+        yield from loader
+
+
+def _base(dataset: Any) -> Any:
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    return dataset
+
+
+def _samples(dataset: Any, indices: Indices) -> Any:
+    gather = getattr(dataset, "__getitems__", None)
+    return gather(indices) if gather else [dataset[i] for i in indices]
+
+
+def _collate_of(loader: DataLoader[Any]) -> Collate:
+    if loader.collate_fn is not torch_collate:
+        return loader.collate_fn
+    return _collate
+
+
+def _collate(samples: Any) -> Batch:
+    batch: Batch = samples.batch if isinstance(samples, Collated) else torch_collate(samples)
+    return batch
+
+
+def _identity(value: Any) -> Any:
+    return value
+
+
+def _replay(loader: DataLoader[Any], seed: int, epoch: int) -> list[Indices]:
+    """Run the loader's own sampler for one epoch under a seed that depends on the epoch only."""
+    sampler = loader.sampler
+    for part in (sampler, loader.batch_sampler):
+        if hasattr(part, "set_epoch"):
+            part.set_epoch(epoch)
+    epoch_seed = stream_seed(seed, "order", epoch)
+    generator = getattr(sampler, "generator", None)
+    kept = None if generator is None else generator.get_state()
+    with seeded_host(epoch_seed):
+        if generator is not None:
+            generator.manual_seed(epoch_seed)
+        batches: Iterable[Any] = loader.batch_sampler or ()
+        order = [list(indices) for indices in batches]
+    if generator is not None and kept is not None:
+        generator.set_state(kept)
+    return order
+
+
+@define
+class _Stream:
+    """A sampler over (step, indices) that never ends, so that workers never restart."""
+
+    steps: Iterator[tuple[int, Indices]]
+
+    def __iter__(self) -> Iterator[tuple[int, Indices]]:
+        return self.steps
+
+
+@frozen
+class _SeededBatches(torch.utils.data.Dataset[Batch]):
+    """Gathers one whole batch in a worker, under a seed that depends on the step only."""
+
+    dataset: Any
+    collate: Collate
+    seed: int
+    rank: int
+
+    def __getitem__(self, item: tuple[int, Indices]) -> Any:
+        step, indices = item
+        seed_host(stream_seed(self.seed, "samples", self.rank, step))
+        try:
+            return self.collate(_samples(self.dataset, indices))
+        except Exception as error:  # noqa: BLE001 - one that cannot be pickled would hang the loader
+            return _WorkerFault.of(error)
+
+
+@frozen
+class _WorkerFault:
+    """An exception of a worker, as text that can always be pickled."""
+
+    kind: str
+    text: str
+    path: Any = None
+    episode: str | None = None
+    key: str | None = None
+
+    @classmethod
+    def of(cls, error: Exception) -> _WorkerFault:
+        if isinstance(error, DataError):
+            return cls("DataError", str(error), error.path, error.episode, error.key)
+        return cls(type(error).__name__, str(error))
+
+    def raise_it(self) -> None:
+        if self.kind == "DataError":
+            raise DataError(self.text, path=self.path, episode=self.episode, key=self.key)
+        raise DataError(
+            f"the dataset raised {self.kind} in a loader worker: {self.text}. "
+            "Run with num_workers=0 to see where."
+        )

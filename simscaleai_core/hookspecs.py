@@ -1,0 +1,244 @@
+"""Every extension point of the framework, in the order a run meets them: read this first.
+
+Providers say what a plugin offers: module-level functions of its ``plugin`` module, called once,
+each yielding declarations from `simscaleai_core.plugin`. Events tell what happens in a run:
+methods of the *instances* that the run selected (its policy, loggers, extensions, ...). One-of-many
+mechanism, such as the precision or the strategy, is a component chosen by name and not a hook.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from simscaleai_core.plugin import (
+    CheckpointBackendSpec,
+    DatasetSpec,
+    EnvSpec,
+    EvalFunctionSpec,
+    ExtensionSpec,
+    LoggerSpec,
+    ModelSpec,
+    PrecisionSpec,
+    StrategySpec,
+    hookspec,
+)
+
+if TYPE_CHECKING:
+    from simscaleai_core.checkpoints import CheckpointInfo
+    from simscaleai_core.contracts import Batch
+    from simscaleai_core.state import Run
+
+# --- providers: what a plugin offers ---------------------------------------------------------
+
+
+@hookspec
+def simscale_register_models() -> Iterable[ModelSpec]:  # type: ignore[empty-body]
+    """Offer policies.
+
+    Called: once, when components are looked up, on every rank.
+    """
+
+
+@hookspec
+def simscale_register_datasets() -> Iterable[DatasetSpec]:  # type: ignore[empty-body]
+    """Offer dataset readers.
+
+    Called: once, when components are looked up, on every rank.
+    """
+
+
+@hookspec
+def simscale_register_envs() -> Iterable[EnvSpec]:  # type: ignore[empty-body]
+    """Offer environments.
+
+    Called: once, when components are looked up, on every rank.
+    """
+
+
+@hookspec
+def simscale_register_precisions() -> Iterable[PrecisionSpec]:  # type: ignore[empty-body]
+    """Offer precisions; a run chooses one.
+
+    Called: once, when components are looked up, on every rank.
+    """
+
+
+@hookspec
+def simscale_register_strategies() -> Iterable[StrategySpec]:  # type: ignore[empty-body]
+    """Offer strategies; a run chooses one.
+
+    Called: once, when components are looked up, on every rank.
+    """
+
+
+@hookspec
+def simscale_register_loggers() -> Iterable[LoggerSpec]:  # type: ignore[empty-body]
+    """Offer loggers.
+
+    Called: once, when components are looked up, on every rank.
+    """
+
+
+@hookspec
+def simscale_register_checkpoint_backends() -> Iterable[CheckpointBackendSpec]:  # type: ignore[empty-body]
+    """Offer checkpoint backends; a run chooses one.
+
+    Called: once, when components are looked up, on every rank.
+    """
+
+
+@hookspec
+def simscale_register_eval_functions() -> Iterable[EvalFunctionSpec]:  # type: ignore[empty-body]
+    """Offer eval functions.
+
+    Called: once, when components are looked up, on every rank.
+    """
+
+
+@hookspec
+def simscale_register_extensions() -> Iterable[ExtensionSpec]:  # type: ignore[empty-body]
+    """Offer extensions: run-scoped event listeners.
+
+    Called: once, when components are looked up, on every rank.
+    """
+
+
+# --- events: what happens in a run -----------------------------------------------------------
+
+
+@hookspec
+def simscale_on_run_setup(run: Run) -> None:
+    """Prepare: register state to be saved, freeze or compile parts of the policy.
+
+    Everything is built; nothing is restored yet. An exception ends the run.
+
+    Called: once, before the checkpoint is restored, on every rank.
+
+    Args:
+        run: The run.
+    """
+
+
+@hookspec
+def simscale_on_run_start(run: Run) -> None:
+    """See the run as it begins, restored if it was resumed. An exception ends the run.
+
+    Called: once, before the first step, on every rank.
+
+    Args:
+        run: The run.
+    """
+
+
+@hookspec
+def simscale_transform_batch(run: Run, batch: Batch) -> Batch:  # type: ignore[empty-body]
+    """Return a new batch; the next listener gets it. Do not change the one you are given.
+
+    Hot. An exception ends the run.
+
+    Called: for each micro-batch, on the device, before the forward pass, on every rank.
+
+    Args:
+        run: The run.
+        batch: The micro-batch; tensors `[B, ...]`.
+    """
+
+
+@hookspec
+def simscale_on_grads_ready(run: Run) -> bool | None:
+    """Look at the gradients; return True to veto the update, which then counts as skipped.
+
+    Hot. Gradients are reduced over ranks and at their true scale. Ranks must veto alike. An
+    exception ends the run.
+
+    Called: each step, after the backward pass and before clipping, on every rank.
+
+    Args:
+        run: The run.
+    """
+
+
+@hookspec
+def simscale_on_step_end(run: Run, out: Mapping[str, Any]) -> None:
+    """See a finished step; the counters already stand at it. An exception ends the run.
+
+    Hot: do not read `out` on the host, that would wait for the device.
+
+    Called: each step, after the update, on every rank.
+
+    Args:
+        run: The run.
+        out: What the policy returned for the last micro-batch; tensors on the device.
+    """
+
+
+@hookspec
+def simscale_on_metrics(run: Run, metrics: dict[str, float]) -> None:
+    """Add keys to the metrics of a logging window, before the loggers get them.
+
+    An exception ends the run.
+
+    Called: every `log_every` steps, on every rank.
+
+    Args:
+        run: The run.
+        metrics: Host floats, reduced over ranks; add to it.
+    """
+
+
+@hookspec
+def simscale_on_eval_end(run: Run, name: str, results: Mapping[str, float]) -> None:
+    """See the results of one eval function; may call ``run.request_stop``.
+
+    An exception ends the run.
+
+    Called: after each eval function, on every rank.
+
+    Args:
+        run: The run.
+        name: Name of the eval function.
+        results: Its metrics, reduced over ranks.
+    """
+
+
+@hookspec
+def simscale_on_checkpoint_saved(run: Run, info: CheckpointInfo) -> None:
+    """See a checkpoint that is safely on disk.
+
+    An exception is logged; after three the listener is switched off.
+
+    Called: after each save, on rank 0.
+
+    Args:
+        run: The run.
+        info: What was written.
+    """
+
+
+@hookspec
+def simscale_on_run_exception(run: Run, error: BaseException) -> None:
+    """See the exception that ends the run; it is raised again afterwards.
+
+    An exception here is logged.
+
+    Called: at most once, before ``simscale_on_run_end``, on the rank that raised.
+
+    Args:
+        run: The run.
+        error: The exception.
+    """
+
+
+@hookspec
+def simscale_on_run_end(run: Run, status: str) -> None:
+    """Release what was taken. The last listener to be set up is the first to be told.
+
+    An exception here is logged and the other listeners are told all the same.
+
+    Called: always, exactly once, on every rank.
+
+    Args:
+        run: The run.
+        status: ``"done"``, ``"stopped"`` or ``"failed"``.
+    """

@@ -1,0 +1,133 @@
+"""Compiling the listeners of one run into plain callables.
+
+A plugin manager of this run's own gives pluggy's semantics: implementations may take fewer
+arguments than the specification has, and wrappers work. Hot events become tuples of callables once,
+so that an event nobody listens to costs the loop nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pluggy
+
+from simscaleai_core import hookspecs
+from simscaleai_core.errors import PluginError
+from simscaleai_core.fence import Fence
+from simscaleai_core.host.validation import MARKER, listener_faults
+from simscaleai_core.mechanisms import Events
+
+
+def compile_events(listeners: Iterable[tuple[str, object]]) -> Events:
+    """Compile the event hooks of a run's instances.
+
+    Args:
+        listeners: (name, instance) in the order in which they are to be called; instances without
+            event hooks are skipped.
+
+    Returns:
+        The compiled events.
+
+    Raises:
+        PluginError: If an instance's hooks are faulty; every fault is named.
+    """
+    manager = pluggy.PluginManager("simscaleai")
+    manager.add_hookspecs(hookspecs)
+    for name, instance in reversed(list(listeners)):  # pluggy calls the last registered first
+        if _has_hooks(instance):
+            _register(manager, name, instance)
+    hook = manager.hook
+    return Events(
+        transform_batch=tuple(_plan(hook.simscale_transform_batch, ("run", "batch"))),
+        grads_ready=tuple(_plan(hook.simscale_on_grads_ready, ("run",))),
+        step_end=tuple(_plan(hook.simscale_on_step_end, ("run", "out"))),
+        run_setup=_each(hook.simscale_on_run_setup, ("run",)),
+        run_start=_each(hook.simscale_on_run_start, ("run",)),
+        metrics=_each(hook.simscale_on_metrics, ("run", "metrics")),
+        eval_end=_each(hook.simscale_on_eval_end, ("run", "name", "results")),
+        checkpoint_saved=_isolated(hook.simscale_on_checkpoint_saved, ("run", "info")),
+        run_exception=_isolated(hook.simscale_on_run_exception, ("run", "error")),
+        run_end=_isolated(hook.simscale_on_run_end, ("run", "status"), backwards=True),
+    )
+
+
+def _has_hooks(instance: object) -> bool:
+    return any(name.startswith("simscale_") for name in dir(type(instance)))
+
+
+def _register(manager: pluggy.PluginManager, name: str, instance: object) -> None:
+    kind = type(instance)
+    members = {n: getattr(kind, n) for n in dir(kind) if n.startswith("simscale_")}
+    faults = listener_faults(members)
+    if faults:
+        raise PluginError(f"{name}: {'; '.join(faults)}", plugin=name)
+    # pluggy looks at every attribute of what it registers; a policy's could be costly properties
+    manager.register(_Listener(members, instance), name)
+
+
+class _Listener:
+    """The hook methods of an instance, and nothing else of it."""
+
+    def __init__(self, members: Mapping[str, Any], instance: object) -> None:
+        for name, function in members.items():
+            if hasattr(function, MARKER):
+                setattr(self, name, getattr(instance, name))
+
+
+def _plan(caller: pluggy.HookCaller, names: tuple[str, ...]) -> list[Callable[..., Any]]:
+    """Return the implementations of a hook in calling order, each taking all arguments by place."""
+    implementations = caller.get_hookimpls()
+    if any(i.wrapper or i.hookwrapper for i in implementations):
+        return [_through_pluggy(caller, names)]
+    ordered = reversed(implementations)
+    return [_adapt(i.function, i.argnames, names) for i in ordered]
+
+
+def _adapt(
+    function: Callable[..., Any], wanted: Iterable[str], names: tuple[str, ...]
+) -> Callable[..., Any]:
+    places = tuple(names.index(name) for name in wanted)
+    if places == tuple(range(len(names))):
+        return function
+    return lambda *values: function(*(values[i] for i in places))
+
+
+def _through_pluggy(caller: pluggy.HookCaller, names: tuple[str, ...]) -> Callable[..., Any]:
+    """Call a hook with wrappers as pluggy does; a veto or a new batch is the last one's."""
+
+    def call(*values: Any) -> Any:
+        results = caller(**dict(zip(names, values, strict=True)))
+        if names == ("run", "batch"):
+            return results[-1] if results else values[1]
+        return any(results)
+
+    return call
+
+
+def _each(caller: pluggy.HookCaller, names: tuple[str, ...]) -> Callable[..., None]:
+    plan = _plan(caller, names)
+
+    def fire(*values: Any) -> None:
+        for function in plan:
+            function(*values)
+
+    return fire
+
+
+def _isolated(
+    caller: pluggy.HookCaller, names: tuple[str, ...], *, backwards: bool = False
+) -> Callable[..., None]:
+    implementations = list(reversed(caller.get_hookimpls()))
+    if backwards:
+        implementations.reverse()
+    fenced = [
+        (Fence(f"{i.plugin_name}.{caller.name}"), _adapt(i.function, i.argnames, names))
+        for i in implementations
+    ]
+
+    def fire(*values: Any) -> None:
+        for fence, function in fenced:
+            fence.call(function, *values)
+
+    return fire

@@ -1,0 +1,117 @@
+"""Importing plugins, each isolated from the others, and collecting what they declare."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pluggy
+
+from simscaleai_core import hookspecs
+from simscaleai_core.errors import PluginError
+from simscaleai_core.host.records import Component, PluginRecord
+from simscaleai_core.host.validation import MARKER, plugin_faults, provider_kind
+from simscaleai_core.plugin import KINDS
+
+logger = logging.getLogger("simscaleai")
+
+
+def load(record: PluginRecord) -> None:
+    """Import and check one plugin; the outcome is written into its record."""
+    started = time.perf_counter()
+    try:
+        module = importlib.import_module(record.target)
+        faults = plugin_faults(module)
+    except (Exception, SystemExit) as error:
+        record.state = "failed"
+        record.reason = f"{type(error).__name__}: {error}"
+        record.faults = (record.reason, traceback.format_exc())
+        return
+    finally:
+        record.import_ms = 1e3 * (time.perf_counter() - started)
+    if faults:
+        is_api = any("needs plugin API" in fault for fault in faults)
+        record.state = "incompatible" if is_api else "failed"
+        record.reason, record.faults = "; ".join(faults), tuple(faults)
+        return
+    record.state, record.module, record.info = "loaded", module, module.PLUGIN
+
+
+def collect(records: Iterable[PluginRecord]) -> list[Component]:
+    """Ask each loaded plugin for its declarations, one implementation at a time.
+
+    A plugin whose provider raises or yields something else is marked as failed; the others are
+    asked all the same.
+    """
+    components: list[Component] = []
+    for record in records:
+        if record.state != "loaded":
+            continue
+        manager = pluggy.PluginManager("simscaleai")
+        manager.add_hookspecs(hookspecs)
+        try:
+            manager.register(record.module, record.name)
+            components += _declared(record)
+        except (Exception, SystemExit) as error:
+            record.state = "failed"
+            record.reason = f"its declarations failed: {type(error).__name__}: {error}"
+            record.faults = (record.reason, traceback.format_exc())
+    return components
+
+
+def check_required(records: Iterable[PluginRecord], required: Iterable[str]) -> None:
+    """Refuse to go on without a plugin that was asked for.
+
+    Raises:
+        PluginError: If a required plugin is missing or did not load; its reason is given.
+    """
+    by_name = {name: r for r in records for name in (r.distribution, r.name)}
+    for name in required:
+        record = by_name.get(name)
+        if record is None:
+            raise missing_plugin(name, sorted({r.name for r in by_name.values()}))
+        if record.state != "loaded":
+            raise PluginError(
+                f"plugin {name!r} ({record.source}) was asked for but is {record.state}: "
+                f"{record.reason}. Mend it, or run without it: --no-plugin {name}.",
+                plugin=name,
+                distribution=record.source,
+            )
+
+
+FIRST_PARTY = ("amp", "bc", "ddp", "extensions", "hdf5", "sim", "tensorboard", "vla", "wandb")
+"""Plugins that may be suggested for installation; a name that a user typed never is."""
+
+
+def missing_plugin(name: str, installed: list[str]) -> PluginError:
+    """Build the error for a plugin that is not installed."""
+    hint = f" Install it: pip install simscaleai-plugin-{name}." if name in FIRST_PARTY else ""
+    error = PluginError(
+        f"unknown plugin {name!r}. Installed: {', '.join(installed)}.{hint}", plugin=name
+    )
+    if name not in FIRST_PARTY:
+        error.exit_status = 2  # type: ignore[misc]  # a typing mistake, not a broken plugin
+    return error
+
+
+def _declared(record: PluginRecord) -> list[Component]:
+    found: list[Component] = []
+    for hook, provider in _providers(record.module):
+        kind = provider_kind(hook)
+        for spec in provider() or ():
+            if kind is None or type(spec) is not KINDS[kind]:
+                wanted = KINDS[kind].__name__ if kind else "nothing"
+                raise TypeError(f"{hook} gave {spec!r}: expected {wanted}")
+            if any(c.kind == kind and c.spec.name == spec.name for c in found):
+                raise TypeError(f"{hook} declares {spec.name!r} twice")
+            found.append(Component(plugin=record.name, distribution=record.source, spec=spec))
+    return found
+
+
+def _providers(module: Any) -> list[tuple[str, Callable[[], Any]]]:
+    members = vars(module).items()
+    return [(name, value) for name, value in members if hasattr(value, MARKER)]

@@ -1,0 +1,104 @@
+"""From a name to one component, or to an error that shows every way out."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from simscaleai_core.errors import PluginError, UnknownComponentError
+from simscaleai_core.host.records import Component, PluginRecord
+from simscaleai_core.host.selection import BUILTIN
+
+
+def resolve(
+    kind: str,
+    name: str,
+    components: Iterable[Component],
+    *,
+    required: Sequence[str],
+    records: Iterable[PluginRecord],
+) -> Component:
+    """Find the one component that a name means.
+
+    A full id ``plugin/name`` always works; a short name works while it is unambiguous. Among
+    several, one of a required plugin wins, and the core's own cannot be shadowed.
+
+    Args:
+        kind: Kind of component.
+        name: Short name or full id.
+        components: Everything declared.
+        required: Plugins that the user asked for.
+        records: All plugins, for saying which of those not loaded may have offered it.
+
+    Returns:
+        The component.
+
+    Raises:
+        UnknownComponentError: If none or several fit.
+    """
+    offered = [c for c in components if c.kind == kind]
+    fits = [c for c in offered if name in {c.id, c.spec.name}]
+    for preferred in ([BUILTIN], required):
+        narrowed = [c for c in fits if c.plugin in preferred]
+        if len(fits) > 1 and len(narrowed) == 1:
+            fits = narrowed
+    if len(fits) == 1:
+        return fits[0]
+    readable = kind.replace("_", " ")
+    if fits:
+        flag = f"--{kind.replace('_', '-')}"
+        width = max(len(c.id) for c in fits)
+        lines = [
+            f"  {flag} {c.id:<{width}}  from {c.distribution}"
+            for c in sorted(fits, key=lambda c: c.id)
+        ]
+        raise UnknownComponentError(
+            f"{readable} {name!r} is provided by {len(fits)} plugins; choose one:\n"
+            + "\n".join(lines),
+            kind=kind,
+            name=name,
+            candidates=sorted(c.id for c in fits),
+        )
+    known = sorted({c.spec.name for c in offered})
+    close = difflib.get_close_matches(name, [*known, *(c.id for c in offered)], n=1, cutoff=0.6)
+    message = f"unknown {readable} {name!r}. Installed: {', '.join(known) or 'none'}."
+    if close:
+        message += f" Did you mean {close[0]!r}?"
+    for record in records:
+        if record.state not in {"loaded", "discovered"}:
+            message += (
+                f"\n  plugin {record.name!r} ({record.source}), which may have offered it, is "
+                f"{record.state}: {record.reason}"
+            )
+    raise UnknownComponentError(message, kind=kind, name=name, candidates=known)
+
+
+def import_target(component: Component, target: str | None = None) -> Any:
+    """Import what a component names.
+
+    Args:
+        component: The component.
+        target: ``"package.module:attr"``; the component's own target if None.
+
+    Returns:
+        The attribute.
+
+    Raises:
+        PluginError: If the import fails; it names the plugin and its distribution.
+    """
+    place = target or component.spec.target
+    module_name, _, attribute = place.partition(":")
+    try:
+        value: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            value = getattr(value, part)
+    except (Exception, SystemExit) as error:
+        raise PluginError(
+            f"{component.kind} {component.id!r} ({component.distribution}) cannot be imported from "
+            f"{place}: {type(error).__name__}: {error}",
+            plugin=component.plugin,
+            distribution=component.distribution,
+        ) from error
+    return value

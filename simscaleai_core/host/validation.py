@@ -1,0 +1,113 @@
+"""Every fault of a plugin at once, each with what to do, before anything of it is used."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from simscaleai_core import hookspecs
+from simscaleai_core.plugin import KINDS, PLUGIN_API_VERSION, PluginInfo
+
+PREFIX = "simscale_"
+MARKER = "simscaleai_impl"
+"""Attribute that the `hookimpl` marker leaves on a function."""
+
+
+def hook_specs() -> dict[str, Callable[..., Any]]:
+    """Return every hook's specification by name, in the order of `simscaleai_core.hookspecs`."""
+    return {
+        name: value
+        for name, value in vars(hookspecs).items()
+        if name.startswith(PREFIX) and callable(value)
+    }
+
+
+def plugin_faults(module: ModuleType) -> list[str]:
+    """Return every fault of a plugin module.
+
+    Args:
+        module: The imported module.
+
+    Returns:
+        One line per fault; empty if it is sound.
+    """
+    faults = list(_info_faults(getattr(module, "PLUGIN", None)))
+    faults += listener_faults(vars(module))
+    for name, value in vars(module).items():
+        if hasattr(value, MARKER) and name.startswith(f"{PREFIX}on_"):
+            faults.append(
+                f"{name} is an event and does nothing at module level: put it on the component "
+                "that a run selects"
+            )
+    return faults
+
+
+def listener_faults(members: dict[str, Any]) -> list[str]:
+    """Return every fault of the hook implementations among named members."""
+    specs = hook_specs()
+    faults: list[str] = []
+    for name, value in members.items():
+        if not name.startswith(PREFIX) or not callable(value):
+            continue
+        if not hasattr(value, MARKER):
+            if name in specs:
+                faults.append(f"{name} is not marked: put @hookimpl above it")
+        elif name not in specs:
+            faults.append(_unknown_hook(name, list(specs)))
+        else:
+            faults += _signature_faults(name, value, specs[name])
+    return faults
+
+
+def provider_kind(hook: str) -> str | None:
+    """Return the kind of component that a provider hook declares, or None for an event."""
+    for kind in KINDS:
+        plural = f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
+        if hook == f"{PREFIX}register_{plural}":
+            return kind
+    return None
+
+
+def _unknown_hook(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    hint = f"did you mean {close[0]!r}?" if close else "it may need a newer simscaleai-core"
+    return f"unknown hook {name!r}; {hint}"
+
+
+def _signature_faults(
+    name: str, function: Callable[..., Any], spec: Callable[..., Any]
+) -> Iterator[str]:
+    known = [p for p in inspect.signature(spec).parameters if p != "self"]
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.name == "self":
+            continue
+        if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
+            yield f"{name} takes *args or **kwargs: name the arguments it needs"
+        elif parameter.kind is parameter.KEYWORD_ONLY:
+            yield f"{name}: the argument {parameter.name!r} is keyword-only; make it plain"
+        elif parameter.name not in known:
+            offered = ", ".join(known) or "none"
+            yield f"{name} has no argument {parameter.name!r}; it offers {offered}"
+        elif parameter.default is not parameter.empty:
+            yield f"{name}: the argument {parameter.name!r} has a default, which would win; drop it"
+
+
+def _info_faults(info: object) -> Iterator[str]:
+    if not isinstance(info, PluginInfo):
+        yield "the module has no PLUGIN = PluginInfo(summary=...)"
+        return
+    try:
+        fits = SpecifierSet(info.requires_api).contains(PLUGIN_API_VERSION)
+    except InvalidSpecifier:
+        yield f"PLUGIN.requires_api {info.requires_api!r} is not a version range like '>=1.0,<2'"
+        return
+    if not fits:
+        yield f"it needs plugin API {info.requires_api}, this core has {PLUGIN_API_VERSION}"
+    for kind in info.selects:
+        if kind not in KINDS:
+            yield f"PLUGIN.selects has the unknown kind {kind!r}; kinds are {', '.join(KINDS)}"

@@ -1,0 +1,40 @@
+"""Several loggers as one, each fenced from the others and from training."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from simscaleai_core.fence import Fence
+from simscaleai_core.mechanisms import Logger
+
+logger = logging.getLogger("simscaleai")
+
+
+class LoggerGroup:
+    """Hands everything to each logger; one that fails three times is switched off.
+
+    Args:
+        members: (name, logger) in the order in which they are told.
+    """
+
+    def __init__(self, members: Sequence[tuple[str, Logger]]) -> None:
+        self._members = [(Fence(f"logger {name!r}"), member) for name, member in members]
+
+    def start(self, facts: Mapping[str, Any], step: int) -> None:
+        """Begin, or continue at `step`. Failures here are the user's to mend and are raised."""
+        for _, member in self._members:
+            member.start(facts, step)
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Record host floats for a step."""
+        for fence, member in self._members:
+            fence.call(member.log, metrics, step)
+
+    def close(self, status: str) -> None:
+        """Finish each logger, and say which ones were switched off."""
+        for fence, member in self._members:
+            Fence(fence.name).call(member.close, status)
+            if fence.is_off:
+                logger.warning("%s was switched off: its records are incomplete", fence.name)

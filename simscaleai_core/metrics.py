@@ -1,0 +1,77 @@
+"""Sums of a step's scalars over one logging window, without reading the device in between."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from simscaleai_core.contracts import StateDict
+from simscaleai_core.mechanisms import Strategy
+
+_FOLD_EVERY = 256  # steps; fixed by the step, so that a save in between changes no rounding
+
+
+class MetricWindow:
+    """Keeps references to detached scalars and turns them into means once per window.
+
+    Values that are not finite are left out of a mean, so that one skipped step does not hide the
+    others.
+    """
+
+    def __init__(self) -> None:
+        self._pending: dict[str, list[Tensor]] = {}
+        self._totals: dict[str, Tensor] = {}
+
+    def add(self, scalars: Mapping[str, Tensor], step: int) -> None:
+        """Add one step's scalars, each `[]`."""
+        for name, value in scalars.items():
+            self._pending.setdefault(name, []).append(value)
+        if step % _FOLD_EVERY == 0:
+            self._fold()
+
+    def drain(self, strategy: Strategy) -> dict[str, float]:
+        """Return the mean of each scalar over the window and all ranks, and start a new window.
+
+        One packed reduction and one copy to the host.
+        """
+        self._fold()
+        names = sorted(self._totals)
+        if not names:
+            return {}
+        packed = strategy.reduce(torch.stack([self._totals[n] for n in names]).flatten())
+        values = packed.tolist()
+        self._totals = {}
+        pairs = zip(names, values[0::2], values[1::2], strict=True)
+        return {n: total / count if count else float("nan") for n, total, count in pairs}
+
+    def _fold(self) -> None:
+        for name, values in self._pending.items():
+            column = torch.stack(values).double() if values[0].device.type != "mps" else (
+                torch.stack(values).float()
+            )  # fmt: skip
+            finite = torch.isfinite(column)
+            total = torch.stack([torch.where(finite, column, 0).sum(), finite.sum()])
+            self._totals[name] = self._totals[name] + total if name in self._totals else total
+        self._pending = {}
+
+    def state_dict(self) -> StateDict:
+        """Return the open window."""
+        pending = {name: torch.stack(values) for name, values in self._pending.items()}
+        return {"pending": pending, "totals": dict(self._totals)}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Continue the window that was open when the checkpoint was written."""
+        self._pending = {name: list(column) for name, column in state["pending"].items()}
+        self._totals = dict(state["totals"])
+
+
+def scalars_of(out: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the scalars of a policy's output, detached; other outputs are not metrics."""
+    return {
+        name: value.detach()
+        for name, value in out.items()
+        if isinstance(value, Tensor) and value.ndim == 0
+    }

@@ -1,0 +1,65 @@
+"""The only values that a checkpoint may hold: tensors, numbers, text and plain containers.
+
+One NumPy scalar would make a file that saves well and can never be loaded with
+``weights_only=True``; so the tree is checked when it is saved, and the fault is named by its path.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from simscaleai_core.errors import ConfigError
+
+
+def plain_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy a tree's containers, converting what has a plain equivalent.
+
+    Text is interned, so that two equal trees become the same bytes whatever their history.
+
+    Args:
+        tree: The tree to check.
+
+    Returns:
+        A tree of dicts, lists, tuples, tensors, None, bool, int, float, str and bytes.
+
+    Raises:
+        ConfigError: If a value has no plain equivalent, named by its path.
+    """
+    return {_key(k, "$"): _plain(v, f"$.{k}") for k, v in tree.items()}
+
+
+def _plain(value: Any, path: str) -> Any:  # noqa: PLR0911 - one line per kind of value
+    if value is None or isinstance(value, (bool, bytes)):
+        return value
+    if isinstance(value, torch.Tensor):
+        return value.detach()
+    if isinstance(value, str):
+        return sys.intern(str(value))
+    if isinstance(value, np.generic):
+        return _plain(value.item(), path)
+    if isinstance(value, (int, float)):
+        return value
+    if isinstance(value, Mapping):
+        return {_key(k, path): _plain(v, f"{path}.{k}") for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [_plain(v, f"{path}[{i}]") for i, v in enumerate(value)]
+        return items if isinstance(value, list) else tuple(items)
+    raise ConfigError(
+        f"a checkpoint cannot hold {type(value).__module__}.{type(value).__qualname__} @ {path}: "
+        "expected tensors, numbers, text and plain containers. Convert it in state_dict()."
+    )
+
+
+def _key(key: Any, path: str) -> Any:
+    if isinstance(key, str):
+        return sys.intern(str(key))
+    if isinstance(key, int):
+        return key
+    raise ConfigError(
+        f"a checkpoint cannot hold the key {key!r} @ {path}: expected text or an integer."
+    )

@@ -1,0 +1,61 @@
+"""SIGTERM and SIGINT as a flag that the loop reads between steps."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+_EXIT_STATUS_OF_SIGNAL = 128  # the shell's convention: 128 + signal number
+
+
+class SignalFlag:
+    """Turns the first SIGTERM or SIGINT into a flag; the second one acts at once.
+
+    A handler does nothing else: no input or output, no communication between ranks. Outside the
+    main thread, where Python delivers no signals, it never rises. The handlers that were there
+    before come back on exit.
+    """
+
+    def __init__(self) -> None:
+        self.name = ""
+        self._number = 0
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> SignalFlag:
+        """Install the handlers."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Put the earlier handlers back."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def finish(self) -> None:
+        """Leave as the signal wanted, now that the run is saved; do nothing if there was none.
+
+        Raises:
+            SystemExit: With status 143 after SIGTERM.
+            KeyboardInterrupt: After SIGINT.
+        """
+        if self._number == signal.SIGTERM:
+            raise SystemExit(_EXIT_STATUS_OF_SIGNAL + signal.SIGTERM)
+        if self._number == signal.SIGINT:
+            raise KeyboardInterrupt
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self.name:
+            os._exit(_EXIT_STATUS_OF_SIGNAL + number)
+        self.name = signal.Signals(number).name
+        self._number = number
