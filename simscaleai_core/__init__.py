@@ -33,7 +33,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its home when it is first used.
+    """Return a public name, imported from its home when it is first used.
 
     Raises:
         AttributeError: If there is no such name.

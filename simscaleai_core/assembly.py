@@ -1,9 +1,9 @@
-"""The composition root: `Trainer` builds the parts that the configuration names and runs the loop."""
+"""The composition root: `Trainer` builds what the configuration names and runs the loop."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +77,7 @@ class Trainer:
         train_loader: Any,
         config: TrainConfig | None = None,
         eval_loader: Any = None,
-        eval_fn: Callable[[nn.Module], Mapping[str, Any]] | None = None,
+        eval_fn: EvalFunction | None = None,
         *,
         host: Host | None = None,
         listeners: Sequence[object] = (),
@@ -109,8 +109,9 @@ class Trainer:
             world_size=strategy.world_size,
         )  # fmt: skip
         data = describe(self._train_loader)
-        if data is not None and hasattr(self.policy, "adapt_to"):
-            self.policy.adapt_to(data)
+        adapt: Callable[[DataSpec], None] | None = getattr(self.policy, "adapt_to", None)
+        if data is not None and adapt is not None:
+            adapt(data)
         seed_everything(stream_seed(config.seed, "train", strategy.rank))
         precision, note = self._precision(strategy)
         run = self._run(strategy, precision)
@@ -182,9 +183,7 @@ class Trainer:
         if self.config.env and not any(n.endswith(_CLOSED_LOOP) for n in names):
             names.append(_CLOSED_LOOP)
         for name in names:
-            evals.append(
-                (name, building.build_part(self.host, "eval_function", name, self.config))
-            )
+            evals.append((name, building.build_part(self.host, "eval_function", name, self.config)))
         if self._eval_fn is not None:
             evals.append(("eval_fn", self._eval_fn))
         return evals
@@ -238,9 +237,7 @@ def train_from_config(config: TrainConfig, host: Host) -> tuple[Trainer, dict[st
     return trainer, trainer.train()
 
 
-def fill_slots(
-    config: TrainConfig, host: Host, given: Iterable[str] | None = None
-) -> TrainConfig:
+def fill_slots(config: TrainConfig, host: Host, given: Iterable[str] | None = None) -> TrainConfig:
     """Let the required plugins fill the slots that the user left empty.
 
     Args:

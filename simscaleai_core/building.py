@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import logging
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from simscaleai_core.config import TrainConfig
 from simscaleai_core.configio import structure
 from simscaleai_core.contracts import DataSpec, StateDict
 from simscaleai_core.errors import CheckpointError, ConfigError, DataError
+from simscaleai_core.feed import is_in_memory
 from simscaleai_core.host import Component, Host, import_target
 from simscaleai_core.plugin import DatasetSpec
 from simscaleai_core.seeding import seed_everything, stream_seed
@@ -69,7 +71,7 @@ def check_options(component: Component, given: Mapping[str, Any]) -> Any:
 
 
 def build_part(host: Host, kind: str, name: str, config: TrainConfig) -> Any:
-    """Build a mechanism, logger, eval function or extension: ``target(config, options)``.
+    """Return a mechanism, logger, eval function or extension: ``target(config, options)``.
 
     Raises:
         ConfigError: If options are given to a component that has none, or do not fit.
@@ -82,7 +84,7 @@ def build_part(host: Host, kind: str, name: str, config: TrainConfig) -> Any:
 
 
 def create(host: Host, kind: str, name: str, *arguments: Any, **options: Any) -> Any:
-    """Build a model, dataset or environment from its name and keyword arguments.
+    """Return a model, dataset or environment, built from its name and keyword arguments.
 
     Raises:
         ConfigError: If an argument is not one that it takes.
@@ -113,7 +115,7 @@ def check_keywords(target: Callable[..., Any], given: Mapping[str, Any], *, owne
 
 
 def build_policy(host: Host, config: TrainConfig, data: DataSpec | None) -> nn.Module:
-    """Build the policy that a configuration names, for the data if there is some.
+    """Return the policy that a configuration names, built for the data if there is some.
 
     Its weights depend on `config.seed` only.
     """
@@ -133,7 +135,7 @@ def build_policy(host: Host, config: TrainConfig, data: DataSpec | None) -> nn.M
 
 
 def load_data(host: Host, config: TrainConfig) -> LoadedData:
-    """Open the data that a configuration names and hold out a fraction of its episodes.
+    """Return the data that a configuration names, with a fraction of its episodes held out.
 
     Raises:
         DataError: If no dataset component reads the file.
@@ -232,11 +234,14 @@ def _suffixes(component: Component) -> tuple[str, ...]:
 
 
 def _loader(dataset: Any, config: TrainConfig, *, shuffle: bool) -> DataLoader[Any]:
-    return DataLoader(
-        dataset,
-        batch_size=config.batch_size,
-        shuffle=shuffle,
-        num_workers=config.num_workers,
-        drop_last=shuffle and len(dataset) >= config.batch_size,
-        pin_memory=config.device == "cuda",
-    )
+    with warnings.catch_warnings():
+        if is_in_memory(dataset):
+            warnings.simplefilter("ignore", UserWarning)  # no worker will be started
+        return DataLoader(
+            dataset,
+            batch_size=config.batch_size,
+            shuffle=shuffle,
+            num_workers=config.num_workers,
+            drop_last=shuffle and len(dataset) >= config.batch_size,
+            pin_memory=config.device == "cuda",
+        )

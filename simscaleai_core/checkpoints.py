@@ -70,14 +70,14 @@ class CheckpointStore:
         self._backend = backend
         self._backend_name = backend_name
         self._keep_last = keep_last
-        self._run = 1 + max((info.run for info in self.list()), default=0)
+        self._run = 1 + max((info.run for info in list_checkpoints(directory)), default=0)
 
     def open(self) -> None:
         """Make the directory ready for writing, before the first step.
 
         Raises:
             SaveError: If the directory cannot be written.
-        """
+        """  # noqa: DOC501 - built by _save_error
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             probe = self.directory / f".probe.tmp-{os.getpid()}"
@@ -103,7 +103,7 @@ class CheckpointStore:
 
         Raises:
             SaveError: If it could not be written; nothing that was there before is touched.
-        """
+        """  # noqa: DOC501 - built by _save_error
         path = self.directory / f"{name}{self._backend.suffix}"
         temporary = self.directory / f".{path.name}.tmp-{os.getpid()}"
         plain = plain_tree(tree)
@@ -129,20 +129,15 @@ class CheckpointStore:
 
     def prune(self) -> None:
         """Remove this run's oldest step checkpoints beyond `keep_last`, manifests first."""
-        steps = [i for i in self.list() if i.run == self._run and i.file.startswith("step_")]
+        steps = [
+            i
+            for i in list_checkpoints(self.directory)
+            if i.run == self._run and i.file.startswith("step_")
+        ]
         for info in steps[: -self._keep_last]:
             path = self.directory / info.file
             path.with_suffix(".json").unlink(missing_ok=True)
             path.unlink(missing_ok=True)
-
-    def list(self) -> list[CheckpointInfo]:
-        """Return what the manifests say, oldest first: by run, then by step."""
-        found = []
-        for path in sorted(self.directory.glob("*.json")):
-            info = _read_manifest(path)
-            if info is not None:
-                found.append(info)
-        return sorted(found, key=lambda info: (info.run, info.step, info.file))
 
     def load(self, reference: str) -> tuple[Path, StateDict]:
         """Load a checkpoint by path, or the newest whole one for ``"auto"``.
@@ -175,7 +170,7 @@ class CheckpointStore:
             ) from error
 
     def _newest(self) -> tuple[Path, StateDict]:
-        candidates = self.list()
+        candidates = list_checkpoints(self.directory)
         for info in reversed(candidates):
             path = self.directory / info.file
             try:
@@ -192,9 +187,9 @@ class CheckpointStore:
 
     def newest_whole(self, *, besides: str = "") -> str | None:
         """Return the file name of the newest checkpoint whose checksum is right, or None."""
-        for info in reversed(self.list()):
+        for info in reversed(list_checkpoints(self.directory)):
             path = self.directory / info.file
-            if info.file != besides and not _damage(path):
+            if info.file != besides and not damage_of(path):
                 return info.file
         return None
 
@@ -206,6 +201,13 @@ class CheckpointStore:
             _replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def list_checkpoints(directory: Path) -> list[CheckpointInfo]:
+    """Return what the manifests of a directory say, oldest first: by run, then by step."""
+    found = (_read_manifest(path) for path in sorted(directory.glob("*.json")))
+    infos = [info for info in found if info is not None]
+    return sorted(infos, key=lambda info: (info.run, info.step, info.file))
 
 
 def read_checkpoint(path: Path, backend: CheckpointBackend) -> StateDict:
@@ -227,7 +229,7 @@ def read_checkpoint(path: Path, backend: CheckpointBackend) -> StateDict:
             f"simscale checkpoint list {path.parent}.",
             path=path,
         )
-    damage = _damage(path)
+    damage = damage_of(path)
     if damage:
         raise CheckpointError(f"{path} is damaged: {damage}.", path=path)
     return _load(path, backend.load)
@@ -243,14 +245,14 @@ def _load(path: Path, load: Callable[[Path], StateDict]) -> StateDict:
         ) from error
     if not isinstance(tree, dict):
         raise CheckpointError(
-            f"{path} is not a SimScaleAI checkpoint: expected a dict, found "
-            f"{type(tree).__name__}.",
+            f"{path} is not a SimScaleAI checkpoint: expected a dict, found {type(tree).__name__}.",
             path=path,
         )
     return tree
 
 
-def _damage(path: Path) -> str:
+def damage_of(path: Path) -> str:
+    """Say what is wrong with a checkpoint according to its manifest; nothing if it is whole."""
     info = _read_manifest(path.with_suffix(".json"))
     if not path.is_file():
         return "the file is missing"

@@ -20,6 +20,7 @@ Validator = Callable[[Any, "Attribute[Any]", Any], None]
 
 def _expect(expected: str, accepts: Callable[[Any], bool]) -> Validator:
     def validate(instance: object, attribute: Attribute[Any], value: Any) -> None:
+        del instance
         if not accepts(value):
             raise ConfigError(f"field {attribute.name!r}: expected {expected}, got {value!r}")
 

@@ -122,7 +122,7 @@ def field_docs(cls: type) -> dict[str, str]:
 
 
 def parse_literal(text: str) -> Any:
-    """Read a value as TOML would, and as text if it is none.
+    """Return a value as TOML reads it, or the text itself if TOML does not.
 
     Example:
         >>> parse_literal("0.5"), parse_literal("[1, 2]"), parse_literal("relu")

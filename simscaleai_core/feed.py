@@ -245,8 +245,9 @@ def _replay(loader: DataLoader[Any], seed: int, epoch: int) -> list[Indices]:
     """Run the loader's own sampler for one epoch under a seed that depends on the epoch only."""
     sampler = loader.sampler
     for part in (sampler, loader.batch_sampler):
-        if hasattr(part, "set_epoch"):
-            part.set_epoch(epoch)
+        set_epoch = getattr(part, "set_epoch", None)
+        if set_epoch is not None:
+            set_epoch(epoch)
     epoch_seed = stream_seed(seed, "order", epoch)
     generator = getattr(sampler, "generator", None)
     kept = None if generator is None else generator.get_state()

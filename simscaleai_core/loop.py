@@ -14,9 +14,8 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, Protocol
+from typing import Any
 
-import torch
 from attrs import define, field, frozen
 from torch import Tensor
 
@@ -151,7 +150,9 @@ class Loop:
         strategy, precision, optimizer = run.strategy, run.precision, run.optimizer
         batch = next(batches)
         size = sample_count(batch)
-        pieces = [batch] if run.config.accumulate == 1 else split_batch(batch, run.config.accumulate)
+        pieces = (
+            [batch] if run.config.accumulate == 1 else split_batch(batch, run.config.accumulate)
+        )
         out: Mapping[str, Any] = {}
         scalars: dict[str, Tensor] = {}
         for number, piece in enumerate(pieces, start=1):
@@ -295,7 +296,7 @@ class Loop:
             try:
                 info = self.parts.store.save(name, tree, step=run.step)
             except SaveError as error:
-                logger.error("%s Training goes on; the next save tries again.", error)  # noqa: TRY400
+                logger.error("%s Training goes on; the next save tries again.", error)
                 self._last_save_failed = error
             else:
                 self._last_save_failed = None

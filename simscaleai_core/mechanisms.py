@@ -146,6 +146,10 @@ class CheckpointBackend(Protocol):
         ...
 
 
+def _nothing(*_: Any) -> None:
+    """Hear nothing: the event of a run without listeners."""
+
+
 @frozen(kw_only=True)
 class Events:
     """What a run fires, compiled once: hot events as tuples, so that no listener costs nothing."""
@@ -153,10 +157,10 @@ class Events:
     transform_batch: tuple[Callable[[Any, Batch], Batch], ...] = ()
     grads_ready: tuple[Callable[[Any], bool | None], ...] = ()
     step_end: tuple[Callable[[Any, Mapping[str, Any]], None], ...] = ()
-    run_setup: Callable[[Any], None] = lambda run: None
-    run_start: Callable[[Any], None] = lambda run: None
-    metrics: Callable[[Any, dict[str, float]], None] = lambda run, metrics: None
-    eval_end: Callable[[Any, str, Mapping[str, float]], None] = lambda run, name, results: None
-    checkpoint_saved: Callable[[Any, Any], None] = lambda run, info: None
-    run_exception: Callable[[Any, BaseException], None] = lambda run, error: None
-    run_end: Callable[[Any, str], None] = lambda run, status: None
+    run_setup: Callable[[Any], None] = _nothing
+    run_start: Callable[[Any], None] = _nothing
+    metrics: Callable[[Any, dict[str, float]], None] = _nothing
+    eval_end: Callable[[Any, str, Mapping[str, float]], None] = _nothing
+    checkpoint_saved: Callable[[Any, Any], None] = _nothing
+    run_exception: Callable[[Any, BaseException], None] = _nothing
+    run_end: Callable[[Any, str], None] = _nothing

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pluggy
 from attrs import Attribute, field, frozen
@@ -38,7 +38,7 @@ def _check_name(instance: object, attribute: Attribute[str], value: str) -> None
         )
 
 
-def _check_target(instance: object, attribute: Attribute[str | None], value: str | None) -> None:
+def _check_target(instance: object, attribute: Attribute[Any], value: str | None) -> None:
     if value is not None and not (isinstance(value, str) and _TARGET.match(value)):
         raise ValueError(
             f"{type(instance).__name__}.{attribute.name}: expected 'package.module:attr', "
@@ -179,5 +179,3 @@ __all__ = [
     "hookimpl",
     "hookspec",
 ]
-
-

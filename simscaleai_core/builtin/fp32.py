@@ -38,7 +38,7 @@ class Float32:
 
     def backward(self, loss: Tensor) -> None:
         """Run the backward pass from the loss `[]`."""
-        loss.backward()
+        torch.autograd.backward(loss)
 
     def unscale(self, optimizer: torch.optim.Optimizer) -> None:
         """Leave the gradients: they have their true scale."""

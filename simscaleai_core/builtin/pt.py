@@ -28,6 +28,7 @@ class PtBackend:
 
         Raises:
             OSError: If the file cannot be written; the system's own reason, which torch hides.
+            RuntimeError: If torch fails for another reason.
         """
         # through a file object: given a path, torch writes the path's name into the file
         with path.open("wb") as file:

@@ -40,6 +40,7 @@ class SingleDevice:
 
     def sync(self, module: nn.Module, last: bool) -> AbstractContextManager[Any]:
         """Return a context that does nothing: there is nobody to share with."""
+        del module, last
         return _NOTHING
 
     def clip(self, parameters: Sequence[Tensor], max_norm: float | None) -> Tensor:

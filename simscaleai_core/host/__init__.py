@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 from simscaleai_core.errors import PluginError
 from simscaleai_core.host.discovery import command_entry_points, core_version, discover
 from simscaleai_core.host.events import compile_events
-from simscaleai_core.host.loading import check_required, collect, load
+from simscaleai_core.host.loading import check_required, collect, load, missing_plugin
 from simscaleai_core.host.records import Component, PluginRecord
 from simscaleai_core.host.registry import import_target, resolve
 from simscaleai_core.host.selection import PluginSelection, select_plugins
@@ -79,14 +78,13 @@ class Host:
         """Return the record of a plugin, by its name or its distribution's.
 
         Raises:
-            PluginError: If there is no such plugin.
-        """
+            UnknownComponentError: If there is no such plugin.
+        """  # noqa: DOC501 - built by missing_plugin
         self.components  # noqa: B018 - loads
         for record in self.records:
             if name in {record.name, record.distribution}:
                 return record
-        installed = ", ".join(r.name for r in self.records)
-        raise PluginError(f"unknown plugin {name!r}. Installed: {installed}.", plugin=name)
+        raise missing_plugin(name, [r.name for r in self.records])
 
     def canonical(self, name: str) -> str:
         """Return the name that a plugin goes by, given that or its distribution's."""

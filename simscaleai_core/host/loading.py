@@ -6,13 +6,13 @@ import importlib
 import logging
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pluggy
 
 from simscaleai_core import hookspecs
-from simscaleai_core.errors import PluginError
+from simscaleai_core.errors import PluginError, UnknownComponentError
 from simscaleai_core.host.records import Component, PluginRecord
 from simscaleai_core.host.validation import MARKER, plugin_faults, provider_kind
 from simscaleai_core.plugin import KINDS
@@ -26,7 +26,7 @@ def load(record: PluginRecord) -> None:
     try:
         module = importlib.import_module(record.target)
         faults = plugin_faults(module)
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
         record.state = "failed"
         record.reason = f"{type(error).__name__}: {error}"
         record.faults = (record.reason, traceback.format_exc())
@@ -42,7 +42,7 @@ def load(record: PluginRecord) -> None:
 
 
 def collect(records: Iterable[PluginRecord]) -> list[Component]:
-    """Ask each loaded plugin for its declarations, one implementation at a time.
+    """Return the declarations of each loaded plugin, asked one implementation at a time.
 
     A plugin whose provider raises or yields something else is marked as failed; the others are
     asked all the same.
@@ -56,7 +56,7 @@ def collect(records: Iterable[PluginRecord]) -> list[Component]:
         try:
             manager.register(record.module, record.name)
             components += _declared(record)
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - likewise
             record.state = "failed"
             record.reason = f"its declarations failed: {type(error).__name__}: {error}"
             record.faults = (record.reason, traceback.format_exc())
@@ -67,8 +67,9 @@ def check_required(records: Iterable[PluginRecord], required: Iterable[str]) -> 
     """Refuse to go on without a plugin that was asked for.
 
     Raises:
-        PluginError: If a required plugin is missing or did not load; its reason is given.
-    """
+        PluginError: If a required plugin did not load; its reason is given.
+        UnknownComponentError: If one is not installed.
+    """  # noqa: DOC501 - built by missing_plugin
     by_name = {name: r for r in records for name in (r.distribution, r.name)}
     for name in required:
         record = by_name.get(name)
@@ -87,15 +88,15 @@ FIRST_PARTY = ("amp", "bc", "ddp", "extensions", "hdf5", "sim", "tensorboard", "
 """Plugins that may be suggested for installation; a name that a user typed never is."""
 
 
-def missing_plugin(name: str, installed: list[str]) -> PluginError:
+def missing_plugin(name: str, installed: Sequence[str]) -> UnknownComponentError:
     """Build the error for a plugin that is not installed."""
     hint = f" Install it: pip install simscaleai-plugin-{name}." if name in FIRST_PARTY else ""
-    error = PluginError(
-        f"unknown plugin {name!r}. Installed: {', '.join(installed)}.{hint}", plugin=name
+    return UnknownComponentError(
+        f"unknown plugin {name!r}. Installed: {', '.join(installed)}.{hint}",
+        kind="plugin",
+        name=name,
+        candidates=installed,
     )
-    if name not in FIRST_PARTY:
-        error.exit_status = 2  # type: ignore[misc]  # a typing mistake, not a broken plugin
-    return error
 
 
 def _declared(record: PluginRecord) -> list[Component]:

@@ -1,0 +1,60 @@
+"""``simscale hooks list|show``."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+
+from cyclopts import App
+
+from simscaleai_core.cli.output import print_facts, print_json, print_table
+from simscaleai_core.errors import UnknownComponentError
+
+app = App(name="hooks", help="List and show the hooks that a run fires.")
+
+
+@app.command(name="list")
+def list_(*, json: bool = False) -> int:
+    """List every hook in the order a run meets them.
+
+    Args:
+        json: Print one JSON object and nothing else.
+
+    Returns:
+        0.
+    """
+    from simscaleai_core.host.validation import hook_specs
+
+    rows = [(n, (inspect.getdoc(f) or "").splitlines()[0]) for n, f in hook_specs().items()]
+    if json:
+        print_json({"hooks": [{"name": n, "summary": s} for n, s in rows]})
+    else:
+        print_table(rows, headers=("hook", "summary"))
+    return 0
+
+
+@app.command
+def show(name: str, /) -> int:
+    """Show one hook: its arguments, when it is called and on which ranks.
+
+    Args:
+        name: The hook.
+
+    Returns:
+        0.
+
+    Raises:
+        UnknownComponentError: If there is no such hook.
+    """
+    from simscaleai_core.host.validation import hook_specs
+
+    specs = hook_specs()
+    if name not in specs:
+        close = difflib.get_close_matches(name, specs, n=1, cutoff=0.6)
+        hint = f" Did you mean {close[0]!r}?" if close else " See simscale hooks list."
+        raise UnknownComponentError(
+            f"unknown hook {name!r}.{hint}", kind="hook", name=name, candidates=list(specs)
+        )
+    signature = str(inspect.signature(specs[name])).replace("'", "")
+    print_facts({f"{name}{signature}": "", "": inspect.getdoc(specs[name])})
+    return 0
