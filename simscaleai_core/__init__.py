@@ -9,17 +9,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from simscaleai_core.assembly import ModelRegistry, Trainer, load_checkpoint, load_policy
+    from simscaleai_core.assembly import Trainer
     from simscaleai_core.config import TrainConfig
     from simscaleai_core.errors import SimScaleError
+    from simscaleai_core.registry import ModelRegistry, load_checkpoint, load_policy
 
 _HOMES = {
-    "ModelRegistry": "simscaleai_core.assembly",
+    "ModelRegistry": "simscaleai_core.registry",
     "SimScaleError": "simscaleai_core.errors",
     "TrainConfig": "simscaleai_core.config",
     "Trainer": "simscaleai_core.assembly",
-    "load_checkpoint": "simscaleai_core.assembly",
-    "load_policy": "simscaleai_core.assembly",
+    "load_checkpoint": "simscaleai_core.registry",
+    "load_policy": "simscaleai_core.registry",
 }
 
 __all__ = [

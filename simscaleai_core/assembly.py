@@ -3,39 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import attrs
 import torch
 from torch import nn
 
 from simscaleai_core import building
 from simscaleai_core.builtin.heldout import HeldOutLoss
-from simscaleai_core.checkpoints import CheckpointStore, read_checkpoint
+from simscaleai_core.checkpoints import CheckpointStore
 from simscaleai_core.config import TrainConfig
-from simscaleai_core.contracts import DataSpec, EvalFunction, StateDict
-from simscaleai_core.errors import CheckpointError, ConfigError
+from simscaleai_core.contracts import DataSpec, EvalFunction
 from simscaleai_core.feed import Feed, build_feed, describe
 from simscaleai_core.host import Host, compile_events, core_version, select_plugins
 from simscaleai_core.loggers import LoggerGroup
 from simscaleai_core.loop import Loop, Parts
 from simscaleai_core.mechanisms import Precision, Strategy
 from simscaleai_core.optim import build_optimizer, build_schedule
-from simscaleai_core.plugin import CheckpointBackendSpec
 from simscaleai_core.seeding import seed_everything, stream_seed
+from simscaleai_core.slots import check_option_tables, fill_slots, is_used
 from simscaleai_core.state import Run
 
-_SINGLE_SLOTS = {
-    "model": "model_name",
-    "dataset": "dataset_name",
-    "env": "env",
-    "precision": "precision",
-    "strategy": "strategy",
-    "checkpoint_backend": "checkpoint_backend",
-}
-_MANY_SLOTS = {"logger": "loggers", "eval_function": "eval_fns", "extension": "extensions"}
 _CLOSED_LOOP = "closed_loop"
 
 
@@ -90,7 +79,7 @@ class Trainer:
         self._eval_loader = eval_loader
         self._eval_fn = eval_fn
         self._listeners = listeners
-        _check_option_tables(self.config, self.host)
+        check_option_tables(self.config, self.host)
 
     def train(self) -> dict[str, float]:
         """Run to `max_steps`, or to a stop.
@@ -192,7 +181,7 @@ class Trainer:
         self, run: Run, feed: Feed, data: DataSpec | None, precision_note: str
     ) -> dict[str, Any]:
         facts = feed.facts
-        used = {c.plugin for c in self.host.components if _is_used(c.id, c.spec.name, self.config)}
+        used = {c.plugin for c in self.host.components if is_used(c.id, c.spec.name, self.config)}
         return {
             "policy": f"{type(self.policy).__name__}, "
             f"{sum(p.numel() for p in self.policy.parameters() if p.requires_grad)} parameters",
@@ -237,148 +226,9 @@ def train_from_config(config: TrainConfig, host: Host) -> tuple[Trainer, dict[st
     return trainer, trainer.train()
 
 
-def fill_slots(config: TrainConfig, host: Host, given: Iterable[str] | None = None) -> TrainConfig:
-    """Let the required plugins fill the slots that the user left empty.
-
-    Args:
-        config: The configuration.
-        host: Knows what the required plugins select.
-        given: Fields that the user set; those that differ from their default if None.
-
-    Returns:
-        The configuration with the slots filled.
-
-    Raises:
-        ConfigError: If two required plugins select different components for one slot.
-    """
-    defaults = TrainConfig()
-    if given is None:
-        fields = [f.name for f in attrs.fields(TrainConfig)]
-        given = [n for n in fields if getattr(config, n) != getattr(defaults, n)]
-    changes: dict[str, Any] = {}
-    for kind, slot in _SINGLE_SLOTS.items():
-        chosen = host.selected(kind) if host.selection.required and slot not in given else []
-        if len(chosen) > 1:
-            flag = f"--{kind.replace('_', '-')}"
-            raise ConfigError(
-                f"the plugins that were asked for select different components for {slot}: "
-                f"{', '.join(chosen)}. Choose one with {flag}."
-            )
-        if chosen:
-            changes[slot] = chosen[0]
-    loggers = [*config.loggers, *(["wandb"] if config.use_wandb else [])]
-    for kind, slot in _MANY_SLOTS.items():
-        present = loggers if slot == "loggers" else list(getattr(config, slot))
-        extra = host.selected(kind) if host.selection.required else []
-        short = {name.rpartition("/")[2] for name in present}
-        changes[slot] = (*present, *(n for n in extra if n.rpartition("/")[2] not in short))
-        if len(set(changes[slot])) != len(changes[slot]):
-            changes[slot] = tuple(dict.fromkeys(changes[slot]))
-    return attrs.evolve(config, **changes)
-
-
-def load_checkpoint(path: Path | str, host: Host | None = None) -> StateDict:
-    """Read a checkpoint's tree with the backend that its suffix or its manifest names.
-
-    Args:
-        path: The checkpoint file.
-        host: Finds backends of plugins; one of its own if None.
-
-    Returns:
-        The tree, tensors on the CPU.
-
-    Raises:
-        CheckpointError: If it is missing, damaged or of no known kind.
-    """
-    path, host = Path(path), host or Host()
-    suffixes = []
-    for component in host.of_kind("checkpoint_backend"):
-        if not isinstance(component.spec, CheckpointBackendSpec):
-            continue
-        backend = building.build_part(host, component.kind, component.id, TrainConfig())
-        suffixes.append(backend.suffix)
-        if path.suffix == backend.suffix:
-            return read_checkpoint(path, backend)
-    raise CheckpointError(
-        f"{path} is not a checkpoint of a known kind: expected a file ending in "
-        f"{', '.join(sorted(suffixes))}.",
-        path=path,
-    )
-
-
-def load_policy(path: Path | str, host: Host | None = None) -> nn.Module:
-    """Load a policy for evaluation or deployment from its checkpoint alone.
-
-    Args:
-        path: The checkpoint file.
-        host: Finds the policy's component; one of its own if None.
-
-    Returns:
-        The policy in eval mode on the CPU.
-
-    Raises:
-        CheckpointError: If the checkpoint cannot be read or does not say how to build the policy.
-    """
-    host = host or Host()
-    return building.read_policy(host, load_checkpoint(path, host), path=Path(path))
-
-
-class ModelRegistry:
-    """Policies by name, from every installed plugin."""
-
-    @staticmethod
-    def create(name: str, **kwargs: Any) -> nn.Module:
-        """Build a policy.
-
-        Args:
-            name: Short name or ``plugin/name``.
-            kwargs: Keyword arguments of its constructor.
-
-        Returns:
-            The policy.
-
-        Raises:
-            SimScaleError: If the name is unknown or a keyword is not one that it takes.
-        """
-        policy: nn.Module = building.create(Host(), "model", name, **kwargs)
-        return policy
-
-    @staticmethod
-    def list() -> list[str]:
-        """Return the full ids of all installed policies."""
-        return [c.id for c in Host().of_kind("model")]
-
-
-def create_env(name: str, **options: Any) -> Any:
-    """Build an environment that some plugin offers by name."""
-    return building.create(Host(), "env", name, **options)
-
-
-def component_names(kind: str) -> list[str]:
-    """Return the full ids of all installed components of a kind."""
-    return [c.id for c in Host().of_kind(kind)]
-
-
 def _strategy_name(config: TrainConfig) -> str:
     several = config.distributed or int(os.environ.get("WORLD_SIZE", "1")) > 1
     return config.strategy or ("ddp" if several else "single")
-
-
-def _is_used(component_id: str, name: str, config: TrainConfig) -> bool:
-    slots = [getattr(config, slot) for slot in _SINGLE_SLOTS.values()]
-    many = [n for slot in _MANY_SLOTS.values() for n in getattr(config, slot)]
-    return bool({component_id, name}.intersection([*slots, *many]))
-
-
-def _check_option_tables(config: TrainConfig, host: Host) -> None:
-    """Refuse a table of options that belongs to no component: a misspelt name would do nothing."""
-    known = {n for c in host.components for n in (c.id, c.spec.name)} if config.options else set()
-    unknown = sorted(set(config.options) - known)
-    if unknown:
-        raise ConfigError(
-            *(f"options for {name!r}, which is no installed component. Known: "
-              f"{', '.join(sorted(n for n in known if '/' not in n))}." for name in unknown)
-        )  # fmt: skip
 
 
 def _about_data(data: DataSpec | None) -> dict[str, Any]:

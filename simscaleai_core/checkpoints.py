@@ -7,7 +7,6 @@ checkpoint by ``auto``. Only then are older ones removed, and only those of this
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -17,35 +16,23 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from attrs import asdict, frozen
+from attrs import asdict
 
 from simscaleai_core.contracts import StateDict
 from simscaleai_core.errors import CheckpointError, SaveError
+from simscaleai_core.manifest import (
+    CheckpointInfo,
+    damage_of,
+    file_digest,
+    list_checkpoints,
+    read_manifest,
+)
 from simscaleai_core.mechanisms import CheckpointBackend
 from simscaleai_core.plain import plain_tree
 
 logger = logging.getLogger("simscaleai")
 
 _TEMPORARY = re.compile(r"\..+\.tmp-(\d+)\Z")
-_BLOCK_BYTES = 1 << 20
-
-
-@frozen(kw_only=True)
-class CheckpointInfo:
-    """What the manifest beside a checkpoint says."""
-
-    file: str
-    """File name."""
-    step: int
-    """Steps completed."""
-    run: int
-    """Number of the run in its directory; a resumed run keeps its number."""
-    size_bytes: int
-    """Size of the file [bytes]."""
-    blake2b: str
-    """BLAKE2b-256 digest of the file."""
-    backend: str
-    """Name of the backend that wrote it."""
 
 
 class CheckpointStore:
@@ -115,7 +102,7 @@ class CheckpointStore:
                 step=step,
                 run=self._run,
                 size_bytes=temporary.stat().st_size,
-                blake2b=_digest(temporary),
+                blake2b=file_digest(temporary),
                 backend=self._backend_name,
             )
             _replace(temporary, path)
@@ -152,7 +139,7 @@ class CheckpointStore:
             CheckpointError: If it is missing or damaged; the newest whole one is then named.
         """
         path, tree = self._newest() if reference == "auto" else self._explicit(Path(reference))
-        info = _read_manifest(path.with_suffix(".json"))
+        info = read_manifest(path.with_suffix(".json"))
         if info is not None and path.parent.resolve() == self.directory.resolve():
             self._run = info.run
         return path, tree
@@ -203,13 +190,6 @@ class CheckpointStore:
             temporary.unlink(missing_ok=True)
 
 
-def list_checkpoints(directory: Path) -> list[CheckpointInfo]:
-    """Return what the manifests of a directory say, oldest first: by run, then by step."""
-    found = (_read_manifest(path) for path in sorted(directory.glob("*.json")))
-    infos = [info for info in found if info is not None]
-    return sorted(infos, key=lambda info: (info.run, info.step, info.file))
-
-
 def read_checkpoint(path: Path, backend: CheckpointBackend) -> StateDict:
     """Read one checkpoint after checking it against its manifest, if it has one.
 
@@ -249,35 +229,6 @@ def _load(path: Path, load: Callable[[Path], StateDict]) -> StateDict:
             path=path,
         )
     return tree
-
-
-def damage_of(path: Path) -> str:
-    """Say what is wrong with a checkpoint according to its manifest; nothing if it is whole."""
-    info = _read_manifest(path.with_suffix(".json"))
-    if not path.is_file():
-        return "the file is missing"
-    if info is None or info.file != path.name:
-        return ""
-    size = path.stat().st_size
-    if size != info.size_bytes:
-        return f"expected {info.size_bytes} bytes, found {size}"
-    return "" if _digest(path) == info.blake2b else "the checksum does not match its manifest"
-
-
-def _read_manifest(path: Path) -> CheckpointInfo | None:
-    try:
-        info = CheckpointInfo(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
-        return None  # not a manifest of ours; such files are left alone
-    return info if info.file == Path(info.file).name else None
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.blake2b(digest_size=32)
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _sync(path: Path) -> None:

@@ -10,20 +10,18 @@ nothing.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
-from attrs import define, frozen
+from attrs import frozen
 from torch.utils.data import DataLoader, IterableDataset, Subset
 from torch.utils.data import default_collate as torch_collate
 
 from simscaleai_core.contracts import Batch, Collated, DataSpec
 from simscaleai_core.errors import DataError
-from simscaleai_core.seeding import seed_host, seeded_host, stream_seed
-
-Collate = Callable[[Any], Batch]
-Indices = list[int]
+from simscaleai_core.seeding import seeded_host, stream_seed
+from simscaleai_core.workers import Collate, Indices, SeededBatches, Stream, WorkerFault, gather
 
 
 @frozen(kw_only=True)
@@ -92,18 +90,18 @@ class MapFeed:
         dataset, collate = self._loader.dataset, self._collate
         for step, indices in self._stream(start):
             if self._in_memory:
-                yield collate(_samples(dataset, indices))
+                yield collate(gather(dataset, indices))
             else:
                 with seeded_host(stream_seed(self._seed, "samples", self._rank, step)):
-                    batch = collate(_samples(dataset, indices))
+                    batch = collate(gather(dataset, indices))
                 yield batch
 
     def _gather_in_workers(self, start: int) -> Iterator[Batch]:
         loader = self._loader
         inner: DataLoader[Any] = DataLoader(
-            _SeededBatches(loader.dataset, self._collate, self._seed, self._rank),
+            SeededBatches(loader.dataset, self._collate, self._seed, self._rank),
             batch_size=None,
-            sampler=_Stream(self._stream(start)),
+            sampler=Stream(self._stream(start)),
             num_workers=loader.num_workers,
             collate_fn=_identity,
             pin_memory=loader.pin_memory,
@@ -114,7 +112,7 @@ class MapFeed:
             generator=torch.Generator(),  # the loader's base seed must not come from ours
         )
         for batch in inner:
-            if isinstance(batch, _WorkerFault):
+            if isinstance(batch, WorkerFault):
                 batch.raise_it()
             yield batch
 
@@ -210,7 +208,7 @@ def eval_batches(loader: Any) -> Iterator[Batch]:
     if isinstance(loader, DataLoader) and is_in_memory(loader.dataset) and loader.batch_sampler:
         collate = _collate_of(loader)
         for indices in loader.batch_sampler:
-            yield collate(_samples(loader.dataset, indices))
+            yield collate(gather(loader.dataset, indices))
     else:
         yield from loader
 
@@ -219,11 +217,6 @@ def _base(dataset: Any) -> Any:
     while isinstance(dataset, Subset):
         dataset = dataset.dataset
     return dataset
-
-
-def _samples(dataset: Any, indices: Indices) -> Any:
-    gather = getattr(dataset, "__getitems__", None)
-    return gather(indices) if gather else [dataset[i] for i in indices]
 
 
 def _collate_of(loader: DataLoader[Any]) -> Collate:
@@ -259,56 +252,3 @@ def _replay(loader: DataLoader[Any], seed: int, epoch: int) -> list[Indices]:
     if generator is not None and kept is not None:
         generator.set_state(kept)
     return order
-
-
-@define
-class _Stream:
-    """A sampler over (step, indices) that never ends, so that workers never restart."""
-
-    steps: Iterator[tuple[int, Indices]]
-
-    def __iter__(self) -> Iterator[tuple[int, Indices]]:
-        return self.steps
-
-
-@frozen
-class _SeededBatches(torch.utils.data.Dataset[Batch]):
-    """Gathers one whole batch in a worker, under a seed that depends on the step only."""
-
-    dataset: Any
-    collate: Collate
-    seed: int
-    rank: int
-
-    def __getitem__(self, item: tuple[int, Indices]) -> Any:
-        step, indices = item
-        seed_host(stream_seed(self.seed, "samples", self.rank, step))
-        try:
-            return self.collate(_samples(self.dataset, indices))
-        except Exception as error:  # noqa: BLE001 - one that cannot be pickled would hang the loader
-            return _WorkerFault.of(error)
-
-
-@frozen
-class _WorkerFault:
-    """An exception of a worker, as text that can always be pickled."""
-
-    kind: str
-    text: str
-    path: Any = None
-    episode: str | None = None
-    key: str | None = None
-
-    @classmethod
-    def of(cls, error: Exception) -> _WorkerFault:
-        if isinstance(error, DataError):
-            return cls("DataError", str(error), error.path, error.episode, error.key)
-        return cls(type(error).__name__, str(error))
-
-    def raise_it(self) -> None:
-        if self.kind == "DataError":
-            raise DataError(self.text, path=self.path, episode=self.episode, key=self.key)
-        raise DataError(
-            f"the dataset raised {self.kind} in a loader worker: {self.text}. "
-            "Run with num_workers=0 to see where."
-        )

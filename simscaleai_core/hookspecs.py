@@ -25,8 +25,8 @@ from simscaleai_core.plugin import (
 )
 
 if TYPE_CHECKING:
-    from simscaleai_core.checkpoints import CheckpointInfo
     from simscaleai_core.contracts import Batch
+    from simscaleai_core.manifest import CheckpointInfo
     from simscaleai_core.state import Run
 
 # --- providers: what a plugin offers ---------------------------------------------------------

@@ -22,11 +22,11 @@ from torch import Tensor
 from simscaleai_core.batches import sample_count, split_batch, to_device
 from simscaleai_core.checkpoints import CheckpointStore
 from simscaleai_core.contracts import Batch, EvalFunction, StateDict
-from simscaleai_core.errors import PolicyError, SaveError
+from simscaleai_core.errors import SaveError
 from simscaleai_core.evaluate import evaluate
 from simscaleai_core.feed import Feed
 from simscaleai_core.mechanisms import Events, Logger
-from simscaleai_core.metrics import MetricWindow, scalars_of
+from simscaleai_core.metrics import MetricWindow, loss_of, scalars_of
 from simscaleai_core.signals import SignalFlag
 from simscaleai_core.state import Run, checkpoint_tree, restore
 
@@ -163,7 +163,7 @@ class Loop:
             with strategy.sync(run.module, number == len(pieces)):
                 with precision.autocast():
                     out = run.module(micro)
-                loss = self._loss(out)
+                loss = loss_of(out, run.policy, step=run.step)
                 precision.backward(loss if weight == 1.0 else loss * weight)
             for name, value in scalars_of(out).items():
                 scalars[name] = value * weight + scalars[name] if name in scalars else (
@@ -180,22 +180,6 @@ class Loop:
         self._advance(applied, size, scalars)
         for hook in events.step_end:
             hook(run, out)
-
-    def _loss(self, out: Mapping[str, Any]) -> Tensor:
-        loss = out.get("loss") if isinstance(out, Mapping) else None
-        if isinstance(loss, Tensor) and loss.ndim == 0 and loss.requires_grad:
-            return loss
-        if not isinstance(out, Mapping):
-            found = type(out).__name__
-        elif not isinstance(loss, Tensor):
-            found = f"the keys {', '.join(map(repr, out)) or 'none'}"
-        else:
-            found = f"a loss of shape {list(loss.shape)}, requires_grad={loss.requires_grad}"
-        raise PolicyError(
-            f"{type(self.run.policy).__name__}.forward broke its contract: expected a dict with a "
-            f"scalar 'loss' that has a gradient, got {found}. Return {{'loss': loss}}.",
-            step=self.run.step,
-        )
 
     def _advance(self, applied: bool | Tensor, size: int, scalars: dict[str, Tensor]) -> None:
         run, counters = self.run, self.run.counters

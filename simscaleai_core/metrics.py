@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from simscaleai_core.contracts import StateDict
+from simscaleai_core.errors import PolicyError
 from simscaleai_core.mechanisms import Strategy
 
 _FOLD_EVERY = 256  # steps; fixed by the step, so that a save in between changes no rounding
@@ -75,3 +76,33 @@ def scalars_of(out: Mapping[str, Any]) -> dict[str, Tensor]:
         for name, value in out.items()
         if isinstance(value, Tensor) and value.ndim == 0
     }
+
+
+def loss_of(out: Any, policy: nn.Module, *, step: int) -> Tensor:
+    """Return the loss `[]` of a policy's output.
+
+    Args:
+        out: What ``forward`` returned.
+        policy: The policy, for the message.
+        step: Steps completed, for the message [steps].
+
+    Returns:
+        The loss.
+
+    Raises:
+        PolicyError: If there is none, or it is not a scalar with a gradient.
+    """
+    loss = out.get("loss") if isinstance(out, Mapping) else None
+    if isinstance(loss, Tensor) and loss.ndim == 0 and loss.requires_grad:
+        return loss
+    if not isinstance(out, Mapping):
+        found = type(out).__name__
+    elif not isinstance(loss, Tensor):
+        found = f"the keys {', '.join(map(repr, out)) or 'none'}"
+    else:
+        found = f"a loss of shape {list(loss.shape)}, requires_grad={loss.requires_grad}"
+    raise PolicyError(
+        f"{type(policy).__name__}.forward broke its contract: expected a dict with a scalar 'loss' "
+        f"that has a gradient, got {found}. Return {{'loss': loss}}.",
+        step=step,
+    )

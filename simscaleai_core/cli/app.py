@@ -105,7 +105,8 @@ def _summary(command: str, distribution: str) -> str:
 def _global_options(tokens: list[str]) -> tuple[list[str], bool]:
     """Return the arguments without the options that every command has, and the traceback flag.
 
-    Plugins are blocked through the environment, which also reaches loader workers and processes that a command starts.
+    Plugins are blocked through the environment, which also reaches loader workers and processes
+    that a command starts.
     """
     rest: list[str] = []
     denied: list[str] = []

@@ -23,7 +23,7 @@ def show(file: Path, /, *, json: bool = False) -> int:
     Returns:
         0.
     """
-    from simscaleai_core.assembly import load_checkpoint
+    from simscaleai_core.registry import load_checkpoint
 
     tree = load_checkpoint(file)
     weights = tree.get("model_state_dict", {})
@@ -59,7 +59,7 @@ def list_(directory: Path, /, *, json: bool = False) -> int:
     """
     from attrs import asdict
 
-    from simscaleai_core.checkpoints import damage_of, list_checkpoints
+    from simscaleai_core.manifest import damage_of, list_checkpoints
 
     rows = [
         {**asdict(i), "state": damage_of(directory / i.file) or "whole"}

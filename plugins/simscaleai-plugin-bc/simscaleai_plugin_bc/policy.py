@@ -146,8 +146,8 @@ class BCPolicy(nn.Module):
             )
         if data.action_dim != self.hparams["action_dim"]:
             raise DataError(
-                f"the data does not fit the policy: expected {self.hparams['action_dim']} dimensions "
-                f"of action, got {data.action_dim}. Build it with action_dim={data.action_dim}.",
+                f"the data does not fit the policy: expected {self.hparams['action_dim']} action "
+                f"dimensions, got {data.action_dim}. Build it with action_dim={data.action_dim}.",
                 key="actions",
             )
         self.hparams["state_keys"] = keys
