@@ -15,7 +15,7 @@ import numpy as np
 from attrs import frozen
 
 from simscaleai_plugin_hdf5.faults import Place, listed, reading
-from simscaleai_plugin_hdf5.guard import dataset_in, group_in, number_type
+from simscaleai_plugin_hdf5.guard import dataset_in, group_in, names_in, number_type
 from simscaleai_plugin_hdf5.layout import (
     ACTIONS,
     OBSERVATIONS,
@@ -97,8 +97,7 @@ def episode_names(file: h5py.File, place: Place) -> list[str]:
     Raises:
         DataError: If there is none.
     """
-    with reading(place):
-        names = list(file)
+    names = names_in(file, place)
     found = [(number, name) for name in names if (number := episode_number(name)) is not None]
     if not found:
         robomimic = (
@@ -118,15 +117,12 @@ def episode_names(file: h5py.File, place: Place) -> list[str]:
 
 
 def _observation_names(episode: h5py.Group, place: Place) -> frozenset[str]:
-    with reading(place):
-        members = set(episode)
+    members = names_in(episode, place)
     for needed, kind in ((ACTIONS, "dataset"), (OBSERVATIONS, "group")):
         if needed not in members:
             raise place.at(key=needed).fault(f"a {kind} {needed!r}", listed(members), _MEND)
     inside = place.at(key=OBSERVATIONS)
-    group = group_in(episode, OBSERVATIONS, inside)
-    with reading(inside):
-        return frozenset(group)
+    return frozenset(names_in(group_in(episode, OBSERVATIONS, inside), inside))
 
 
 def _wanted_keys(

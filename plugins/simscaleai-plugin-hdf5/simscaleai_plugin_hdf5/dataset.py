@@ -55,7 +55,7 @@ class TrajectoryDataset(Dataset[Sample]):
         DataError: If the file is missing, damaged or not sound, or has no episode long enough.
     """
 
-    def __init__(  # noqa: PLR0917 - the signature is public and promised
+    def __init__(
         self,
         data_path: str | PathLike[str],
         seq_len: int = 1,

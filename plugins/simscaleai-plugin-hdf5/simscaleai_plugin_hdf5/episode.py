@@ -77,14 +77,24 @@ def check_text(value: str, place: Place) -> None:
         raise place.fault("text without NUL characters", repr(value), _MEND)
 
 
-def store(group: h5py.Group, path: str, array: Array) -> None:
-    """Write one array with a checksum; images one frame per chunk, compressed.
+def store_episode(
+    group: h5py.Group, arrays: Mapping[str, Array], facts: Mapping[str, str | bool | int | None]
+) -> None:
+    """Write arrays with checksums, images one frame per chunk and compressed; and attributes.
 
     Args:
         group: The episode.
-        path: Path in the episode.
-        array: Numbers `[T, ...]` float64, or images `[T, H, W, C]` uint8.
+        arrays: By path in the episode: numbers `[T, ...]` float64, images `[T, H, W, C]` uint8.
+        facts: Attributes of the episode; None is left out.
     """
+    for path, array in arrays.items():
+        _store(group, path, array)
+    for fact, value in facts.items():
+        if value is not None:
+            group.attrs[fact] = value
+
+
+def _store(group: h5py.Group, path: str, array: Array) -> None:
     if array.dtype == np.uint8:
         chunks = (1, *array.shape[1:])
         group.create_dataset(

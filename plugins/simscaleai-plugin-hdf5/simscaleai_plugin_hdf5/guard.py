@@ -22,6 +22,21 @@ _LINK_NAMES = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "an ex
 _COPY = "Copy the data itself into the file"
 
 
+def names_in(parent: h5py.Group, place: Place) -> list[str]:
+    """List the members of a group.
+
+    Args:
+        parent: The group.
+        place: Where it is, for messages.
+
+    Returns:
+        Their names; bytes that are no UTF-8 become surrogates, as Python does for file names.
+    """
+    with reading(place):
+        names: list[str | bytes] = list(parent)
+    return [n.decode("utf-8", "surrogateescape") if isinstance(n, bytes) else n for n in names]
+
+
 def group_in(parent: h5py.Group, name: str, place: Place) -> h5py.Group:
     """Open a group by the last component of its path.
 

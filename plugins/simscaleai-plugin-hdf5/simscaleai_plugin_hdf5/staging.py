@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,8 +11,7 @@ from pathlib import Path
 import h5py
 
 from simscaleai_plugin_hdf5.faults import Place
-
-_HDF5_REASON = re.compile(r"error message = '([^']*)'")
+from simscaleai_plugin_hdf5.sink import Sink
 
 
 class StagedFile:
@@ -28,6 +25,7 @@ class StagedFile:
         self.path = path
         self.file: h5py.File | None = None
         """The open temporary file, or None when there is none."""
+        self._sink: Sink | None = None
         self._temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
     def open(self) -> h5py.File:
@@ -43,7 +41,8 @@ class StagedFile:
             raise Place(path=self.path).fault("a file name", "a directory", "Name a file in it")
         with self.writing():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.file = h5py.File(self._temporary, "x")
+            self._sink = Sink(self._temporary)
+            self.file = h5py.File(self._sink, "w")
         return self.file
 
     @contextmanager
@@ -55,6 +54,8 @@ class StagedFile:
         """
         try:
             yield
+            if self._sink is not None and self._sink.error is not None:
+                raise self._sink.error
         except (OSError, RuntimeError) as error:
             self.discard()
             raise Place(path=self.path).fault(
@@ -73,29 +74,28 @@ class StagedFile:
         Raises:
             DataError: If the file cannot be finished; the target is untouched then.
         """
-        if self.file is None:
+        if self.file is None or self._sink is None:
             return
         with self.writing():
             for name, value in attributes.items():
                 self.file.attrs[name] = value
-            self.file.flush()
             self.file.close()
-            self.file = None
-            _sync(self._temporary)
+            self._sink.finish()
             self._temporary.replace(self.path)
-            _sync(self.path.parent)
+            self.file = self._sink = None
+            _sync_directory(self.path.parent)
 
     def discard(self) -> None:
         """Close and remove the temporary file; the target is untouched."""
-        file, self.file = self.file, None
-        if file is not None:
-            # A file that could not be flushed raises again while it is closed.
-            with contextlib.suppress(OSError, RuntimeError):
-                file.close()
-        self._temporary.unlink(missing_ok=True)
+        if self.file is not None:
+            self.file.close()
+        if self._sink is not None:
+            self._sink.close()
+            self._temporary.unlink(missing_ok=True)
+        self.file = self._sink = None
 
 
-def _sync(path: Path) -> None:
+def _sync_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -104,8 +104,5 @@ def _sync(path: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
-    found = _HDF5_REASON.search(str(error))
-    if found:
-        return found[1]
     known = isinstance(error, OSError) and error.errno
     return os.strerror(known) if known else str(error)

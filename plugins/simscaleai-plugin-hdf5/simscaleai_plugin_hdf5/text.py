@@ -31,6 +31,8 @@ def text_attribute(owner: h5py.Group, name: str, place: Place) -> str | None:
         value: Any = owner.attrs[name]
     if isinstance(value, np.ndarray) and value.size == 1:
         value = value.reshape(-1)[0]
+    if isinstance(value, np.generic):
+        value = value.item()
     remedy = "Store it as one text in UTF-8"
     if not isinstance(value, str | bytes):
         raise here.fault("one text", _kind(value), remedy)

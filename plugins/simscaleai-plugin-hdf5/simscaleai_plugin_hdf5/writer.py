@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from simscaleai_plugin_hdf5.episode import check_text, checked_arrays, store
+from simscaleai_plugin_hdf5.episode import check_text, checked_arrays, store_episode
 from simscaleai_plugin_hdf5.faults import Place
 from simscaleai_plugin_hdf5.layout import OBSERVATIONS
 from simscaleai_plugin_hdf5.staging import StagedFile
@@ -94,26 +94,20 @@ class EpisodeWriter:
             Name of the episode, such as ``"episode_0"``.
 
         Raises:
-            DataError: If the episode is not sound (nothing of it is written then), or the file
-                cannot be written (nothing more can be written then).
-            RuntimeError: If called outside the context, or after a failed write.
+            DataError: If the episode is not sound: nothing of it is written then.
+            RuntimeError: If called outside the context, or after the disk was full.
         """
         file = self._staged.file
         if file is None:
             raise RuntimeError("EpisodeWriter.write: no file is open; use it inside its context")
-        name = f"episode_{self.num_episodes}"
-        place = self._place.at(episode=name)
+        place = self._place.at(episode=(name := f"episode_{self.num_episodes}"))
         arrays = checked_arrays(observations, actions, rewards, place)
-        self._check_same({path: array.shape[1:] for path, array in arrays.items()}, place)
+        self._check_same(arrays, place)
         if language is not None:
             check_text(language, place.at(key="@language"))
         with self._staged.writing():
-            group = file.create_group(name)
-            for path, array in arrays.items():
-                store(group, path, array)
-            for fact, value in (("language", language), ("success", success), ("seed", seed)):
-                if value is not None:
-                    group.attrs[fact] = value
+            facts = {"language": language, "success": success, "seed": seed}
+            store_episode(file.create_group(name), arrays, facts)
         self.num_episodes += 1
         return name
 
@@ -139,7 +133,8 @@ class EpisodeWriter:
             raise self._place.fault("at least one episode", "none", "Write an episode first")
         self._staged.finish({"n_episodes": self.num_episodes})
 
-    def _check_same(self, shapes: dict[str, tuple[int, ...]], place: Place) -> None:
+    def _check_same(self, arrays: Mapping[str, Array], place: Place) -> None:
+        shapes = {path: array.shape[1:] for path, array in arrays.items()}
         if self.num_episodes == 0:
             self._shapes = shapes
         for path in sorted({*shapes, *self._shapes}):

@@ -9,6 +9,9 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from simscaleai_plugin_hdf5.dataset import TrajectoryDataset
+
+from simscaleai_core.errors import DataError
 
 Episode = dict[str, Any]
 
@@ -61,3 +64,33 @@ def episodes(make_episode: Callable[..., Episode]) -> dict[str, Episode]:
     made["episode_1"]["language"] = "push the cube"
     made["episode_10"]["language"] = np.bytes_("reach the caf\u00e9".encode())
     return made
+
+
+@pytest.fixture
+def sound_file(tmp_path: Path) -> Path:
+    """Four equal episodes with which nothing is wrong."""
+    path = tmp_path / "file.h5"
+    with h5py.File(path, "w") as file:
+        for number in range(4):
+            group = file.create_group(f"episode_{number}")
+            group["observations/joint_pos"] = np.ones((6, 7))
+            group["observations/ee_pos"] = np.ones((6, 3))
+            group["observations/image"] = np.zeros((6, 8, 9, 3), dtype=np.uint8)
+            group["actions"] = np.ones((6, 4))
+            group["rewards"] = np.ones(6)
+    return path
+
+
+@pytest.fixture
+def refusal(sound_file: Path) -> Callable[[], DataError]:
+    """Read the file, which must fail, and return the error after a look at its form."""
+
+    def read() -> DataError:
+        with pytest.raises(DataError) as caught:
+            TrajectoryDataset(sound_file, include_language=True)
+        message = str(caught.value)
+        assert "\n" not in message and message.endswith(".") and f"@ {sound_file}. " in message
+        assert caught.value.path == sound_file
+        return caught.value
+
+    return read

@@ -45,12 +45,16 @@ def test_sample_matches_its_description(path: Path, expected_path: Path) -> None
             for key, facts in fields.items():
                 where = key if key == "actions" else f"observations/{key}"
                 raw = file[name][where][()]
-                digest = hashlib.sha256(np.ascontiguousarray(raw).tobytes()).hexdigest()
-                assert digest == facts["sha256"]
+                assert digest_of(raw) == facts["sha256"]
                 check_rows(rows, key, raw, facts)
         assert {r["language"] for r in rows} == {episode["language"] or ""}
         row += episode["length"]
     assert row == len(dataset)
+
+
+def digest_of(raw: Any) -> str:
+    described = f"{raw.dtype.str}|{raw.shape}|".encode()
+    return hashlib.sha256(described + raw.tobytes()).hexdigest()
 
 
 def check_rows(rows: list[Any], key: str, raw: Any, facts: dict[str, Any]) -> None:
@@ -62,8 +66,8 @@ def check_rows(rows: list[Any], key: str, raw: Any, facts: dict[str, Any]) -> No
         return
     np.testing.assert_array_equal(found, raw.astype(np.float32))
     assert list(found.shape) == facts["shape"]
-    np.testing.assert_allclose(found[0], facts["first"], rtol=1e-6, atol=1e-7)
-    np.testing.assert_allclose(found[-1], facts["last"], rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(found[0].ravel()[:4], facts["first"], rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(found[-1].ravel()[:4], facts["last"], rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(found.sum(), facts["sum"], rtol=1e-5, atol=1e-5)
 
 

@@ -7,14 +7,14 @@ Importing this module registers our environments with Gymnasium, so that
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol, cast
 
 import gymnasium
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
-from simscaleai_core.errors import ConfigError
 
+from simscaleai_core.errors import ConfigError
 from simscaleai_plugin_sim.tasks import TASKS, Task
 
 Env = gymnasium.Env[Any, Any]
@@ -22,14 +22,14 @@ Expert = Callable[[Any], Any]
 
 
 class Components(Protocol):
-    """What other plugins offer; `simscaleai_core.assembly` is one."""
+    """What other plugins offer; `simscaleai_core.registry` is one."""
 
     def component_names(self, kind: str) -> Iterable[str]:
-        """Return the names of the components of a kind."""
+        """Return the full ids, ``plugin/name``, of the components of a kind."""
         ...
 
     def create_env(self, name: str, **options: Any) -> Env:
-        """Return the environment of that name."""
+        """Return the environment of that short name or full id."""
         ...
 
 
@@ -63,7 +63,7 @@ def make_env(name: str, *, components: Components | None = None, **options: Any)
         if ":" in name or name in gymnasium.registry:
             return gymnasium.make(name, disable_env_checker=True, **options)
         components = _installed() if components is None else components
-        if name in set(components.component_names("env")):
+        if any(name in _names_of(other) for other in _others(components)):
             return components.create_env(name, **options)
     except (gymnasium.error.Error, ImportError) as error:
         raise ConfigError(f"environment {name!r} cannot be made: {error}") from error
@@ -147,9 +147,9 @@ def env_rows(components: Components | None = None) -> list[dict[str, str]]:
         }
         for task in TASKS.values()
     ]
-    others = {name for name in components.component_names("env") if _own(name) is None}
     return rows + [
-        {"name": name, "gymnasium_id": "", "expert": "", "summary": ""} for name in sorted(others)
+        {"name": name, "gymnasium_id": "", "expert": "", "summary": ""}
+        for name in _others(components)
     ]
 
 
@@ -180,16 +180,26 @@ def _own(name: str) -> type[Task] | None:
 
 
 def _installed() -> Components:
-    # Only when a name is not ours: the core's assembly loads every plugin.
-    from simscaleai_core import assembly
+    # Only when a name is not ours: the core's registry loads every plugin.
+    from simscaleai_core import registry
 
-    return cast("Components", assembly)
+    return cast("Components", registry)
 
 
-def _unknown(name: str, components: Components | None) -> str:
-    others: Sequence[str] = [] if components is None else list(components.component_names("env"))
-    installed = sorted({*TASKS, *others})
-    close = difflib.get_close_matches(name, [*installed, *gymnasium.registry], n=1, cutoff=0.6)
+def _others(components: Components) -> list[str]:
+    """Return the full ids of the environments of other plugins, sorted."""
+    return sorted(full for full in components.component_names("env") if _own(full) is None)
+
+
+def _names_of(full: str) -> tuple[str, str]:
+    """Return the names that a component answers to: its full id and its short name."""
+    return full, full.rpartition("/")[2]
+
+
+def _unknown(name: str, components: Components) -> str:
+    installed = sorted([*TASKS, *_others(components)])
+    understood = [alias for full in installed for alias in _names_of(full)]
+    close = difflib.get_close_matches(name, [*understood, *gymnasium.registry], n=1, cutoff=0.6)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     return (
         f"unknown environment {name!r}. Installed: {', '.join(installed)}; any Gymnasium id such "

@@ -7,7 +7,6 @@ from typing import Any
 
 from simscaleai_core.contracts import Mean
 from simscaleai_core.errors import ConfigError
-
 from simscaleai_plugin_sim.catalog import make_vector_env
 from simscaleai_plugin_sim.evaluation import EvalConfig, evaluate_policy
 from simscaleai_plugin_sim.options import ClosedLoopOptions

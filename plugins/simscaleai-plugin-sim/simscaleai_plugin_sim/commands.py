@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from simscaleai_plugin_sim.recording import Recording
 
 
 def record(
@@ -34,8 +37,6 @@ def record(
         Exit status.
     """
     from simscaleai_core.cli.output import print_facts, print_json, progress
-
-    from simscaleai_plugin_sim.intervals import wilson
     from simscaleai_plugin_sim.recording import record_episodes
 
     with progress("recording episodes", episodes) as advance:
@@ -49,15 +50,7 @@ def record(
             workers=workers,
             on_episode=lambda episode: advance(),  # noqa: ARG005 - only counted
         )
-    facts: dict[str, Any] = {
-        "output": str(recording.path),
-        "env": env,
-        "n_episodes": recording.n_episodes,
-        "success_rate": recording.successes / recording.n_episodes,
-        "success_rate_ci95": list(wilson(recording.successes, recording.n_episodes)),
-        "env_steps": recording.env_steps,
-        "bytes": recording.path.stat().st_size,
-    }
+    facts = {"env": env, **_recording_facts(recording)}
     if json:
         print_json(facts)
     else:
@@ -95,7 +88,6 @@ def evaluate(
         Exit status: 0, or 1 if the gate was missed.
     """
     from simscaleai_core.cli.output import print_facts, print_json
-
     from simscaleai_plugin_sim.gate import gate_from_text
 
     bar = None if gate is None else gate_from_text(gate)
@@ -126,7 +118,6 @@ def envs(*, json: bool = False) -> int:
         Exit status.
     """
     from simscaleai_core.cli.output import print_json, print_table
-
     from simscaleai_plugin_sim.catalog import env_rows
 
     rows = env_rows()
@@ -138,12 +129,24 @@ def envs(*, json: bool = False) -> int:
     return 0
 
 
+def _recording_facts(recording: Recording) -> dict[str, Any]:
+    from simscaleai_plugin_sim.intervals import wilson
+
+    return {
+        "output": str(recording.path),
+        "n_episodes": recording.n_episodes,
+        "success_rate": recording.successes / recording.n_episodes,
+        "success_rate_ci95": list(wilson(recording.successes, recording.n_episodes)),
+        "env_steps": recording.env_steps,
+        "bytes": recording.path.stat().st_size,
+    }
+
+
 def _measure(
     checkpoint: Path, env: str, *, episodes: int, seed: int, num_envs: int, images: int | None
 ) -> dict[str, Any]:
-    from simscaleai_core.assembly import load_policy
+    from simscaleai_core import load_policy
     from simscaleai_core.cli.output import progress
-
     from simscaleai_plugin_sim.catalog import make_vector_env
     from simscaleai_plugin_sim.evaluation import EvalConfig, evaluate_policy
 

@@ -10,8 +10,8 @@ import numpy as np
 from attrs import frozen
 from gymnasium import spaces
 from numpy.typing import NDArray
-from simscaleai_core.errors import ConfigError
 
+from simscaleai_core.errors import ConfigError
 from simscaleai_plugin_sim.arm import JOINT_HIGH_RAD, JOINT_LOW_RAD
 from simscaleai_plugin_sim.rendering import FrontCamera, Image
 from simscaleai_plugin_sim.scene import MAX_IMAGE_SIZE

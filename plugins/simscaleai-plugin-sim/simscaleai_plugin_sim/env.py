@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from simscaleai_plugin_sim.core import ArmCore, Observation, action_space
 from simscaleai_plugin_sim.rendering import Image
-from simscaleai_plugin_sim.tasks import TASKS
+from simscaleai_plugin_sim.tasks import build_task
 
 _FIRST = np.array([0])
 
@@ -39,7 +39,7 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float64]]):
     def __init__(
         self, task: str = "reach", *, images: int | None = None, render_mode: str | None = None
     ) -> None:
-        self._core = ArmCore(TASKS[task](), 1, images)
+        self._core = ArmCore(build_task(task), 1, images)
         self.render_mode = render_mode
         self.observation_space = self._core.observation_space()
         self.action_space = action_space()

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 from attrs import Attribute, field, frozen
-from simscaleai_core.errors import ConfigError
 
+from simscaleai_core.errors import ConfigError
 from simscaleai_plugin_sim.catalog import make_vector_env
 from simscaleai_plugin_sim.intervals import wilson
 from simscaleai_plugin_sim.rollouts import Act, Step, Turn, run_episodes
@@ -80,11 +80,11 @@ def evaluate_policy(
         on_episode: Called whenever an episode has ended.
 
     Returns:
-        ``success_rate`` [fraction] of episodes that were successful at any step,
-        ``success_rate_ci95`` (its Wilson interval, [low, high]), ``success_at_end_rate``
-        [fraction], ``n_episodes``, ``mean_return``, ``mean_length`` [steps]; per episode in order of seeds
-        ``seeds``, ``successes``, ``returns``, ``lengths``; ``env_steps`` (that counted) and
-        ``wall_s`` [s]. Plain numbers and lists.
+        A mapping of plain numbers and lists. Over the episodes: ``success_rate`` [fraction] of
+        those that were successful at any step, ``success_rate_ci95`` (its Wilson interval,
+        [low, high]), ``success_at_end_rate`` [fraction], ``n_episodes``, ``mean_return``,
+        ``mean_length`` [steps]. Per episode, in order of seeds: ``seeds``, ``successes``,
+        ``returns``, ``lengths`` [steps]. Of the work: ``env_steps`` that counted, ``wall_s`` [s].
 
     Raises:
         ConfigError: If the environment cannot be used, or does not say whether an episode
@@ -121,8 +121,9 @@ def _evaluate(
     started = time.perf_counter()
     for step in run_episodes(slots, seeds, _acting(predict), max_steps=config.max_steps):
         tally.count(step)
-        for _ in range(int(step.ended.sum()) if on_episode is not None else 0):
-            on_episode()  # type: ignore[misc]
+        if on_episode is not None:
+            for _ in range(int(step.ended.sum())):
+                on_episode()
     return {**tally.results(), "wall_s": time.perf_counter() - started}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import frozen
+
 from simscaleai_core.errors import ConfigError
 
 METRICS = ("success_rate", "success_at_end_rate", "mean_return", "mean_length")

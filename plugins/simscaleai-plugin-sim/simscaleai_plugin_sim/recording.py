@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from attrs import field, frozen
 from numpy.typing import NDArray
-from simscaleai_core.errors import ConfigError
 
+from simscaleai_core.errors import ConfigError
 from simscaleai_plugin_sim.catalog import Expert, find_expert, make_vector_env
 from simscaleai_plugin_sim.rollouts import Step, Turn, run_episodes
 from simscaleai_plugin_sim.slots import as_slots
@@ -100,26 +100,22 @@ def record_episodes(
     from simscaleai_plugin_hdf5.writer import EpisodeWriter
 
     _check(episodes=episodes, seed=seed, noise=noise, workers=workers)
+    find_expert(env_name)
     seeds = range(seed, seed + episodes)
     collect = partial(
         collect_episodes, env_name, noise=noise, images=images, num_envs=min(num_envs, episodes)
     )
-    find_expert(env_name)
     metadata: dict[str, str | float | int] = {
         "expert": "scripted",
         "noise": noise,
         "first_seed": seed,
     }
     successes = env_steps = 0
+    stream = collect(seeds) if workers == 1 else _spread(collect, seeds, workers)
     with EpisodeWriter(Path(path), env=env_name, metadata=metadata) as writer:
-        for episode in collect(seeds) if workers == 1 else _spread(collect, seeds, workers):
-            writer.write(
-                episode.observations,
-                episode.actions,
-                episode.rewards,
-                success=episode.success,
-                seed=episode.seed,
-            )
+        for episode in stream:
+            facts: dict[str, Any] = {"success": episode.success, "seed": episode.seed}
+            writer.write(episode.observations, episode.actions, episode.rewards, **facts)
             successes += episode.success
             env_steps += len(episode.rewards)
             if on_episode is not None:

@@ -14,8 +14,8 @@ from typing import Any
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
-from simscaleai_core.errors import SimScaleError
 
+from simscaleai_core.errors import SimScaleError
 from simscaleai_plugin_sim.scene import CAMERA
 
 Image = NDArray[np.uint8]

@@ -12,8 +12,8 @@ import numpy as np
 from attrs import frozen
 from gymnasium.spaces import Box, Space
 from numpy.typing import NDArray
-from simscaleai_core.errors import PolicyError
 
+from simscaleai_core.errors import PolicyError
 from simscaleai_plugin_sim.slots import Mask, Slots, Transition
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from attrs import frozen
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
+
 from simscaleai_core.errors import ConfigError
 
 Mask = NDArray[np.bool_]

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from simscaleai_core.errors import ConfigError
 
+from simscaleai_core.errors import ConfigError
 from simscaleai_plugin_sim.slots import Slots, Transition
 
 Mask = NDArray[np.bool_]
@@ -71,7 +71,7 @@ def _truth(values: Any, present: Mask) -> Mask:
 
 
 def _is_true(value: Any) -> bool:
-    """Return the truth of a bool, 0 or 1, an array of one of them, or robomimic's ``{"task": bool}``."""
+    """Return the truth of a bool, of 0 or 1, of an array, or of ``{"task": bool}``."""
     if isinstance(value, Mapping):
         return _is_true(value["task"])
     return bool(np.asarray(value).all())

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from simscaleai_plugin_sim.core import ArmCore, Observation, action_space
 from simscaleai_plugin_sim.rendering import Image
-from simscaleai_plugin_sim.tasks import TASKS
+from simscaleai_plugin_sim.tasks import build_task
 
 Mask = NDArray[np.bool_]
 
@@ -56,7 +56,7 @@ class ArmVectorEnv(VectorEnv[Observation, NDArray[np.float64], NDArray[Any]]):
         images: int | None = None,
         render_mode: str | None = None,
     ) -> None:
-        self._core = ArmCore(TASKS[task](), num_envs, images)
+        self._core = ArmCore(build_task(task), num_envs, images)
         own_limit = self._core.task.max_episode_steps
         limit = own_limit if max_episode_steps is None else max_episode_steps
         self._limit = np.inf if limit == -1 else limit

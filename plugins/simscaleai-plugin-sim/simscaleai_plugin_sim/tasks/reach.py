@@ -30,7 +30,7 @@ class Reach:
     def bodies(self) -> str:
         """Return the target: a ball that can be seen and not touched."""
         return (
-            '<body name="target" mocap="true"><geom type="sphere" size=".02" contype="0" '
+            '<body name="target" mocap="true"><geom type="sphere" size=".03" contype="0" '
             'conaffinity="0" rgba=".85 .15 .12 1"/></body>'
         )
 

@@ -1,0 +1,229 @@
+"""Every file whose content cannot be trained on is refused with one line that says why."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from simscaleai_plugin_hdf5.dataset import TrajectoryDataset
+
+from simscaleai_core.errors import DataError
+
+Edit = Callable[[h5py.File], None]
+Refusal = Callable[[], DataError]
+CASES: list[Any] = []
+
+
+def broken(message: str, episode: str | None = None, key: str | None = None) -> Any:
+    """Register an edit of a sound file, and what must be said about it."""
+
+    def register(edit: Edit) -> Edit:
+        CASES.append(pytest.param(edit, message, episode, key, id=edit.__name__))
+        return edit
+
+    return register
+
+
+def replace(file: h5py.File, name: str, **options: Any) -> None:
+    del file[name]
+    file.create_dataset(name, **options)
+
+
+@broken(r"no episodes in the file: expected groups episode_N, got 'x', 'y' @ .*Name the groups")
+def no_episodes(file: h5py.File) -> None:
+    file.clear()
+    file["x"] = file["y"] = 1.0
+
+
+@broken(r"no episodes in the file: .* got 'data' @ .*looks like robomimic's layout")
+def robomimic(file: h5py.File) -> None:
+    file.move("episode_0", "data/demo_0")
+    for number in range(1, 4):
+        del file[f"episode_{number}"]
+
+
+@broken(r"field 'actions' of episode_2: expected a dataset 'actions', got ", "episode_2", "actions")
+def no_actions(file: h5py.File) -> None:
+    del file["episode_2/actions"]
+
+
+@broken(r"expected a group 'observations', got 'actions', 'rew", "episode_2", "observations")
+def no_observations(file: h5py.File) -> None:
+    del file["episode_2/observations"]
+
+
+@broken(
+    r"episode_1 has no observations/ee_pos: expected the key, as in 3 other episodes, "
+    r"got 'image', 'joint_pos'",
+    "episode_1",
+    "ee_pos",
+)
+def key_missing(file: h5py.File) -> None:
+    del file["episode_1/observations/ee_pos"]
+
+
+@broken(r"the file: expected at least one observation key, got none")
+def no_keys(file: h5py.File) -> None:
+    for number in range(4):
+        file[f"episode_{number}/observations"].clear()
+
+
+@broken(r"'ee_pos' of episode_3: expected 6 timesteps, .* got 5 timesteps", "episode_3", "ee_pos")
+def ragged(file: h5py.File) -> None:
+    replace(file, "episode_3/observations/ee_pos", data=np.ones((5, 3)))
+
+
+@broken(r"'rewards' of episode_3: expected 6 timesteps", "episode_3", "rewards")
+def ragged_rewards(file: h5py.File) -> None:
+    replace(file, "episode_3/rewards", data=np.ones(5))
+
+
+@broken(r"'actions' of episode_3: expected at least one timestep, got none", "episode_3", "actions")
+def no_timesteps(file: h5py.File) -> None:
+    replace(file, "episode_3/actions", data=np.ones((0, 4)))
+
+
+@broken(
+    r"'joint_pos' of episode_1: expected finite float32 numbers, got nan at timestep 4, "
+    r"dimension 2",
+    "episode_1",
+    "joint_pos",
+)
+def nan(file: h5py.File) -> None:
+    file["episode_1/observations/joint_pos"][4, 2] = np.nan
+    file["episode_1/observations/joint_pos"][5, 0] = np.nan
+
+
+@broken(r"'actions' of episode_1: .* got -inf at timestep 0", "episode_1", "actions")
+def infinite(file: h5py.File) -> None:
+    file["episode_1/actions"][0, 0] = -np.inf
+
+
+@broken(r"'actions' of episode_1: .* got 1e\+200 at timestep 0", "episode_1", "actions")
+def too_large(file: h5py.File) -> None:
+    file["episode_1/actions"][0, 0] = 1e200
+
+
+@broken(r"'ee_pos' of episode_0: expected real numbers, got text", "episode_0", "ee_pos")
+def strings(file: h5py.File) -> None:
+    replace(file, "episode_0/observations/ee_pos", data=["a"] * 6)
+
+
+@broken(r"'ee_pos' of episode_0: expected real numbers, got compound", "episode_0", "ee_pos")
+def compound(file: h5py.File) -> None:
+    replace(file, "episode_0/observations/ee_pos", data=np.zeros(6, dtype=[("x", "f8")]))
+
+
+@broken(r"expected real numbers, got rows of varying length", "episode_0", "ee_pos")
+def varying(file: h5py.File) -> None:
+    dtype = h5py.vlen_dtype(np.float64)
+    replace(file, "episode_0/observations/ee_pos", shape=(6,), dtype=dtype)
+
+
+@broken(r"expected real numbers, got complex numbers", "episode_0", "ee_pos")
+def complex_numbers(file: h5py.File) -> None:
+    replace(file, "episode_0/observations/ee_pos", data=np.ones((6, 3), dtype=complex))
+
+
+@broken(r"expected real numbers, got references", "episode_0", "ee_pos")
+def references(file: h5py.File) -> None:
+    replace(file, "episode_0/observations/ee_pos", shape=(6,), dtype=h5py.ref_dtype)
+
+
+@broken(
+    r"'joint_pos' of episode_2: expected \[T, 7\] as in episode_0, got \[T, 6\]",
+    "episode_2",
+    "joint_pos",
+)
+def other_width(file: h5py.File) -> None:
+    replace(file, "episode_2/observations/joint_pos", data=np.ones((6, 6)))
+
+
+@broken(r"expected \[T, 8, 9, 3\] as in episode_0, got \[T, 8, 8, 3\]", "episode_2", "image")
+def other_image_size(file: h5py.File) -> None:
+    replace(file, "episode_2/observations/image", data=np.zeros((6, 8, 8, 3), dtype=np.uint8))
+
+
+@broken(r"expected \[T, A\], got \[6, 2, 2\]", "episode_0", "actions")
+def actions_of_rank_3(file: h5py.File) -> None:
+    replace(file, "episode_0/actions", data=np.ones((6, 2, 2)))
+
+
+@broken(r"expected uint8 images, 0 to 255, got float64 images from 0.0 to 0.5", key="image")
+def float_images(file: h5py.File) -> None:
+    values = np.linspace(0, 0.5, 216).reshape(1, 8, 9, 3).repeat(6, 0)
+    replace(file, "episode_0/observations/image", data=values)
+
+
+@broken(r"expected images \[T, H, W, C\], got \[6, 3, 8, 9\]", "episode_0", "image")
+def channels_first(file: h5py.File) -> None:
+    replace(file, "episode_0/observations/image", data=np.zeros((6, 3, 8, 9), dtype=np.uint8))
+
+
+@broken(r"got \[6, 8, 9\] uint8 @ .*Store images as \[T, H, W, C\]", "episode_0", "image")
+def grey_images(file: h5py.File) -> None:
+    replace(file, "episode_0/observations/image", data=np.zeros((6, 8, 9), dtype=np.uint8))
+
+
+@broken(r"expected at least one number per timestep, got \[6, 0\]", "episode_0", "ee_pos")
+def no_width(file: h5py.File) -> None:
+    replace(file, "episode_0/observations/ee_pos", data=np.ones((6, 0)))
+
+
+@broken(r"expected an array \[T, ...\], got a single or empty value", "episode_0", "ee_pos")
+def scalar(file: h5py.File) -> None:
+    replace(file, "episode_0/observations/ee_pos", data=1.0)
+
+
+@broken(r"expected an array \[T, ...\], got a single or empty value", "episode_0", "ee_pos")
+def null(file: h5py.File) -> None:
+    replace(file, "episode_0/observations/ee_pos", data=h5py.Empty("f8"))
+
+
+@broken(r"'ee_pos' of episode_0: expected a dataset, got a group", "episode_0", "ee_pos")
+def nested(file: h5py.File) -> None:
+    del file["episode_0/observations/ee_pos"]
+    file["episode_0/observations/ee_pos/inner"] = np.ones(6)
+
+
+@broken(r"episode_1: expected a group, got a dataset", "episode_1")
+def episode_is_a_dataset(file: h5py.File) -> None:
+    replace(file, "episode_1", data=np.ones(6))
+
+
+@broken(r"expected a dataset, got a named data type", "episode_0", "ee_pos")
+def named_type(file: h5py.File) -> None:
+    del file["episode_0/observations/ee_pos"]
+    file["episode_0/observations/ee_pos"] = np.dtype("f8")
+
+
+@broken(r"'actions' of episode_0: expected another name, got 'actions'", "episode_0", "actions")
+def key_named_actions(file: h5py.File) -> None:
+    for number in range(4):
+        file[f"episode_{number}/observations/actions"] = np.ones((6, 4))
+
+
+@pytest.mark.timeout(60, method="thread")
+@pytest.mark.parametrize(("edit", "message", "episode", "key"), CASES)
+def test_unsound_file(
+    sound_file: Path,
+    refusal: Refusal,
+    edit: Edit,
+    message: str,
+    episode: str | None,
+    key: str | None,
+) -> None:
+    os.mkfifo(sound_file.with_name("trap"))  # whoever opens what a link names would hang here
+    TrajectoryDataset(sound_file)
+    with h5py.File(sound_file, "a") as file:
+        edit(file)
+    error = refusal()
+    with pytest.raises(DataError, match=message):
+        raise error
+    assert episode in {error.episode, None}
+    assert key in {error.key, None}

@@ -1,0 +1,85 @@
+"""The commands, as a user calls them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from simscaleai_plugin_hdf5.commands import app
+from simscaleai_plugin_hdf5.dataset import TrajectoryDataset
+from simscaleai_plugin_hdf5.writer import EpisodeWriter
+
+from simscaleai_core.errors import DataError
+
+REACH = Path(__file__).resolve().parent / "data" / "reach.h5"
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    def run(*words: object) -> str:
+        app([str(word) for word in words], result_action="return_value")
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_show(call: Callable[..., str]) -> None:
+    text = call("show", REACH)
+    for expected in ("num_episodes", "3 to 6", "reach the red target", "joint_pos", "[3, 16, 16]"):
+        assert expected in text
+    found = json.loads(call("show", REACH, "--json"))
+    assert found["num_episodes"] == 4 and found["num_timesteps"] == 18
+    assert found["episodes"][3] == {"name": "episode_10", "length": 3}
+    image = {"key": "image", "shape": [3, 16, 16], "dtype": "uint8", "image": True}
+    assert found["keys"][1] == image
+    assert found["num_success"] is None
+
+
+def test_show_counts_successes(call: Callable[..., str], tmp_path: Path, make_episode: Any) -> None:
+    with EpisodeWriter(tmp_path / "a.h5") as writer:
+        for success in (True, False, None, True):
+            made = make_episode(3)
+            writer.write(made["observations"], made["actions"], made["rewards"], success=success)
+    assert json.loads(call("show", tmp_path / "a.h5", "--json"))["num_success"] == 2
+
+
+def test_check(call: Callable[..., str]) -> None:
+    assert call("check", REACH) == f"{REACH}: ok, 4 episodes\n"
+    expected = {"file": str(REACH), "ok": True, "num_episodes": 4}
+    assert json.loads(call("check", REACH, "--json")) == expected
+
+
+@pytest.mark.parametrize("name", ["actions", "rewards", "observations/image"])
+def test_check_reads_everything(
+    call: Callable[..., str], write_file: Callable[..., Path], episodes: Any, name: str
+) -> None:
+    path = write_file(episodes)
+    with h5py.File(path, "a") as file:
+        data = file[f"episode_7/{name}"][()]
+        del file[f"episode_7/{name}"]
+        found = file.create_dataset(f"episode_7/{name}", data=data, chunks=True, fletcher32=True)
+        offset = found.id.get_chunk_info(0).byte_offset
+    raw = bytearray(path.read_bytes())
+    raw[offset + 2] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(DataError, match=f"'{Path(name).name}' of episode_7: expected readable"):
+        call("check", path)
+
+
+def test_stats(call: Callable[..., str]) -> None:
+    assert "joint_pos" in call("stats", REACH)
+    found = json.loads(call("stats", REACH, "--json"))
+    expected = TrajectoryDataset(REACH).describe().statistics
+    assert list(found) == ["ee_pos", "joint_pos", "actions"]
+    np.testing.assert_allclose(found["actions"]["std"], expected["actions"].std)
+
+
+@pytest.mark.parametrize("command", ["show", "check", "stats"])
+def test_a_file_that_is_not_there(call: Callable[..., str], command: str) -> None:
+    with pytest.raises(DataError, match=r"got no such file @ nowhere\.h5"):
+        call(command, "nowhere.h5")

@@ -1,0 +1,30 @@
+"""The plugin declares its dataset without loading anything heavy."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+from simscaleai_plugin_hdf5.plugin import PLUGIN, simscale_register_datasets
+
+
+def test_the_declaration_leads_to_the_dataset() -> None:
+    (spec,) = simscale_register_datasets()
+    assert (spec.name, spec.suffixes) == ("hdf5", (".h5", ".hdf5"))
+    assert PLUGIN.selects == {"dataset": spec.name}
+    for target in (spec.target, spec.options):
+        module, _, name = str(target).partition(":")
+        assert isinstance(getattr(import_module(module), name), type)
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [("plugin", ("torch", "h5py", "numpy")), ("options", ("torch", "h5py", "numpy")),
+     ("commands", ("torch", "h5py", "numpy")), ("writer", ("torch",))],
+)  # fmt: skip
+def test_light_modules_load_nothing_heavy(module: str, heavy: tuple[str, ...]) -> None:
+    code = f"import sys, simscaleai_plugin_hdf5.{module}; print(sorted(set({heavy}) & {{*sys.modules}}))"
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "[]\n"
