@@ -21,6 +21,7 @@ _OWN_COMMANDS = {
     "plugins": ("simscaleai_core.cli.plugins:app", "Look at installed plugins and their faults."),
     "models": ("simscaleai_core.cli.components:models", "List the installed models."),
     "hooks": ("simscaleai_core.cli.hooks:app", "List and show the hooks that a run fires."),
+    "plot": ("simscaleai_core.cli.plot:plot", "Draw the curves of a run."),
     "checkpoint": ("simscaleai_core.cli.checkpoint:app", "Look into checkpoints."),
 }
 _INTERRUPTED = 130

@@ -1,0 +1,54 @@
+# The door. A newcomer needs only `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DISTRIBUTIONS := . $(sort $(wildcard plugins/*))
+METADATA := $(DISTRIBUTIONS:=/pyproject.toml)
+DEMO := runs/demo
+
+.PHONY: help setup demo test test-slow lint wheels bench clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.installed  ## make .venv with every distribution, editable
+
+$(VENV)/.installed: constraints.txt $(METADATA)
+	@echo "setting up $(VENV) (a minute the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --group dev \
+		$(addprefix --editable ,$(DISTRIBUTIONS))
+	@touch $@
+
+demo: setup  ## record demonstrations, train a policy, evaluate it in closed loop
+	@mkdir -p $(DEMO)
+	$(BIN)/simscale record --env reach --episodes 200 --output $(DEMO)/reach.h5
+	$(BIN)/simscale train --model bc --dataset $(DEMO)/reach.h5 --config docs/examples/demo.toml --checkpoint-dir $(DEMO)
+	$(BIN)/simscale eval $(DEMO)/final.pt --env reach --episodes 200 --output $(DEMO)/eval.json
+	$(BIN)/simscale plot $(DEMO)
+
+test: setup  ## run the quick part of the tests
+	$(BIN)/python -m pytest -m "not slow" -n 2
+
+test-slow: setup  ## run the tests with real processes, wheels and kills
+	$(BIN)/python -m pytest -m slow
+
+lint: setup  ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+wheels: setup  ## build every distribution into dist/
+	@rm -rf dist
+	@for d in $(DISTRIBUTIONS); do $(BIN)/python -m build --quiet --wheel --sdist --outdir dist $$d || exit 1; done
+	@ls dist
+
+bench: setup  ## time this project beside what one would pick instead
+	$(BIN)/python benchmarks/loop.py
+	$(BIN)/python benchmarks/data.py
+	$(BIN)/python benchmarks/startup.py
+
+clean:  ## remove what was built; runs/ stays
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
