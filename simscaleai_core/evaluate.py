@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 import torch
 
 from simscaleai_core.contracts import EvalFunction, Mean
-from simscaleai_core.mechanisms import Strategy
+from simscaleai_core.mechanisms import Events, Strategy
 from simscaleai_core.seeding import forked_rng
 from simscaleai_core.state import Run
 
@@ -17,7 +18,7 @@ from simscaleai_core.state import Run
 def evaluate(
     run: Run,
     functions: Sequence[tuple[str, EvalFunction]],
-    on_end: Callable[[Any, str, Mapping[str, float]], None],
+    events: Events,
 ) -> dict[str, float]:
     """Run every eval function on the unwrapped policy.
 
@@ -27,21 +28,24 @@ def evaluate(
     Args:
         run: The run at a step boundary.
         functions: Eval functions by name, in order.
-        on_end: Told each function's results.
+        events: Contexts to evaluate in, and who is told each function's results.
 
     Returns:
         Metrics by name, each under ``eval/``.
     """
     results: dict[str, float] = {}
-    run.policy.eval()
-    try:
+    with ExitStack() as contexts:
+        contexts.callback(run.policy.train)
+        run.policy.eval()
+        for listener in events.eval_context:
+            context = listener(run)
+            if context is not None:
+                contexts.enter_context(context)
         for name, function in functions:
             with forked_rng(run.config.seed), torch.no_grad():
                 found = merge(function(run.policy), run.strategy)
-            on_end(run, name, found)
+            events.eval_end(run, name, found)
             results.update({f"eval/{key}": value for key, value in found.items()})
-    finally:
-        run.policy.train()
     return results
 
 
@@ -49,8 +53,8 @@ def merge(found: Mapping[str, float | Mean], strategy: Strategy) -> dict[str, fl
     """Merge (sum, count) pairs over ranks; plain floats count once per rank.
 
     Args:
-        found: What an eval function returned on this rank; every rank has the same names. Values
-            that are not numbers, such as lists of seeds, are left out.
+        found: What an eval function returned on this rank; a rank without data returns nothing.
+            Values that are not numbers, such as lists of seeds, are left out.
         strategy: Gives the reduction.
 
     Returns:
@@ -60,13 +64,13 @@ def merge(found: Mapping[str, float | Mean], strategy: Strategy) -> dict[str, fl
         Ours: sum of sums over sum of counts, never a mean of means.
     """
     means = {k: v if isinstance(v, Mean) else Mean(float(v), 1) for k, v in _numbers(found)}
-    if strategy.world_size == 1:
-        return {k: mean.value for k, mean in means.items()}
-    names = sorted(means)
-    pairs = [[means[n].total, means[n].count] for n in names]
-    packed = strategy.reduce(torch.tensor(pairs, dtype=torch.float64).flatten()).tolist()
-    both = zip(names, packed[0::2], packed[1::2], strict=True)
-    return {name: Mean(total, count).value for name, total, count in both}
+    sums: dict[str, list[float]] = {}
+    for part in strategy.gather({k: (mean.total, mean.count) for k, mean in means.items()}):
+        for name, (total, count) in part.items():
+            held = sums.setdefault(name, [0.0, 0.0])
+            held[0] += total
+            held[1] += count
+    return {name: Mean(total, count).value for name, (total, count) in sums.items()}
 
 
 def _numbers(found: Mapping[str, Any]) -> Iterator[tuple[str, float | Mean]]:

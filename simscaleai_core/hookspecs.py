@@ -9,6 +9,7 @@ mechanism, such as the precision or the strategy, is a component chosen by name 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from simscaleai_core.plugin import (
@@ -184,6 +185,20 @@ def simscale_on_metrics(run: Run, metrics: dict[str, float]) -> None:
     Args:
         run: The run.
         metrics: Host floats, reduced over ranks; add to it.
+    """
+
+
+@hookspec
+def simscale_eval_context(run: Run) -> AbstractContextManager[Any] | None:  # type: ignore[empty-body]
+    """Return a context to evaluate in, such as one that swaps averaged weights in.
+
+    Contexts are entered in the order of the listeners and left in reverse, also on an exception.
+    An exception ends the run.
+
+    Called: around each evaluation, on every rank.
+
+    Args:
+        run: The run; its policy is already in eval mode.
     """
 
 

@@ -263,7 +263,7 @@ class Loop:
         if not self.parts.evals or self._evaluated_at == run.step:
             return False
         self._evaluated_at = run.step
-        results = evaluate(run, self.parts.evals, self.parts.events.eval_end)
+        results = evaluate(run, self.parts.evals, self.parts.events)
         if run.strategy.rank == 0:
             self.parts.logger.log(results, run.step)
         self._window_started += time.perf_counter() - paused

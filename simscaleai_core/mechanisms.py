@@ -159,6 +159,7 @@ class Events:
     step_end: tuple[Callable[[Any, Mapping[str, Any]], None], ...] = ()
     run_setup: Callable[[Any], None] = _nothing
     run_start: Callable[[Any], None] = _nothing
+    eval_context: tuple[Callable[[Any], AbstractContextManager[Any] | None], ...] = ()
     metrics: Callable[[Any, dict[str, float]], None] = _nothing
     eval_end: Callable[[Any, str, Mapping[str, float]], None] = _nothing
     checkpoint_saved: Callable[[Any, Any], None] = _nothing

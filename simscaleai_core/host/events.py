@@ -19,6 +19,9 @@ from simscaleai_core.host.validation import MARKER, listener_faults
 from simscaleai_core.mechanisms import Events
 
 
+_WRAPPABLE = ("simscale_transform_batch", "simscale_on_grads_ready", "simscale_on_step_end")
+
+
 def compile_events(listeners: Iterable[tuple[str, object]]) -> Events:
     """Compile the event hooks of a run's instances.
 
@@ -42,6 +45,7 @@ def compile_events(listeners: Iterable[tuple[str, object]]) -> Events:
         transform_batch=tuple(_plan(hook.simscale_transform_batch, ("run", "batch"))),
         grads_ready=tuple(_plan(hook.simscale_on_grads_ready, ("run",))),
         step_end=tuple(_plan(hook.simscale_on_step_end, ("run", "out"))),
+        eval_context=tuple(_plan(hook.simscale_eval_context, ("run",))),
         run_setup=_each(hook.simscale_on_run_setup, ("run",)),
         run_start=_each(hook.simscale_on_run_start, ("run",)),
         metrics=_each(hook.simscale_on_metrics, ("run", "metrics")),
@@ -78,7 +82,14 @@ class _Listener:
 def _plan(caller: pluggy.HookCaller, names: tuple[str, ...]) -> list[Callable[..., Any]]:
     """Return the implementations of a hook in calling order, each taking all arguments by place."""
     implementations = caller.get_hookimpls()
-    if any(i.wrapper or i.hookwrapper for i in implementations):
+    wraps = [i for i in implementations if i.wrapper or i.hookwrapper]
+    if wraps and caller.name not in _WRAPPABLE:
+        owners = ", ".join(i.plugin_name for i in wraps)
+        raise PluginError(
+            f"{caller.name} cannot be wrapped, but {owners} does. Implement it plainly.",
+            plugin=wraps[0].plugin_name,
+        )
+    if wraps:
         return [_through_pluggy(caller, names)]
     ordered = reversed(implementations)
     return [_adapt(i.function, i.argnames, names) for i in ordered]
@@ -94,11 +105,11 @@ def _adapt(
 
 
 def _through_pluggy(caller: pluggy.HookCaller, names: tuple[str, ...]) -> Callable[..., Any]:
-    """Call a hook with wrappers as pluggy does; a veto or a new batch is the last one's."""
+    """Call a hook with wrappers as pluggy does; a new batch is the last one's."""
 
     def call(*values: Any) -> Any:
         results = caller(**dict(zip(names, values, strict=True)))
-        if names == ("run", "batch"):
+        if caller.name == "simscale_transform_batch":
             return results[-1] if results else values[1]
         return any(results)
 
