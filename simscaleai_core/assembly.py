@@ -18,9 +18,12 @@ from simscaleai_core.contracts import DataSpec, EvalFunction
 from simscaleai_core.feed import Feed, build_feed, describe
 from simscaleai_core.host import Host, compile_events, core_version, select_plugins
 from simscaleai_core.loggers import LoggerGroup
-from simscaleai_core.loop import Loop, Parts
+from simscaleai_core.loop import Loop
 from simscaleai_core.mechanisms import Precision, Strategy
 from simscaleai_core.optim import build_optimizer, build_schedule
+from simscaleai_core.parts import Parts
+from simscaleai_core.ranks import check_ranks_agree
+from simscaleai_core.saver import Saver
 from simscaleai_core.seeding import seed_everything, stream_seed
 from simscaleai_core.slots import check_option_tables, fill_slots, is_used
 from simscaleai_core.state import Run
@@ -104,8 +107,9 @@ class Trainer:
         seed_everything(stream_seed(config.seed, "train", strategy.rank))
         precision, note = self._precision(strategy)
         run = self._run(strategy, precision)
-        loggers = [(n, building.build_part(host, "logger", n, config)) for n in config.loggers]
-        evals = self._evals(strategy.device)
+        names = config.loggers if strategy.rank == 0 else ()
+        loggers = [(n, building.build_part(host, "logger", n, config)) for n in names]
+        evals = self._evals(strategy)
         extensions = [
             (n, building.build_part(host, "extension", n, config)) for n in config.extensions
         ]
@@ -115,6 +119,7 @@ class Trainer:
              *extensions, *evals, *loggers, *given]
         )  # fmt: skip
         run.facts.update(self._facts(run, feed, data, note))
+        check_ranks_agree(strategy, config, run.facts)
         store = CheckpointStore(
             Path(config.checkpoint_dir),
             building.build_part(host, "checkpoint_backend", config.checkpoint_backend, config),
@@ -124,6 +129,7 @@ class Trainer:
         parts = Parts(
             feed=feed,
             store=store,
+            saver=Saver(store),
             logger=LoggerGroup(loggers),
             evals=evals,
             events=events,
@@ -164,10 +170,10 @@ class Trainer:
         precision.setup(strategy.device)
         return precision, note
 
-    def _evals(self, device: torch.device) -> list[tuple[str, EvalFunction]]:
+    def _evals(self, strategy: Strategy) -> list[tuple[str, EvalFunction]]:
         evals: list[tuple[str, EvalFunction]] = []
         if self._eval_loader is not None:
-            evals.append(("held_out_loss", HeldOutLoss(self._eval_loader, device)))
+            evals.append(("held_out_loss", HeldOutLoss(self._eval_loader, strategy)))
         names = list(self.config.eval_fns)
         if self.config.env and not any(n.endswith(_CLOSED_LOOP) for n in names):
             names.append(_CLOSED_LOOP)

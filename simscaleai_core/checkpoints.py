@@ -28,7 +28,7 @@ from simscaleai_core.manifest import (
     read_manifest,
 )
 from simscaleai_core.mechanisms import CheckpointBackend
-from simscaleai_core.plain import plain_tree
+from simscaleai_core.runlock import RunLock, is_alive, number_of_run
 
 logger = logging.getLogger("simscaleai")
 
@@ -57,13 +57,15 @@ class CheckpointStore:
         self._backend = backend
         self._backend_name = backend_name
         self._keep_last = keep_last
+        self._lock = RunLock(directory)
+        self._is_restart = False
         self._run = 1 + max((info.run for info in list_checkpoints(directory)), default=0)
 
     def open(self) -> None:
         """Make the directory ready for writing, before the first step.
 
         Raises:
-            SaveError: If the directory cannot be written.
+            SaveError: If it cannot be written, or another run is writing to it.
         """  # noqa: DOC501 - built by _save_error
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
@@ -72,17 +74,23 @@ class CheckpointStore:
             probe.unlink()
         except OSError as error:
             raise _save_error(self.directory, error) from error
+        self._lock.acquire()
+        self._run, self._is_restart = number_of_run(self.directory, self._run)
         for path in self.directory.iterdir():
             stale = _TEMPORARY.match(path.name)
-            if stale and not _is_alive(int(stale[1])):
+            if stale and not is_alive(int(stale[1])):
                 path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let other runs have the directory; safe to call twice."""
+        self._lock.release()
 
     def save(self, name: str, tree: StateDict, *, step: int) -> CheckpointInfo:
         """Write one checkpoint so that a crash at any moment leaves the earlier ones whole.
 
         Args:
             name: File name without suffix, such as ``"step_5000"``.
-            tree: Tensors and plain containers.
+            tree: Tensors and plain containers, as `plain_tree` gives them.
             step: Steps completed.
 
         Returns:
@@ -93,9 +101,8 @@ class CheckpointStore:
         """  # noqa: DOC501 - built by _save_error
         path = self.directory / f"{name}{self._backend.suffix}"
         temporary = self.directory / f".{path.name}.tmp-{os.getpid()}"
-        plain = plain_tree(tree)
         try:
-            self._backend.save(temporary, plain)
+            self._backend.save(temporary, tree)
             _sync(temporary)
             info = CheckpointInfo(
                 file=path.name,
@@ -126,18 +133,25 @@ class CheckpointStore:
             path.with_suffix(".json").unlink(missing_ok=True)
             path.unlink(missing_ok=True)
 
-    def load(self, reference: str) -> tuple[Path, StateDict]:
+    def load(self, reference: str) -> tuple[Path, StateDict] | None:
         """Load a checkpoint by path, or the newest whole one for ``"auto"``.
 
         Args:
-            reference: Path of a checkpoint file, or ``"auto"``.
+            reference: Path of a checkpoint file, ``"auto"``, or nothing. A run that torchrun
+                restarted continues from its own newest checkpoint whatever the reference says.
 
         Returns:
-            The file and its tree.
+            The file and its tree; None if there is nothing to continue from: no reference, or
+            ``"auto"`` in a directory without any checkpoint, so that the same command can start
+            and continue a run.
 
         Raises:
             CheckpointError: If it is missing or damaged; the newest whole one is then named.
         """
+        if self._is_restart and any(i.run == self._run for i in list_checkpoints(self.directory)):
+            reference = "auto"
+        if not reference or (reference == "auto" and not list_checkpoints(self.directory)):
+            return None
         path, tree = self._newest() if reference == "auto" else self._explicit(Path(reference))
         info = read_manifest(path.with_suffix(".json"))
         if info is not None and path.parent.resolve() == self.directory.resolve():
@@ -253,13 +267,3 @@ def _save_error(path: Path, error: OSError) -> SaveError:
         "another checkpoint_dir.",
         path=path,
     )
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

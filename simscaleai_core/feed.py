@@ -69,8 +69,7 @@ class MapFeed:
     @property
     def facts(self) -> FeedFacts:
         """Say how exact the order is, and how many workers read."""
-        again = _replay(self._loader, self._seed, 0)
-        exact = again == self._order(0)
+        exact = _replay(self._loader, self._seed, 0) == _replay(self._loader, self._seed, 0)
         asked = self._loader.num_workers
         workers = str(asked)
         if self._in_memory and asked:
@@ -124,7 +123,10 @@ class MapFeed:
 
     def _order(self, epoch: int) -> list[Indices]:
         if epoch not in self._orders:
-            self._orders = {epoch: _replay(self._loader, self._seed, epoch)}
+            order = _replay(self._loader, self._seed, epoch)
+            if self._world_size > 1:  # a short last batch would weigh too much on its rank
+                order = [indices for indices in order if len(indices) == len(order[0])]
+            self._orders = {epoch: order}
         return self._orders[epoch]
 
 
@@ -203,14 +205,14 @@ def describe(loader: Any) -> DataSpec | None:
     return base.describe() if hasattr(base, "describe") else None
 
 
-def eval_batches(loader: Any) -> Iterator[Batch]:
-    """Yield each batch of an evaluation loader once, in memory where the data lives there."""
+def eval_batches(loader: Any, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
+    """Yield each batch of an evaluation loader that is this rank's, each batch on one rank only."""
     if isinstance(loader, DataLoader) and is_in_memory(loader.dataset) and loader.batch_sampler:
         collate = _collate_of(loader)
-        for indices in loader.batch_sampler:
+        for indices in itertools.islice(loader.batch_sampler, rank, None, world_size):
             yield collate(gather(loader.dataset, indices))
     else:
-        yield from loader
+        yield from itertools.islice(loader, rank, None, world_size)
 
 
 def _base(dataset: Any) -> Any:

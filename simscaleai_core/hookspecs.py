@@ -189,7 +189,7 @@ def simscale_on_metrics(run: Run, metrics: dict[str, float]) -> None:
 
 
 @hookspec
-def simscale_eval_context(run: Run) -> AbstractContextManager[Any] | None:  # type: ignore[empty-body]
+def simscale_eval_context(run: Run) -> AbstractContextManager[Any] | None:
     """Return a context to evaluate in, such as one that swaps averaged weights in.
 
     Contexts are entered in the order of the listeners and left in reverse, also on an exception.

@@ -8,6 +8,7 @@ from typing import Any
 
 from simscaleai_core.fence import Fence
 from simscaleai_core.mechanisms import Logger
+from simscaleai_core.seeding import forked_rng
 
 logger = logging.getLogger("simscaleai")
 
@@ -28,9 +29,10 @@ class LoggerGroup:
             member.start(facts, step)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Record host floats for a step."""
-        for fence, member in self._members:
-            fence.call(member.log, metrics, step)
+        """Record host floats for a step; random numbers that a logger draws change nothing."""
+        with forked_rng():
+            for fence, member in self._members:
+                fence.call(member.log, metrics, step)
 
     def close(self, status: str) -> None:
         """Finish each logger, and say which ones were switched off."""

@@ -12,43 +12,23 @@ import gc
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, field
 from torch import Tensor
 
 from simscaleai_core.batches import sample_count, split_batch, to_device
-from simscaleai_core.checkpoints import CheckpointStore
-from simscaleai_core.contracts import Batch, EvalFunction, StateDict
-from simscaleai_core.errors import SaveError
+from simscaleai_core.contracts import Batch, StateDict
 from simscaleai_core.evaluate import evaluate
-from simscaleai_core.feed import Feed
-from simscaleai_core.mechanisms import Events, Logger
 from simscaleai_core.metrics import MetricWindow, loss_of, scalars_of
+from simscaleai_core.parts import Parts
+from simscaleai_core.resume import resume
 from simscaleai_core.signals import SignalFlag
-from simscaleai_core.state import Run, checkpoint_tree, restore
+from simscaleai_core.state import Run, checkpoint_tree, restore_random_state
 
 logger = logging.getLogger("simscaleai")
-
-
-@frozen(kw_only=True)
-class Parts:
-    """What the loop works with besides the run itself."""
-
-    feed: Feed
-    """Where batches come from."""
-    store: CheckpointStore
-    """Where checkpoints go."""
-    logger: Logger
-    """Where metrics go."""
-    evals: Sequence[tuple[str, EvalFunction]]
-    """Eval functions by name; the held-out loss first."""
-    events: Events
-    """Compiled listeners."""
-    about: Mapping[str, Any]
-    """What a checkpoint says of the policy and the data: plain values."""
 
 
 @define
@@ -68,7 +48,8 @@ class Loop:
     _window_started: float = field(default=0.0, init=False)
     _window_samples: int = field(default=0, init=False)
     _evaluated_at: int = field(default=-1, init=False)
-    _last_save_failed: SaveError | None = field(default=None, init=False)
+    _is_stopping: bool = field(default=False, init=False)
+    _is_interrupted: bool = field(default=False, init=False)
 
     def train(self) -> dict[str, float]:
         """Run to the end, to a stop or to an exception; tear everything down in each case.
@@ -78,24 +59,27 @@ class Loop:
             ``best_eval_loss``.
 
         Raises:
-            SaveError: If the last state could not be written.
+            SimScaleError: If the last state could not be written.
         """
-        status = "failed"
+        status, parts = "failed", self.parts
         with ExitStack() as cleanup:
             flag = cleanup.enter_context(SignalFlag())
-            cleanup.callback(self.run.strategy.teardown)
-            cleanup.callback(lambda: self.parts.logger.close(status))
-            cleanup.callback(lambda: self.parts.events.run_end(self.run, status))
+            cleanup.callback(lambda: self.run.strategy.teardown(status))
+            cleanup.callback(parts.store.close)
+            cleanup.callback(lambda: parts.logger.close(status))
+            cleanup.callback(lambda: parts.events.run_end(self.run, status))
+            cleanup.callback(parts.saver.wait)
             try:
                 self._setup()
                 self._steps(flag)
-                status = "stopped" if flag.name else "done"
+                status = "stopped" if self._is_interrupted else "done"
             except BaseException as error:
-                self.parts.events.run_exception(self.run, error)
+                parts.events.run_exception(self.run, error)
                 raise
-        if self._last_save_failed is not None:
-            raise self._last_save_failed
-        flag.finish()
+        if parts.saver.failure is not None:
+            raise parts.saver.failure
+        if self._is_interrupted:
+            flag.leave()
         return {
             "final_loss": self._last_loss,
             "global_step": self.run.counters.step,
@@ -109,23 +93,19 @@ class Loop:
         if run.strategy.rank == 0:
             parts.store.open()
         self._parameters = [p for p in run.policy.parameters() if p.requires_grad]
-        notes: list[str] = []
-        resumed: dict[str, str] = {}
-        if run.config.resume_from:
-            path, tree = parts.store.load(run.config.resume_from)
-            notes = restore(run, tree, path=str(path))
-            resumed = {"resumed": f"from {path} at step {run.step}"}
-        for note in notes:
-            logger.warning("not bit-exact after resume: %s", note)
-        if run.strategy.rank == 0:
-            parts.logger.start({**run.facts, **resumed}, run.step)
+        resumed = resume(run, parts.store)
+        about = {"resumed": resumed.source} if resumed else {}
+        parts.logger.start({**run.facts, **about}, run.step)
         parts.events.run_start(run)
+        if resumed:
+            restore_random_state(run, resumed.tree)
 
     def _steps(self, flag: SignalFlag) -> None:
         run, config = self.run, self.run.config
         if run.step >= config.max_steps:
-            logger.warning("nothing to do: the run already has %d of %d steps", run.step,
-                           config.max_steps)  # fmt: skip
+            logger.warning(
+                "nothing to do: the run already has %d of %d steps", run.step, config.max_steps
+            )
             return
         run.module.train()
         gc.collect()
@@ -133,17 +113,18 @@ class Loop:
         self._start_window()
         batches = self.parts.feed.batches(run.step)
         try:
-            while run.step < config.max_steps and not run.stop_reason:
+            while run.step < config.max_steps and not self._is_stopping:
                 self._step(batches)
-                if flag.name:
-                    run.request_stop(flag.name)
-                self._observe()
+                self._observe(flag)
         finally:
             gc.unfreeze()
-        if flag.name and run.step < config.max_steps:
+        if self._is_interrupted and run.step < config.max_steps:
             self._save(f"step_{run.step}")
         else:
+            self._is_interrupted = False
             self._finish()
+        self.parts.saver.wait()
+        self._tell_saved()
 
     def _step(self, batches: Iterator[Batch]) -> None:
         run, events = self.run, self.parts.events
@@ -204,35 +185,48 @@ class Loop:
         else:
             self.run.schedule.step()
 
-    def _observe(self) -> None:
+    def _observe(self, flag: SignalFlag) -> None:
         run, config = self.run, self.run.config
+        if run.strategy.world_size == 1:  # several ranks agree at the end of a window
+            self._is_interrupted = bool(flag.name)
+            self._is_stopping = self._is_interrupted or bool(run.stop_reason)
         if run.step % config.log_every == 0:
-            self._log()
+            self._log(flag)
         if run.step == config.max_steps:
             return
+        names = []
         is_best = bool(config.eval_every) and run.step % config.eval_every == 0 and self._evaluate()
-        is_due = bool(config.save_every) and run.step % config.save_every == 0
-        if is_due or run.save_requested:
+        is_asked = run.save_requested and run.strategy.world_size == 1
+        if is_asked or (config.save_every and run.step % config.save_every == 0):
             run.save_requested = False
-            self._save(f"step_{run.step}")
+            names.append(f"step_{run.step}")
         if is_best:
-            self._save("best")
+            names.append("best")
+        if names:
+            self._save(*names)
+        self._tell_saved()
 
     def _finish(self) -> None:
         if self.run.step % self.run.config.log_every:
             self._log()
         is_best = self._evaluate()
-        self._save("final")
-        if is_best:
-            self._save("best")
+        self._save("final", *(["best"] if is_best else []))
 
     def _start_window(self) -> None:
         self._window_started = time.perf_counter()
         self._window_samples = 0
 
-    def _log(self) -> None:
+    def _log(self, flag: SignalFlag | None = None) -> None:
         run = self.run
-        means = self._window.drain(run.strategy)
+        interrupted = flag is not None and bool(flag.name)
+        flags = (interrupted, bool(run.stop_reason), run.save_requested)
+        means, agreed = self._window.drain(run.strategy, flags)
+        if run.strategy.world_size > 1:
+            self._is_interrupted, stop, run.save_requested = agreed
+            self._is_stopping = self._is_interrupted or stop
+            if run.save_requested:
+                run.save_requested = False
+                self._save(f"step_{run.step}")
         seconds = time.perf_counter() - self._window_started
         if "applied" in means:
             self._count_skips(means.pop("applied"))
@@ -245,8 +239,7 @@ class Loop:
         rate = self._window_samples * run.strategy.world_size / max(seconds, 1e-9)
         metrics["perf/samples_per_s"] = rate
         self.parts.events.metrics(run, metrics)
-        if run.strategy.rank == 0:
-            self.parts.logger.log(metrics, run.step)
+        self.parts.logger.log(metrics, run.step)
         self._start_window()
 
     def _count_skips(self, applied_fraction: float) -> None:
@@ -264,8 +257,7 @@ class Loop:
             return False
         self._evaluated_at = run.step
         results = evaluate(run, self.parts.evals, self.parts.events)
-        if run.strategy.rank == 0:
-            self.parts.logger.log(results, run.step)
+        self.parts.logger.log(results, run.step)
         self._window_started += time.perf_counter() - paused
         loss = results.get("eval/loss", math.nan)
         if loss < run.counters.best_eval_loss:
@@ -273,20 +265,16 @@ class Loop:
             return True
         return False
 
-    def _save(self, name: str) -> None:
+    def _save(self, *names: str) -> None:
         run, paused = self.run, time.perf_counter()
         tree = {**checkpoint_tree(run), **self.parts.about}
         if run.strategy.rank == 0:
-            try:
-                info = self.parts.store.save(name, tree, step=run.step)
-            except SaveError as error:
-                logger.error("%s Training goes on; the next save tries again.", error)
-                self._last_save_failed = error
-            else:
-                self._last_save_failed = None
-                self.parts.store.prune()
-                self.parts.events.checkpoint_saved(run, info)
+            self.parts.saver.submit(names, tree, step=run.step)
         self._window_started += time.perf_counter() - paused
+
+    def _tell_saved(self) -> None:
+        for info in self.parts.saver.finished():
+            self.parts.events.checkpoint_saved(self.run, info)
 
     def state_dict(self) -> StateDict:
         """Return the open logging window, so that a resumed run logs the same means."""

@@ -98,8 +98,8 @@ class Strategy(Protocol):
         """Return rank 0's plain value on every rank."""
         ...
 
-    def teardown(self) -> None:
-        """Release what `setup` took; safe to call twice."""
+    def teardown(self, status: str) -> None:
+        """Release what `setup` took; `status` is ``"done"``, ``"stopped"`` or ``"failed"``."""
         ...
 
 

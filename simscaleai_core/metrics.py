@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,15 @@ from simscaleai_core.errors import PolicyError
 from simscaleai_core.mechanisms import Strategy
 
 _FOLD_EVERY = 256  # steps; fixed by the step, so that a save in between changes no rounding
+
+
+class Drained(NamedTuple):
+    """What a logging window gave."""
+
+    means: dict[str, float]
+    """Mean of each scalar over the window and all ranks."""
+    flags: list[bool]
+    """For each flag, whether any rank raised it."""
 
 
 class MetricWindow:
@@ -33,20 +42,29 @@ class MetricWindow:
         if step % _FOLD_EVERY == 0:
             self._fold()
 
-    def drain(self, strategy: Strategy) -> dict[str, float]:
-        """Return the mean of each scalar over the window and all ranks, and start a new window.
+    def drain(self, strategy: Strategy, flags: Sequence[bool] = ()) -> Drained:
+        """Start a new window; return the means of the old one and which flags any rank raised.
 
         One packed reduction and one copy to the host.
+
+        Args:
+            strategy: Reduces over ranks.
+            flags: This rank's flags.
+
+        Returns:
+            The mean of each scalar over the window and all ranks, and the flags of all ranks.
         """
         self._fold()
         names = sorted(self._totals)
-        if not names:
-            return {}
-        packed = strategy.reduce(torch.stack([self._totals[n] for n in names]).flatten())
-        values = packed.tolist()
+        columns = [self._totals[n] for n in names]
+        raised = torch.tensor([float(f) for f in flags], device=strategy.device)
+        packed = torch.cat([*columns, raised.to(columns[0].dtype) if columns else raised])
+        values = strategy.reduce(packed).tolist()
         self._totals = {}
-        pairs = zip(names, values[0::2], values[1::2], strict=True)
-        return {n: total / count if count else float("nan") for n, total, count in pairs}
+        sums = values[: 2 * len(names)]
+        pairs = zip(names, sums[0::2], sums[1::2], strict=True)
+        means = {n: total / count if count else float("nan") for n, total, count in pairs}
+        return Drained(means, [count > 0 for count in values[2 * len(names) :]])
 
     def _fold(self) -> None:
         for name, values in self._pending.items():

@@ -7,7 +7,7 @@ One NumPy scalar would make a file that saves well and can never be loaded with
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,23 @@ import torch
 
 from simscaleai_core.errors import ConfigError
 
+KeepTensor = Callable[[str, torch.Tensor], torch.Tensor]
 
-def plain_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
+
+def _detached(path: str, tensor: torch.Tensor) -> torch.Tensor:
+    del path
+    return tensor.detach()
+
+
+def plain_tree(tree: Mapping[str, Any], keep: KeepTensor = _detached) -> dict[str, Any]:
     """Copy a tree's containers, converting what has a plain equivalent.
 
     Text is interned, so that two equal trees become the same bytes whatever their history.
 
     Args:
         tree: The tree to check.
+        keep: Gives what to put in place of a tensor, from its path and the tensor; detaches it if
+            not given.
 
     Returns:
         A tree of dicts, lists, tuples, tensors, None, bool, int, float, str and bytes.
@@ -30,24 +39,24 @@ def plain_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: If a value has no plain equivalent, named by its path.
     """
-    return {_key(k, "$"): _plain(v, f"$.{k}") for k, v in tree.items()}
+    return {_key(k, "$"): _plain(v, f"$.{k}", keep) for k, v in tree.items()}
 
 
-def _plain(value: Any, path: str) -> Any:  # noqa: PLR0911 - one line per kind of value
+def _plain(value: Any, path: str, keep: KeepTensor) -> Any:  # noqa: PLR0911 - one line per kind of value
     if value is None or isinstance(value, (bool, bytes)):
         return value
     if isinstance(value, torch.Tensor):
-        return value.detach()
+        return keep(path, value)
     if isinstance(value, str):
         return sys.intern(str(value))
     if isinstance(value, np.generic):
-        return _plain(value.item(), path)
+        return _plain(value.item(), path, keep)
     if isinstance(value, (int, float)):
         return value
     if isinstance(value, Mapping):
-        return {_key(k, path): _plain(v, f"{path}.{k}") for k, v in value.items()}
+        return {_key(k, path): _plain(v, f"{path}.{k}", keep) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        items = [_plain(v, f"{path}[{i}]") for i, v in enumerate(value)]
+        items = [_plain(v, f"{path}[{i}]", keep) for i, v in enumerate(value)]
         return items if isinstance(value, list) else tuple(items)
     raise ConfigError(
         f"a checkpoint cannot hold {type(value).__module__}.{type(value).__qualname__} @ {path}: "

@@ -41,17 +41,17 @@ class SignalFlag:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def finish(self) -> None:
-        """Leave as the signal wanted, now that the run is saved; do nothing if there was none.
+    def leave(self) -> None:
+        """Leave as the signal wanted, now that the run is saved.
 
         Raises:
-            SystemExit: With status 143 after SIGTERM.
             KeyboardInterrupt: After SIGINT.
+            SystemExit: Otherwise, with status 143 as after SIGTERM, also when it was another rank
+                that got it.
         """
-        if self._number == signal.SIGTERM:
-            raise SystemExit(_EXIT_STATUS_OF_SIGNAL + signal.SIGTERM)
         if self._number == signal.SIGINT:
             raise KeyboardInterrupt
+        raise SystemExit(_EXIT_STATUS_OF_SIGNAL + signal.SIGTERM)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame

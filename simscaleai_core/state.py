@@ -145,7 +145,9 @@ def checkpoint_tree(run: Run) -> StateDict:
 
 
 def restore(run: Run, tree: StateDict, *, path: str) -> list[str]:
-    """Put a run where a checkpoint left off. Nothing is touched unless everything fits.
+    """Put a run where a checkpoint left off, all but its random states.
+
+    Nothing is touched unless everything fits.
 
     Args:
         run: A freshly built run.
@@ -176,11 +178,14 @@ def restore(run: Run, tree: StateDict, *, path: str) -> list[str]:
     for name, stateful in run.states.items():
         if name in tree["states"]:
             stateful.load_state_dict(tree["states"][name])
-    notes = [*drift, *_environment_notes(run, tree)]
+    return [*drift, *_environment_notes(run, tree)]
+
+
+def restore_random_state(run: Run, tree: StateDict) -> None:
+    """Put this rank's random states back; the last thing before the first step."""
     rng = tree["rng"]
     if run.strategy.rank < len(rng):
         restore_rng(rng[run.strategy.rank])
-    return notes
 
 
 def plain_config(config: TrainConfig) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from torch import nn
 from simscaleai_core.batches import sample_count, to_device
 from simscaleai_core.contracts import Mean
 from simscaleai_core.feed import eval_batches
+from simscaleai_core.mechanisms import Strategy
 
 
 class HeldOutLoss:
@@ -18,20 +19,21 @@ class HeldOutLoss:
 
     Args:
         loader: The evaluation loader, read through once per evaluation.
-        device: Where the policy computes.
+        strategy: Gives the device, and the ranks over which the batches are shared out.
     """
 
-    def __init__(self, loader: Any, device: torch.device) -> None:
+    def __init__(self, loader: Any, strategy: Strategy) -> None:
         self._loader = loader
-        self._device = device
+        self._strategy = strategy
 
     def __call__(self, policy: nn.Module) -> Mapping[str, Mean]:
         """Return (sum, count) of each scalar, ``loss`` among them."""
         totals: dict[str, float] = {}
         count = 0
-        for batch in eval_batches(self._loader):
+        strategy = self._strategy
+        for batch in eval_batches(self._loader, strategy.rank, strategy.world_size):
             size = sample_count(batch)
-            for name, value in policy(to_device(batch, self._device)).items():
+            for name, value in policy(to_device(batch, strategy.device)).items():
                 if isinstance(value, torch.Tensor) and value.ndim == 0:
                     totals[name] = totals.get(name, 0.0) + float(value) * size
             count += size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -68,6 +69,8 @@ def _train(host: Host, table: Mapping[str, Any], given: dict[str, Any], *, as_js
     trainer, metrics = train_from_config(config, host)
     final = Path(trainer.config.checkpoint_dir) / "final.pt"
     summary = {**metrics, "checkpoint": str(final)}
+    if int(os.environ.get("RANK", "0")) > 0:
+        return 0  # rank 0 speaks for all
     if as_json:
         print_json({k: _finite(v) for k, v in summary.items()})
     else:

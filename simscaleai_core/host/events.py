@@ -18,8 +18,12 @@ from simscaleai_core.fence import Fence
 from simscaleai_core.host.validation import MARKER, listener_faults
 from simscaleai_core.mechanisms import Events
 
-
-_WRAPPABLE = ("simscale_transform_batch", "simscale_on_grads_ready", "simscale_on_step_end")
+_PLAIN_ONLY = (
+    "simscale_eval_context",  # contexts are entered one by one
+    "simscale_on_checkpoint_saved",  # and these are isolated one by one
+    "simscale_on_run_exception",
+    "simscale_on_run_end",
+)
 
 
 def compile_events(listeners: Iterable[tuple[str, object]]) -> Events:
@@ -81,18 +85,23 @@ class _Listener:
 
 def _plan(caller: pluggy.HookCaller, names: tuple[str, ...]) -> list[Callable[..., Any]]:
     """Return the implementations of a hook in calling order, each taking all arguments by place."""
-    implementations = caller.get_hookimpls()
-    wraps = [i for i in implementations if i.wrapper or i.hookwrapper]
-    if wraps and caller.name not in _WRAPPABLE:
-        owners = ", ".join(i.plugin_name for i in wraps)
+    implementations = _implementations(caller)
+    if any(i.wrapper or i.hookwrapper for i in implementations):
+        return [_through_pluggy(caller, names)]
+    return [_adapt(i.function, i.argnames, names) for i in implementations]
+
+
+def _implementations(caller: pluggy.HookCaller) -> list[Any]:
+    """Return the implementations of a hook in calling order."""
+    found = list(reversed(caller.get_hookimpls()))
+    wraps = [i for i in found if i.wrapper or i.hookwrapper]
+    if wraps and caller.name in _PLAIN_ONLY:
         raise PluginError(
-            f"{caller.name} cannot be wrapped, but {owners} does. Implement it plainly.",
+            f"{caller.name} cannot be wrapped, but {wraps[0].plugin_name} does. "
+            "Implement it plainly.",
             plugin=wraps[0].plugin_name,
         )
-    if wraps:
-        return [_through_pluggy(caller, names)]
-    ordered = reversed(implementations)
-    return [_adapt(i.function, i.argnames, names) for i in ordered]
+    return found
 
 
 def _adapt(
@@ -129,7 +138,7 @@ def _each(caller: pluggy.HookCaller, names: tuple[str, ...]) -> Callable[..., No
 def _isolated(
     caller: pluggy.HookCaller, names: tuple[str, ...], *, backwards: bool = False
 ) -> Callable[..., None]:
-    implementations = list(reversed(caller.get_hookimpls()))
+    implementations = _implementations(caller)
     if backwards:
         implementations.reverse()
     fenced = [

@@ -1,0 +1,154 @@
+"""DistributedDataParallel behind the strategy protocol of the core."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from simscaleai_core.builtin.single import clip_gradients, find_device
+from simscaleai_core.config import TrainConfig
+from simscaleai_core.errors import ConfigError
+from simscaleai_core.plugin import hookimpl
+from simscaleai_plugin_ddp.options import DDPOptions
+
+logger = logging.getLogger("simscaleai")
+
+_NOTHING = nullcontext()
+_BUFFER_SWITCH = (
+    "forward_sync_buffers"  # its name from torch 2.13 on
+    if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+    else "broadcast_buffers"
+)
+_LAUNCH = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+class DDPStrategy:
+    """One process per device; gradients are averaged in the backward pass.
+
+    See `simscaleai_core.mechanisms.Strategy`. Rank and world size come from the launcher's
+    environment. The global rank decides who writes, so that one process writes on any number of
+    nodes.
+
+    Args:
+        config: Gives `backend` and `device`.
+        options: Time-out and DDP's own switches.
+
+    Raises:
+        ConfigError: If the process was not started by torchrun.
+    """
+
+    def __init__(self, config: TrainConfig, options: DDPOptions) -> None:
+        missing = [name for name in _LAUNCH if name not in os.environ]
+        if missing:
+            raise ConfigError(
+                "distributed training needs a launcher: expected the environment of torchrun, "
+                f"{', '.join(missing)} not set. Start it with "
+                "torchrun --nproc_per_node=N -m simscaleai_core train ..."
+            )
+        self._options = options
+        self.rank = int(os.environ["RANK"])
+        self.world_size = int(os.environ["WORLD_SIZE"])
+        self.device = _device(config.device)
+        backend = _backend(config.backend, self.device, rank=self.rank)
+        self.effective = f"ddp, {backend}, {self.world_size} ranks"
+        if not dist.is_initialized():
+            dist.init_process_group(backend, timeout=timedelta(seconds=options.timeout_s))
+        # object collectives and packed metrics on the host need no device memory
+        self._host_group = dist.new_group(
+            backend="gloo", timeout=timedelta(seconds=options.timeout_s)
+        )
+
+    def setup(self, policy: nn.Module) -> nn.Module:
+        """Return the policy on this rank's device, with rank 0's weights, wrapped.
+
+        Buffers are broadcast each step only if there is batch normalisation, whose statistics
+        would drift apart; normalisers are equal on all ranks by construction.
+        """
+        batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in policy.modules())
+        return DistributedDataParallel(
+            policy.to(self.device),
+            device_ids=[self.device] if self.device.type == "cuda" else None,
+            **{_BUFFER_SWITCH: batch_norm},
+            gradient_as_bucket_view=True,
+            find_unused_parameters=self._options.find_unused_parameters,
+            static_graph=self._options.static_graph,
+        )
+
+    def sync(self, module: nn.Module, last: bool) -> AbstractContextManager[Any]:
+        """Return the context around one micro-batch; gradients are averaged only on the last."""
+        if last or not isinstance(module, DistributedDataParallel):
+            return _NOTHING
+        context: AbstractContextManager[Any] = module.no_sync()
+        return context
+
+    def clip(self, parameters: Sequence[Tensor], max_norm: float | None) -> Tensor:
+        """Clip the averaged gradients in place; return their norm `[]`, equal on all ranks."""
+        return clip_gradients(parameters, max_norm)
+
+    def reduce(self, values: Tensor) -> Tensor:
+        """Return the element-wise sum over ranks of `values` `[N]`."""
+        dist.all_reduce(values)
+        return values
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the plain value of every rank, in the order of ranks."""
+        values: list[Any] = [None] * self.world_size
+        dist.all_gather_object(values, value, group=self._host_group)
+        return values
+
+    def broadcast(self, value: Any) -> Any:
+        """Return rank 0's plain value on every rank."""
+        box = [value]
+        dist.broadcast_object_list(box, src=0, group=self._host_group)
+        return box[0]
+
+    def teardown(self, status: str) -> None:
+        """Leave the group; after a failure the others may be gone, so nothing is waited for."""
+        if not dist.is_initialized():
+            return
+        if status != "failed":
+            dist.barrier(group=self._host_group)
+            dist.destroy_process_group()
+
+    @hookimpl
+    def simscale_on_run_exception(self, error: BaseException) -> None:
+        """Say that a lost connection is not the cause but a consequence."""
+        text = str(error)
+        if isinstance(error, RuntimeError) and ("onnection" in text or "timed out" in text.lower()):
+            logger.error(
+                "rank %d lost another rank. The cause is in that rank's own message.", self.rank
+            )
+
+
+def _device(name: str) -> torch.device:
+    device = find_device(name)
+    if device.type == "mps":
+        raise ConfigError("ddp runs on CUDA and CPU, not on MPS. Use --device cpu.")
+    if device.type != "cuda":
+        return device
+    local_rank = int(os.environ["LOCAL_RANK"])
+    if local_rank >= torch.cuda.device_count():
+        raise ConfigError(
+            f"local rank {local_rank} has no GPU of its own: found {torch.cuda.device_count()}. "
+            "Start at most that many processes per node."
+        )
+    torch.cuda.set_device(local_rank)
+    return torch.device("cuda", local_rank)
+
+
+def _backend(asked: str, device: torch.device, *, rank: int) -> str:
+    if asked == "nccl" and device.type != "cuda":
+        if rank == 0:
+            logger.warning("backend nccl needs CUDA; using gloo on %s", device)
+        return "gloo"
+    return asked

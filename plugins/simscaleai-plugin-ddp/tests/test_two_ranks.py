@@ -1,0 +1,133 @@
+"""Two real processes under torchrun."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+WORKER = Path(__file__).parent / "worker.py"
+
+pytestmark = pytest.mark.slow
+
+
+def torchrun(directory: Path, *arguments: object, launcher: tuple[str, ...] = ()):
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone",
+        "--local-addr=127.0.0.1", *launcher, str(WORKER), "--dir", str(directory), *map(str, arguments),
+    ]  # fmt: skip
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+
+
+def alone(directory: Path, *arguments: object):
+    command = [sys.executable, str(WORKER), "--dir", str(directory), *map(str, arguments)]
+    subprocess.run(command, check=True, timeout=240)
+
+
+def weights(directory: Path):
+    return torch.load(directory / "final.pt", weights_only=True)
+
+
+def rows(directory: Path):
+    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+def without_timings(found):
+    return [{k: v for k, v in row.items() if not k.startswith("perf/")} for row in found]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    a, b = weights(one), weights(other)
+    for part in ("model_state_dict", "optimizer_state_dict", "scheduler_state_dict", "rng"):
+        assert_equal(a[part], b[part], part)
+    assert without_timings(rows(one)) == without_timings(rows(other))
+
+
+def assert_equal(a, b, path: str) -> None:
+    if isinstance(a, torch.Tensor):
+        assert torch.equal(a, b), path
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys(), path
+        for key in a:
+            assert_equal(a[key], b[key], f"{path}.{key}")
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b), path
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            assert_equal(x, y, f"{path}[{i}]")
+    else:
+        assert a == b, path
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("uninterrupted")
+    done = torchrun(directory)
+    assert done.returncode == 0, done.stderr
+    return directory
+
+
+def test_two_ranks_train_what_one_rank_trains(tmp_path):
+    alone(tmp_path / "one", "--dropout", 0, "--batch", 16)
+    done = torchrun(tmp_path / "two", "--dropout", 0, "--batch", 8)
+    assert done.returncode == 0, done.stderr
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    for name, value in one["model_state_dict"].items():
+        torch.testing.assert_close(value, two["model_state_dict"][name], atol=1e-6, rtol=1e-5)
+    for a, b in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
+        assert a.get("train/lr") == b.get("train/lr")
+        if "eval/loss" in a:
+            assert a["eval/loss"] == pytest.approx(b["eval/loss"], rel=1e-5)
+
+
+def test_accumulation_under_ddp_changes_nothing(tmp_path):
+    alone(tmp_path / "one", "--dropout", 0, "--batch", 16)
+    done = torchrun(tmp_path / "two", "--dropout", 0, "--batch", 8, "--accumulate", 2)
+    assert done.returncode == 0, done.stderr
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    for name, value in one["model_state_dict"].items():
+        torch.testing.assert_close(value, two["model_state_dict"][name], atol=1e-6, rtol=1e-5)
+
+
+def test_resume_after_every_process_was_killed_is_bit_exact(tmp_path, uninterrupted):
+    died = torchrun(tmp_path, "--fault", "all-killed", "--fault-step", 27)
+    assert died.returncode != 0
+    resumed = torchrun(tmp_path, "--resume", "auto")
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same_run(uninterrupted, tmp_path)
+
+
+def test_sigterm_stops_every_rank_at_one_step_and_resume_is_bit_exact(tmp_path, uninterrupted):
+    stopped = torchrun(tmp_path, "--fault", "term", "--fault-step", 12)
+    assert stopped.returncode != 0
+    assert (tmp_path / "step_15.pt").is_file()  # the end of the logging window
+    assert not (tmp_path / "final.pt").exists()
+    resumed = torchrun(tmp_path, "--resume", "auto")
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same_run(uninterrupted, tmp_path)
+
+
+def test_restart_by_torchrun_continues_and_is_bit_exact(tmp_path, uninterrupted):
+    alone(tmp_path / "x")  # checkpoints of an earlier run in the same directory are not continued
+    done = torchrun(tmp_path / "x", "--fault", "killed", "--fault-step", 19, launcher=("--max-restarts=1",))
+    assert done.returncode == 0, done.stderr
+    assert_same_run(uninterrupted, tmp_path / "x")
+
+
+@pytest.mark.parametrize(("fault", "reason"), [("killed", "SIGKILL"), ("raises", "the sensor of rank 1")])
+def test_a_rank_that_ends_takes_the_run_down_with_its_reason(tmp_path, fault, reason):
+    started = time.monotonic()
+    done = torchrun(tmp_path, "--fault", fault, "--fault-step", 11)
+    assert done.returncode != 0
+    assert time.monotonic() - started < 60
+    assert reason in done.stderr
+
+
+def test_ranks_that_differ_do_not_start(tmp_path):
+    done = torchrun(tmp_path, "--odd-rank")
+    assert done.returncode != 0
+    assert "rank 1 has lr=0.002, rank 0 has 0.001" in done.stderr

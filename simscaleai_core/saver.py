@@ -1,0 +1,111 @@
+"""Saving in the background: the loop waits only while its tensors are copied.
+
+One save is in flight at a time. Tensors are copied into buffers that are kept for the next save, so
+that what is written is the state at the step boundary whatever training does meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from simscaleai_core.checkpoints import CheckpointStore
+from simscaleai_core.contracts import StateDict
+from simscaleai_core.errors import SaveError, SimScaleError
+from simscaleai_core.manifest import CheckpointInfo
+from simscaleai_core.plain import plain_tree
+
+logger = logging.getLogger("simscaleai")
+
+_LONG_WAIT_S = 1.0
+
+
+class Saver:
+    """Writes checkpoints of one run, each in a thread of its own.
+
+    Args:
+        store: Where they go.
+    """
+
+    def __init__(self, store: CheckpointStore) -> None:
+        self._store = store
+        self._buffers: dict[str, Tensor] = {}
+        self._thread: threading.Thread | None = None
+        self._written: list[CheckpointInfo] = []
+        self._failure: SimScaleError | None = None
+        self._reported: SimScaleError | None = None
+
+    def submit(self, names: Sequence[str], tree: StateDict, *, step: int) -> None:
+        """Copy a tree and write it under one or more names.
+
+        Waits for the save before, if it is still being written.
+
+        Args:
+            names: File names without suffix.
+            tree: Tensors and plain containers; may be changed as soon as this returns.
+            step: Steps completed.
+        """
+        started = time.perf_counter()
+        self.wait()
+        waited_s = time.perf_counter() - started
+        if waited_s > _LONG_WAIT_S:
+            logger.warning(
+                "waited %.1f s for the save before; consider a larger save_every", waited_s
+            )
+        staged = plain_tree(tree, self._stage)
+        if any(buffer.is_pinned() for buffer in self._buffers.values()):
+            torch.cuda.synchronize()
+        self._thread = threading.Thread(
+            target=self._write, args=(tuple(names), staged, step), name="simscale-save"
+        )
+        self._thread.start()
+
+    def finished(self) -> list[CheckpointInfo]:
+        """Return what became durable since the last call, and report a failure; never waits."""
+        if self._failure is not None and self._failure is not self._reported:
+            logger.error("%s Training goes on; the next save tries again.", self._failure)
+            self._reported = self._failure
+        done, self._written = self._written, []
+        return done
+
+    def wait(self) -> None:
+        """Wait for the save in flight, if there is one."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    @property
+    def failure(self) -> SimScaleError | None:
+        """Why the newest save failed, or None if it is durable."""
+        return self._failure
+
+    def _write(self, names: tuple[str, ...], tree: StateDict, step: int) -> None:
+        for name in names:
+            try:
+                info = self._store.save(name, tree, step=step)
+                self._store.prune()
+            except SimScaleError as error:
+                self._failure = error
+                return
+            except Exception as error:  # noqa: BLE001 - a thread's exception would be lost
+                self._failure = SaveError(
+                    f"could not write {name}: {type(error).__name__}: {error}. Earlier "
+                    "checkpoints are untouched.",
+                    path=self._store.directory,
+                )
+                return
+            self._failure = None
+            self._written.append(info)
+
+    def _stage(self, path: str, tensor: Tensor) -> Tensor:
+        buffer = self._buffers.get(path)
+        if buffer is None or buffer.shape != tensor.shape or buffer.dtype != tensor.dtype:
+            pinned = tensor.device.type == "cuda"
+            buffer = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=pinned)
+            self._buffers[path] = buffer
+        return buffer.copy_(tensor.detach(), non_blocking=buffer.is_pinned())
