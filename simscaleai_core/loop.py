@@ -277,10 +277,13 @@ class Loop:
             self.parts.events.checkpoint_saved(self.run, info)
 
     def state_dict(self) -> StateDict:
-        """Return the open logging window, so that a resumed run logs the same means."""
-        return {"window": self._window.state_dict(), "last_loss": self._last_loss}
+        """Return each rank's open logging window, so that a resumed run logs the same means."""
+        windows = self.run.strategy.gather(self._window.state_dict())
+        return {"windows": windows, "last_loss": self._last_loss}
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Continue the logging window."""
-        self._window.load_state_dict(state["window"])
+        """Continue this rank's logging window."""
+        rank = self.run.strategy.rank
+        if rank < len(state["windows"]):
+            self._window.load_state_dict(state["windows"][rank])
         self._last_loss = state["last_loss"]

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from simscaleai_core.builtin.single import clip_gradients, find_device
@@ -61,12 +62,11 @@ class DDPStrategy:
         self.device = _device(config.device)
         backend = _backend(config.backend, self.device, rank=self.rank)
         self.effective = f"ddp, {backend}, {self.world_size} ranks"
+        timeout = timedelta(seconds=options.timeout_s)
         if not dist.is_initialized():
-            dist.init_process_group(backend, timeout=timedelta(seconds=options.timeout_s))
-        # object collectives and packed metrics on the host need no device memory
-        self._host_group = dist.new_group(
-            backend="gloo", timeout=timedelta(seconds=options.timeout_s)
-        )
+            _join(backend, timeout)
+        # what is gathered as plain values is on the host and needs no device memory
+        self._host_group = dist.new_group(backend="gloo", timeout=timeout)
 
     def setup(self, policy: nn.Module) -> nn.Module:
         """Return the policy on this rank's device, with rank 0's weights, wrapped.
@@ -128,6 +128,23 @@ class DDPStrategy:
             logger.error(
                 "rank %d lost another rank. The cause is in that rank's own message.", self.rank
             )
+
+
+def _join(backend: str, timeout: timedelta) -> None:
+    """Join the group, under keys of this attempt's own.
+
+    torchrun's agent keeps one store over restarts, and torch 2.13 does not separate the attempts in
+    it: a restarted rank would connect to the addresses of the dead ones.
+    """
+    store, rank, world_size = next(rendezvous("env://", timeout=timeout))
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    dist.init_process_group(
+        backend,
+        store=dist.PrefixStore(f"simscaleai/attempt_{attempt}", store),
+        rank=rank,
+        world_size=world_size,
+        timeout=timeout,
+    )
 
 
 def _device(name: str) -> torch.device:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from simscaleai_core.config import TrainConfig
-from simscaleai_core.errors import ConfigError
 from simscaleai_plugin_ddp.options import DDPOptions
 from simscaleai_plugin_ddp.strategy import DDPStrategy
+
+from simscaleai_core.config import TrainConfig
+from simscaleai_core.errors import ConfigError
 
 
 def test_without_a_launcher_it_says_how_to_start(monkeypatch):

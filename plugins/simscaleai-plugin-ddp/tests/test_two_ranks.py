@@ -113,12 +113,16 @@ def test_sigterm_stops_every_rank_at_one_step_and_resume_is_bit_exact(tmp_path, 
 
 def test_restart_by_torchrun_continues_and_is_bit_exact(tmp_path, uninterrupted):
     alone(tmp_path / "x")  # checkpoints of an earlier run in the same directory are not continued
-    done = torchrun(tmp_path / "x", "--fault", "killed", "--fault-step", 19, launcher=("--max-restarts=1",))
+    done = torchrun(
+        tmp_path / "x", "--fault", "killed", "--fault-step", 19, launcher=("--max-restarts=1",)
+    )
     assert done.returncode == 0, done.stderr
     assert_same_run(uninterrupted, tmp_path / "x")
 
 
-@pytest.mark.parametrize(("fault", "reason"), [("killed", "SIGKILL"), ("raises", "the sensor of rank 1")])
+@pytest.mark.parametrize(
+    ("fault", "reason"), [("killed", "SIGKILL"), ("raises", "the sensor of rank 1")]
+)
 def test_a_rank_that_ends_takes_the_run_down_with_its_reason(tmp_path, fault, reason):
     started = time.monotonic()
     done = torchrun(tmp_path, "--fault", fault, "--fault-step", 11)

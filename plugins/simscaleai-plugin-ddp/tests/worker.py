@@ -8,17 +8,21 @@ import signal
 import sys
 
 import torch
-from simscaleai_core import SimScaleError, Trainer, TrainConfig
+from torch.utils.data import DataLoader
+
+from simscaleai_core import SimScaleError, TrainConfig, Trainer
 from simscaleai_core.builtin.dummy import DummyTrajectoryDataset
 from simscaleai_core.plugin import hookimpl
-from torch.utils.data import DataLoader
 
 
 class Policy(torch.nn.Module):
     def __init__(self, dropout: float) -> None:
         super().__init__()
         self.net = torch.nn.Sequential(
-            torch.nn.Linear(20, 32), torch.nn.GELU(), torch.nn.Dropout(dropout), torch.nn.Linear(32, 4)
+            torch.nn.Linear(20, 32),
+            torch.nn.GELU(),
+            torch.nn.Dropout(dropout),
+            torch.nn.Linear(32, 4),
         )
 
     def forward(self, batch):
@@ -65,7 +69,9 @@ def main() -> None:
         log_every=5, eval_every=10, save_every=8, checkpoint_dir=args.dir, loggers=("jsonl",),
         resume_from=args.resume, accumulate=args.accumulate, keep_last=10,
     )  # fmt: skip
-    loader = DataLoader(DummyTrajectoryDataset(250), batch_size=args.batch, shuffle=True, drop_last=True)
+    loader = DataLoader(
+        DummyTrajectoryDataset(250), batch_size=args.batch, shuffle=True, drop_last=True
+    )
     held_out = DataLoader(DummyTrajectoryDataset(53, seed=1), batch_size=16)
     listeners = [Fault(args.fault, args.fault_step)] if args.fault else []
     try:
