@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,8 @@ from simscaleai_core.parts import Parts
 from simscaleai_core.ranks import check_ranks_agree
 from simscaleai_core.saver import Saver
 from simscaleai_core.seeding import seed_everything, stream_seed
-from simscaleai_core.slots import check_option_tables, fill_slots, is_used
+from simscaleai_core.slots import check_option_tables, fill_slots, used_plugins, warn_of_unused
 from simscaleai_core.state import Run
-
-_CLOSED_LOOP = "closed_loop"
 
 
 class Trainer:
@@ -40,7 +38,8 @@ class Trainer:
         config: The configuration; the defaults if None.
         eval_loader: Held-out data; gives ``eval/loss``.
         eval_fn: Called with the policy at each evaluation; its numbers are logged under ``eval/``.
-        host: Finds plugins; one of its own if None.
+        host: Finds plugins; one of its own if None. With one given, the slots of the configuration
+            are taken as filled.
         listeners: Objects with event hooks of `simscaleai_core.hookspecs`, besides those of the
             extensions that the configuration names.
 
@@ -76,7 +75,7 @@ class Trainer:
     ) -> None:
         config = config or TrainConfig()
         self.host = host or Host(select_plugins(config.plugins))
-        self.config = fill_slots(config, self.host)
+        self.config = config if host else fill_slots(config, self.host)
         self.policy = model
         self._train_loader = train_loader
         self._eval_loader = eval_loader
@@ -94,12 +93,14 @@ class Trainer:
         Raises:
             SimScaleError: If data, policy, configuration or checkpoint do not fit together.
         """
-        config, host = self.config, self.host
-        strategy: Strategy = building.build_part(host, "strategy", _strategy_name(config), config)
+        config = self.config
+        strategy: Strategy = self._build("strategy", _strategy_name(config))
         feed = build_feed(
-            self._train_loader, seed=config.seed, rank=strategy.rank,
+            self._train_loader,
+            seed=config.seed,
+            rank=strategy.rank,
             world_size=strategy.world_size,
-        )  # fmt: skip
+        )
         data = describe(self._train_loader)
         adapt: Callable[[DataSpec], None] | None = getattr(self.policy, "adapt_to", None)
         if data is not None and adapt is not None:
@@ -107,35 +108,43 @@ class Trainer:
         seed_everything(stream_seed(config.seed, "train", strategy.rank))
         precision, note = self._precision(strategy)
         run = self._run(strategy, precision)
-        names = config.loggers if strategy.rank == 0 else ()
-        loggers = [(n, building.build_part(host, "logger", n, config)) for n in names]
-        evals = self._evals(strategy)
-        extensions = [
-            (n, building.build_part(host, "extension", n, config)) for n in config.extensions
-        ]
-        given = [(f"listener {type(x).__name__}", x) for x in self._listeners]
-        events = compile_events(
-            [("strategy", strategy), ("precision", precision), ("policy", self.policy),
-             *extensions, *evals, *loggers, *given]
-        )  # fmt: skip
         run.facts.update(self._facts(run, feed, data, note))
         check_ranks_agree(strategy, config, run.facts)
+        return Loop(run, self._parts(run, feed, data)).train()
+
+    def _build(self, kind: str, name: str) -> Any:
+        return building.build_part(self.host, kind, name, self.config)
+
+    def _parts(self, run: Run, feed: Feed, data: DataSpec | None) -> Parts:
+        config, strategy = self.config, run.strategy
+        names = config.loggers if strategy.rank == 0 else ()
+        loggers = [(n, self._build("logger", n)) for n in names]
+        extensions = [(n, self._build("extension", n)) for n in config.extensions]
+        evals = self._evals(strategy)
+        listeners: list[tuple[str, object]] = [
+            ("strategy", strategy),
+            ("precision", run.precision),
+            ("policy", self.policy),
+            *extensions,
+            *evals,
+            *loggers,
+            *((f"listener {type(x).__name__}", x) for x in self._listeners),
+        ]
         store = CheckpointStore(
             Path(config.checkpoint_dir),
-            building.build_part(host, "checkpoint_backend", config.checkpoint_backend, config),
+            self._build("checkpoint_backend", config.checkpoint_backend),
             backend_name=config.checkpoint_backend,
             keep_last=config.keep_last,
         )
-        parts = Parts(
+        return Parts(
             feed=feed,
             store=store,
             saver=Saver(store),
             logger=LoggerGroup(loggers),
             evals=evals,
-            events=events,
+            events=compile_events(listeners),
             about={"policy": self._about_policy(), "data": _about_data(data)},
         )
-        return Loop(run, parts).train()
 
     def _run(self, strategy: Strategy, precision: Precision) -> Run:
         config = self.config
@@ -166,7 +175,7 @@ class Trainer:
                 name = "amp"
             elif config.use_amp:
                 note = " (use_amp needs simscaleai-plugin-amp, which is not installed)"
-        precision: Precision = building.build_part(self.host, "precision", name, config)
+        precision: Precision = self._build("precision", name)
         precision.setup(strategy.device)
         return precision, note
 
@@ -174,11 +183,7 @@ class Trainer:
         evals: list[tuple[str, EvalFunction]] = []
         if self._eval_loader is not None:
             evals.append(("held_out_loss", HeldOutLoss(self._eval_loader, strategy)))
-        names = list(self.config.eval_fns)
-        if self.config.env and not any(n.endswith(_CLOSED_LOOP) for n in names):
-            names.append(_CLOSED_LOOP)
-        for name in names:
-            evals.append((name, building.build_part(self.host, "eval_function", name, self.config)))
+        evals += [(n, self._build("eval_function", n)) for n in self.config.eval_fns]
         if self._eval_fn is not None:
             evals.append(("eval_fn", self._eval_fn))
         return evals
@@ -187,7 +192,6 @@ class Trainer:
         self, run: Run, feed: Feed, data: DataSpec | None, precision_note: str
     ) -> dict[str, Any]:
         facts = feed.facts
-        used = {c.plugin for c in self.host.components if is_used(c.id, c.spec.name, self.config)}
         return {
             "policy": f"{type(self.policy).__name__}, "
             f"{sum(p.numel() for p in self.policy.parameters() if p.requires_grad)} parameters",
@@ -200,7 +204,10 @@ class Trainer:
             "order": facts.order,
             "workers": facts.workers,
             "torch": str(torch.__version__),
-            "plugins": {**self.host.versions(sorted(used)), "core": core_version()},
+            "plugins": {
+                **self.host.versions(used_plugins(self.config, self.host)),
+                "core": core_version(),
+            },
         }
 
     def _about_policy(self) -> dict[str, Any]:
@@ -212,12 +219,15 @@ class Trainer:
         }
 
 
-def train_from_config(config: TrainConfig, host: Host) -> tuple[Trainer, dict[str, float]]:
+def train_from_config(
+    config: TrainConfig, host: Host, given: Iterable[str] | None = None
+) -> tuple[Trainer, dict[str, float]]:
     """Build data and policy from the configuration alone and train; what the command line runs.
 
     Args:
         config: The configuration.
         host: Finds plugins.
+        given: Fields that the user set; those that differ from their default if None.
 
     Returns:
         The trainer and what its `train` returned.
@@ -225,7 +235,8 @@ def train_from_config(config: TrainConfig, host: Host) -> tuple[Trainer, dict[st
     Raises:
         SimScaleError: If something named is missing or does not fit.
     """
-    config = fill_slots(config, host)
+    config = building.with_ids(fill_slots(config, host, given), host)
+    warn_of_unused(config, host)
     data = building.load_data(host, config)
     policy = building.build_policy(host, config, data.spec)
     trainer = Trainer(policy, data.train_loader, config, data.eval_loader, host=host)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -132,6 +132,18 @@ def build_policy(host: Host, config: TrainConfig, data: DataSpec | None) -> nn.M
     else:
         policy = target(**kwargs)
     return policy
+
+
+def with_ids(config: TrainConfig, host: Host) -> TrainConfig:
+    """Return the configuration with the full ids of its model and dataset.
+
+    A checkpoint keeps them, so that another plugin's model of the same name is never taken for it.
+    """
+    return evolve(
+        config,
+        model_name=host.component("model", config.model_name).id,
+        dataset_name=_dataset_component(host, config).id,
+    )
 
 
 def load_data(host: Host, config: TrainConfig) -> LoadedData:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,8 @@ from simscaleai_core.config import TrainConfig
 from simscaleai_core.errors import ConfigError
 from simscaleai_core.host import Host
 
+logger = logging.getLogger("simscaleai")
+
 _SINGLE_SLOTS = {
     "model": "model_name",
     "dataset": "dataset_name",
@@ -19,6 +22,7 @@ _SINGLE_SLOTS = {
     "strategy": "strategy",
     "checkpoint_backend": "checkpoint_backend",
 }
+_CLOSED_LOOP = "closed_loop"
 _MANY_SLOTS = {"logger": "loggers", "eval_function": "eval_fns", "extension": "extensions"}
 
 
@@ -57,16 +61,26 @@ def fill_slots(config: TrainConfig, host: Host, given: Iterable[str] | None = No
         extra = host.selected(kind) if host.selection.required else []
         short = {name.rpartition("/")[2] for name in present}
         changes[slot] = (*present, *(n for n in extra if n.rpartition("/")[2] not in short))
-        if len(set(changes[slot])) != len(changes[slot]):
-            changes[slot] = tuple(dict.fromkeys(changes[slot]))
-    return attrs.evolve(config, **changes)
+        changes[slot] = tuple(dict.fromkeys(changes[slot]))
+    filled = attrs.evolve(config, **changes)
+    if filled.env and not any(n.endswith(_CLOSED_LOOP) for n in filled.eval_fns):
+        filled = attrs.evolve(filled, eval_fns=(*filled.eval_fns, _CLOSED_LOOP))
+    return filled
 
 
-def is_used(component_id: str, name: str, config: TrainConfig) -> bool:
-    """Return whether a configuration names a component, by its id or its short name."""
+def used_plugins(config: TrainConfig, host: Host) -> list[str]:
+    """Return the plugins of which a configuration names a component, sorted."""
     slots = [getattr(config, slot) for slot in _SINGLE_SLOTS.values()]
-    many = [n for slot in _MANY_SLOTS.values() for n in getattr(config, slot)]
-    return bool({component_id, name}.intersection([*slots, *many]))
+    named = {*slots, *(n for slot in _MANY_SLOTS.values() for n in getattr(config, slot))}
+    return sorted({c.plugin for c in host.components if named & {c.id, c.spec.name}})
+
+
+def warn_of_unused(config: TrainConfig, host: Host) -> None:
+    """Warn of plugins that were asked for and of which the run uses nothing."""
+    used = used_plugins(config, host)
+    for name in host.selection.required:
+        if host.canonical(name) not in used:
+            logger.warning("plugin %r was asked for, but this run uses nothing of it", name)
 
 
 def check_option_tables(config: TrainConfig, host: Host) -> None:

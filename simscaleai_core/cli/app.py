@@ -48,7 +48,11 @@ def run(arguments: Sequence[str]) -> int:
     except SimScaleError as error:
         if shows_traceback:
             traceback.print_exc()
+        _tell_torchrun(error)
         return _fail(str(error), error.exit_status)
+    except Exception as error:
+        _tell_torchrun(error)
+        raise
     except KeyboardInterrupt:
         return _fail("interrupted", _INTERRUPTED)
     except BrokenPipeError:
@@ -151,5 +155,14 @@ class _LowerCase(logging.Formatter):
 
 
 def _fail(message: str, status: int) -> int:
-    sys.stderr.write(f"error: {message}\n")
+    rank = f" (rank {os.environ['RANK']})" if "RANK" in os.environ else ""
+    sys.stderr.write(f"error{rank}: {message}\n")
     return status
+
+
+def _tell_torchrun(error: Exception) -> None:
+    """Leave the reason where torchrun's agent looks for the cause of a failed rank."""
+    if "TORCHELASTIC_ERROR_FILE" in os.environ:
+        from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
+        get_error_handler().record_exception(error)

@@ -66,7 +66,7 @@ def _train(host: Host, table: Mapping[str, Any], given: dict[str, Any], *, as_js
 
     flags = _flag_table(table, given)
     config = build_config(table, flags)
-    trainer, metrics = train_from_config(config, host)
+    trainer, metrics = train_from_config(config, host, given={*table, *flags})
     final = Path(trainer.config.checkpoint_dir) / "final.pt"
     summary = {**metrics, "checkpoint": str(final)}
     if int(os.environ.get("RANK", "0")) > 0:
