@@ -16,7 +16,7 @@ from simscaleai_core.checkpoints import CheckpointStore
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.contracts import DataSpec, EvalFunction
 from simscaleai_core.feed import Feed, build_feed, describe
-from simscaleai_core.host import Host, compile_events, core_version, select_plugins
+from simscaleai_core.host import Host, compile_events, select_plugins
 from simscaleai_core.loggers import LoggerGroup
 from simscaleai_core.loop import Loop
 from simscaleai_core.mechanisms import Precision, Strategy
@@ -204,10 +204,7 @@ class Trainer:
             "order": facts.order,
             "workers": facts.workers,
             "torch": str(torch.__version__),
-            "plugins": {
-                **self.host.versions(used_plugins(self.config, self.host)),
-                "core": core_version(),
-            },
+            "plugins": self.host.versions(used_plugins(self.config, self.host)),
         }
 
     def _about_policy(self) -> dict[str, Any]:

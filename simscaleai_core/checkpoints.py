@@ -1,8 +1,9 @@
 """Checkpoints on disk: names, atomic commit, checksums, retention and recovery.
 
-Writing: a temporary name in the same directory, fsync, rename, fsync of the directory, then the
-manifest the same way. The manifest is the commit point: a file without one is not taken for a
-checkpoint by ``auto``. Only then are older ones removed, and only those of this run.
+Writing: a temporary name in the same directory, fsync, rename, fsync of the directory. The new
+manifest is written before the data is replaced and takes its place afterwards, so that at every
+moment one of the two describes the data. A file without a manifest is not taken for a checkpoint by
+``auto``. Only then are older ones removed, and only those of this run.
 """
 
 from __future__ import annotations
@@ -22,9 +23,12 @@ from simscaleai_core.contracts import StateDict
 from simscaleai_core.errors import CheckpointError, SaveError
 from simscaleai_core.manifest import (
     CheckpointInfo,
+    current_manifest,
     damage_of,
     file_digest,
     list_checkpoints,
+    manifest_path,
+    pending_path,
     read_manifest,
 )
 from simscaleai_core.mechanisms import CheckpointBackend
@@ -80,6 +84,16 @@ class CheckpointStore:
             stale = _TEMPORARY.match(path.name)
             if stale and not is_alive(int(stale[1])):
                 path.unlink(missing_ok=True)
+            elif path.name.endswith(".json.next"):
+                self._settle(manifest_path(path))
+
+    def _settle(self, manifest: Path) -> None:
+        """Finish or drop what a killed run left between replacing the data and its manifest."""
+        pending = pending_path(manifest)
+        if current_manifest(manifest) == read_manifest(pending):
+            _replace(pending, manifest)
+        else:
+            pending.unlink()
 
     def close(self) -> None:
         """Let other runs have the directory; safe to call twice."""
@@ -112,8 +126,10 @@ class CheckpointStore:
                 blake2b=file_digest(temporary),
                 backend=self._backend_name,
             )
+            manifest = manifest_path(path)
+            self._write_json(pending_path(manifest), asdict(info))
             _replace(temporary, path)
-            self._write_json(path.with_suffix(".json"), asdict(info))
+            _replace(pending_path(manifest), manifest)
         except OSError as error:
             raise _save_error(path, error) from error
         finally:
@@ -130,7 +146,7 @@ class CheckpointStore:
         ]
         for info in steps[: -self._keep_last]:
             path = self.directory / info.file
-            path.with_suffix(".json").unlink(missing_ok=True)
+            manifest_path(path).unlink(missing_ok=True)
             path.unlink(missing_ok=True)
 
     def load(self, reference: str) -> tuple[Path, StateDict] | None:
@@ -153,7 +169,7 @@ class CheckpointStore:
         if not reference or (reference == "auto" and not list_checkpoints(self.directory)):
             return None
         path, tree = self._newest() if reference == "auto" else self._explicit(Path(reference))
-        info = read_manifest(path.with_suffix(".json"))
+        info = current_manifest(manifest_path(path))
         if info is not None and path.parent.resolve() == self.directory.resolve():
             self._run = info.run
         return path, tree
@@ -226,6 +242,8 @@ def read_checkpoint(path: Path, backend: CheckpointBackend) -> StateDict:
     damage = damage_of(path)
     if damage:
         raise CheckpointError(f"{path} is damaged: {damage}.", path=path)
+    if current_manifest(manifest_path(path)) is None:
+        logger.warning("%s has no manifest beside it: its checksum is not verified", path)
     return _load(path, backend.load)
 
 

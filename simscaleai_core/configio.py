@@ -97,7 +97,7 @@ def build_config(*tables: Mapping[str, Any], place: str = "$") -> TrainConfig:
     for table in tables:
         for key, value in table.items():
             if key == "options":
-                options = _merge(options, value)
+                options = _merge(options, _option_tables(value, place))
             elif isinstance(value, Mapping) and key not in names:
                 options = _merge(options, {key: value})
             elif isinstance(value, Mapping):
@@ -129,9 +129,19 @@ def parse_literal(text: str) -> Any:
         (0.5, [1, 2], 'relu')
     """
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        table = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
+    return table["value"] if len(table) == 1 else text
+
+
+def _option_tables(value: Any, place: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"expected a table per component, got {value!r} @ {place}.options")
+    for name, table in value.items():
+        if not isinstance(table, Mapping):
+            raise ConfigError(f"expected a table, got {table!r} @ {place}.options.{name}")
+    return value
 
 
 def _merge(old: Any, new: Any) -> Any:

@@ -21,7 +21,9 @@ from torch.utils.data import default_collate as torch_collate
 from simscaleai_core.contracts import Batch, Collated, DataSpec
 from simscaleai_core.errors import DataError
 from simscaleai_core.seeding import seeded_host, stream_seed
-from simscaleai_core.workers import Collate, Indices, SeededBatches, Stream, WorkerFault, gather
+from simscaleai_core.workers import Collate, Indices, SeededBatches, Stream, gather, received
+
+_TIMEOUT_S = 300  # a batch that cannot be pickled would otherwise be waited for for ever
 
 
 @frozen(kw_only=True)
@@ -104,16 +106,13 @@ class MapFeed:
             num_workers=loader.num_workers,
             collate_fn=_identity,
             pin_memory=loader.pin_memory,
-            timeout=loader.timeout,
+            timeout=loader.timeout or _TIMEOUT_S,
             worker_init_fn=loader.worker_init_fn,
             multiprocessing_context=loader.multiprocessing_context,
             prefetch_factor=loader.prefetch_factor,
             generator=torch.Generator(),  # the loader's base seed must not come from ours
         )
-        for batch in inner:
-            if isinstance(batch, WorkerFault):
-                batch.raise_it()
-            yield batch
+        yield from received(iter(inner))
 
     def _stream(self, start: int) -> Iterator[tuple[int, Indices]]:
         for step in itertools.count(start):

@@ -25,8 +25,9 @@ class LoggerGroup:
 
     def start(self, facts: Mapping[str, Any], step: int) -> None:
         """Begin, or continue at `step`. Failures here are the user's to mend and are raised."""
-        for _, member in self._members:
-            member.start(facts, step)
+        with forked_rng():
+            for _, member in self._members:
+                member.start(facts, step)
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Record host floats for a step; random numbers that a logger draws change nothing."""

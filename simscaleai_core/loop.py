@@ -12,7 +12,7 @@ import gc
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from simscaleai_core.batches import sample_count, split_batch, to_device
 from simscaleai_core.contracts import Batch, StateDict
+from simscaleai_core.errors import DataError
 from simscaleai_core.evaluate import evaluate
 from simscaleai_core.metrics import MetricWindow, loss_of, scalars_of
 from simscaleai_core.parts import Parts
@@ -114,7 +115,14 @@ class Loop:
         batches = self.parts.feed.batches(run.step)
         try:
             while run.step < config.max_steps and not self._is_stopping:
-                self._step(batches)
+                try:
+                    batch = next(batches)
+                except DataError:
+                    if not flag.name:
+                        raise
+                    self._is_interrupted = True  # the signal reached the workers first
+                    break
+                self._step(batch)
                 self._observe(flag)
         finally:
             gc.unfreeze()
@@ -126,10 +134,9 @@ class Loop:
         self.parts.saver.wait()
         self._tell_saved()
 
-    def _step(self, batches: Iterator[Batch]) -> None:
+    def _step(self, batch: Batch) -> None:
         run, events = self.run, self.parts.events
         strategy, precision, optimizer = run.strategy, run.precision, run.optimizer
-        batch = next(batches)
         size = sample_count(batch)
         pieces = (
             [batch] if run.config.accumulate == 1 else split_batch(batch, run.config.accumulate)

@@ -43,7 +43,7 @@ def plain_tree(tree: Mapping[str, Any], keep: KeepTensor = _detached) -> dict[st
 
 
 def _plain(value: Any, path: str, keep: KeepTensor) -> Any:  # noqa: PLR0911 - one line per kind of value
-    if value is None or isinstance(value, (bool, bytes)):
+    if value is None or isinstance(value, bool):
         return value
     if isinstance(value, torch.Tensor):
         return keep(path, value)
@@ -51,8 +51,9 @@ def _plain(value: Any, path: str, keep: KeepTensor) -> Any:  # noqa: PLR0911 - o
         return sys.intern(str(value))
     if isinstance(value, np.generic):
         return _plain(value.item(), path, keep)
-    if isinstance(value, (int, float)):
-        return value
+    if isinstance(value, (int, float, bytes)):
+        kind: Any = next(k for k in (int, float, bytes) if isinstance(value, k))
+        return kind(value)  # of a subclass, such as an IntEnum, the plain value
     if isinstance(value, Mapping):
         return {_key(k, path): _plain(v, f"{path}.{k}", keep) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

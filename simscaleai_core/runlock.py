@@ -7,6 +7,7 @@ import os
 import socket
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from simscaleai_core.errors import SaveError
 
@@ -32,19 +33,23 @@ class RunLock:
             SaveError: If another run holds it.
         """
         me = {"pid": os.getpid(), "host": socket.gethostname()}
-        for _ in range(2):
-            try:
-                with self._path.open("x") as file:
-                    json.dump(me, file)
-            except FileExistsError:
-                holder = self._holder()
-                gone = holder.get("host") == me["host"] and not is_alive(int(holder.get("pid", 0)))
-                if not gone and holder != me:
-                    break
-                self._path.unlink(missing_ok=True)
-            else:
-                self._is_held = True
-                return
+        whole = self._path.with_name(f".lock.tmp-{os.getpid()}")
+        whole.write_text(json.dumps(me))
+        holder: dict[str, Any] = {}
+        try:
+            for _ in range(2):
+                try:
+                    os.link(whole, self._path)  # appears with its content or not at all
+                except FileExistsError:
+                    holder = self._holder()
+                    if holder and holder != me and not _is_gone(holder):
+                        break
+                    self._path.unlink(missing_ok=True)
+                else:
+                    self._is_held = True
+                    return
+        finally:
+            whole.unlink(missing_ok=True)
         raise SaveError(
             f"{self._path.parent} is in use by another run: process {holder.get('pid', '?')} on "
             f"{holder.get('host', '?')}. Choose another checkpoint_dir, or remove {self._path} if "
@@ -58,12 +63,19 @@ class RunLock:
             self._path.unlink(missing_ok=True)
             self._is_held = False
 
-    def _holder(self) -> dict[str, str | int]:
+    def _holder(self) -> dict[str, Any]:
+        """Return who holds the lock; nothing if what is there was never a lock of ours."""
         try:
             holder = json.loads(self._path.read_text())
-        except (OSError, ValueError):
+            pid, host = holder["pid"], holder["host"]
+        except (OSError, ValueError, TypeError, KeyError):
             return {}
-        return holder if isinstance(holder, dict) else {}
+        is_ours = type(pid) is int and pid > 0 and isinstance(host, str)
+        return {"pid": pid, "host": host} if is_ours else {}
+
+
+def _is_gone(holder: dict[str, Any]) -> bool:
+    return bool(holder["host"] == socket.gethostname() and not is_alive(holder["pid"]))
 
 
 def number_of_run(directory: Path, fresh: int) -> tuple[int, bool]:

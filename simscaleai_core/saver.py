@@ -10,6 +10,9 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +24,8 @@ from simscaleai_core.manifest import CheckpointInfo
 from simscaleai_core.plain import plain_tree
 
 logger = logging.getLogger("simscaleai")
+
+T = TypeVar("T")
 
 _LONG_WAIT_S = 1.0
 
@@ -36,9 +41,9 @@ class Saver:
         self._store = store
         self._buffers: dict[str, Tensor] = {}
         self._thread: threading.Thread | None = None
-        self._written: list[CheckpointInfo] = []
+        self._written: SimpleQueue[CheckpointInfo] = SimpleQueue()
         self._failure: SimScaleError | None = None
-        self._reported: SimScaleError | None = None
+        self._unreported: SimpleQueue[SimScaleError] = SimpleQueue()
 
     def submit(self, names: Sequence[str], tree: StateDict, *, step: int) -> None:
         """Copy a tree and write it under one or more names.
@@ -66,12 +71,10 @@ class Saver:
         self._thread.start()
 
     def finished(self) -> list[CheckpointInfo]:
-        """Return what became durable since the last call, and report a failure; never waits."""
-        if self._failure is not None and self._failure is not self._reported:
-            logger.error("%s Training goes on; the next save tries again.", self._failure)
-            self._reported = self._failure
-        done, self._written = self._written, []
-        return done
+        """Return what became durable since the last call, and report failures; never waits."""
+        for failure in _taken(self._unreported):
+            logger.error("%s Training goes on; the next save tries again.", failure)
+        return _taken(self._written)
 
     def wait(self) -> None:
         """Wait for the save in flight, if there is one."""
@@ -85,22 +88,26 @@ class Saver:
         return self._failure
 
     def _write(self, names: tuple[str, ...], tree: StateDict, step: int) -> None:
-        for name in names:
-            try:
-                info = self._store.save(name, tree, step=step)
-                self._store.prune()
-            except SimScaleError as error:
-                self._failure = error
-                return
-            except Exception as error:  # noqa: BLE001 - a thread's exception would be lost
-                self._failure = SaveError(
-                    f"could not write {name}: {type(error).__name__}: {error}. Earlier "
-                    "checkpoints are untouched.",
+        name = ""
+        try:
+            for name in names:
+                self._written.put(self._store.save(name, tree, step=step))
+            self._store.prune()
+            self._failure = None
+        except SimScaleError as error:
+            self._fail(error)
+        except Exception as error:  # noqa: BLE001 - a thread's exception would be lost
+            self._fail(
+                SaveError(
+                    f"could not write {name}: {type(error).__name__}: {error}. "
+                    "Earlier checkpoints are untouched.",
                     path=self._store.directory,
                 )
-                return
-            self._failure = None
-            self._written.append(info)
+            )
+
+    def _fail(self, error: SimScaleError) -> None:
+        self._failure = error
+        self._unreported.put(error)
 
     def _stage(self, path: str, tensor: Tensor) -> Tensor:
         buffer = self._buffers.get(path)
@@ -109,3 +116,11 @@ class Saver:
             buffer = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=pinned)
             self._buffers[path] = buffer
         return buffer.copy_(tensor.detach(), non_blocking=buffer.is_pinned())
+
+
+def _taken(queue: SimpleQueue[T]) -> list[T]:
+    items = []
+    with suppress(Empty):
+        while True:
+            items.append(queue.get_nowait())
+    return items

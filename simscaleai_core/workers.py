@@ -50,6 +50,33 @@ class SeededBatches(torch.utils.data.Dataset[Batch]):
             return WorkerFault.of(error)
 
 
+def received(batches: Iterator[Any]) -> Iterator[Batch]:
+    """Yield what workers send; a worker's exception, death or silence becomes one clear error.
+
+    Args:
+        batches: The iterator of a ``DataLoader`` over `SeededBatches`.
+
+    Yields:
+        Batches.
+
+    Raises:
+        DataError: If a worker raised, died or timed out.
+    """
+    while True:
+        try:
+            batch = next(batches)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            raise DataError(
+                f"a loader worker failed: {str(error).splitlines()[0]} Lower num_workers, check "
+                "the memory, or run with num_workers=0 to see where."
+            ) from error
+        if isinstance(batch, WorkerFault):
+            batch.raise_it()
+        yield batch
+
+
 @frozen
 class WorkerFault:
     """An exception of a worker, as text that can always be pickled."""

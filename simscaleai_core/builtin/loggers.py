@@ -95,7 +95,7 @@ def _rows_until(path: Path, step: int) -> list[str]:
     if not path.is_file():
         return []
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
         try:
             is_kept = line.endswith("\n") and json.loads(line)["step"] <= step
         except (ValueError, KeyError, TypeError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import torch
@@ -40,7 +41,18 @@ class PtBackend:
                 raise
 
     def load(self, path: Path) -> StateDict:
-        """Read a tree, tensors on the CPU, without executing anything from the file."""
+        """Read a tree, tensors on the CPU, without executing anything from the file.
+
+        Returns:
+            The tree.
+
+        Raises:
+            OSError: If a part of the file does not match its own checksum.
+        """
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch itself does not compare the checksums
+        if damaged:
+            raise OSError(f"the checksum of its part {damaged!r} does not match")
         with path.open("rb") as file:
             tree: StateDict = torch.load(file, map_location="cpu", weights_only=True)
         return tree

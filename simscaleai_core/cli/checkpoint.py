@@ -8,6 +8,7 @@ from typing import Any
 from cyclopts import App
 
 from simscaleai_core.cli.output import print_facts, print_json, print_table
+from simscaleai_core.errors import CheckpointError
 
 app = App(name="checkpoint", help="Look into checkpoints.")
 
@@ -22,10 +23,17 @@ def show(file: Path, /, *, json: bool = False) -> int:
 
     Returns:
         0.
+
+    Raises:
+        CheckpointError: If it is none of ours.
     """
     from simscaleai_core.registry import load_checkpoint
 
     tree = load_checkpoint(file)
+    if "format_version" not in tree:
+        raise CheckpointError(
+            f"{file} is not a SimScaleAI checkpoint: it has no 'format_version'.", path=file
+        )
     weights = tree.get("model_state_dict", {})
     facts: dict[str, Any] = {
         "step": tree.get("step"),
@@ -56,11 +64,18 @@ def list_(directory: Path, /, *, json: bool = False) -> int:
 
     Returns:
         0.
+
+    Raises:
+        CheckpointError: If there is no such directory.
     """
     from attrs import asdict
 
     from simscaleai_core.manifest import damage_of, list_checkpoints
 
+    if not directory.is_dir():
+        raise CheckpointError(
+            f"no directory at {directory}: expected one that holds checkpoints.", path=directory
+        )
     rows = [
         {**asdict(i), "state": damage_of(directory / i.file) or "whole"}
         for i in list_checkpoints(directory)

@@ -10,6 +10,9 @@ from typing import Any, Protocol
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+_PLAIN_WIDTH = 10_000  # columns; without a terminal nothing is wrapped
 
 
 class Advance(Protocol):
@@ -29,10 +32,13 @@ def print_table(
     rows: Iterable[Sequence[object]], *, headers: Sequence[str] = (), title: str = ""
 ) -> None:
     """Print rows as a table; plain aligned lines where there is no terminal."""
-    console = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-    table = Table(*headers, title=title or None, show_header=bool(headers), box=_box(console))
+    wide = None if sys.stdout.isatty() else _PLAIN_WIDTH
+    console = Console(highlight=False, markup=False, width=wide)
+    table = Table(
+        *headers, title=Text(title) if title else None, show_header=bool(headers), box=_box(console)
+    )
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
+        table.add_row(*(Text(str(cell)) for cell in row))
     console.print(table)
 
 

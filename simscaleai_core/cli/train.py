@@ -167,7 +167,11 @@ def _parameter(name: str, kind: Any, parameter: Parameter) -> inspect.Parameter:
 def _strict_integer(kind: Any, tokens: Sequence[Any]) -> int:
     """Read an integer; cyclopts itself would round 1.5 to 2."""
     del kind
-    return int(tokens[0].value)
+    text = tokens[0].value
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"expected int, got {text!r}") from None
 
 
 def _flag_type(hint: Any) -> Any:

@@ -47,11 +47,13 @@ def discover(selection: PluginSelection) -> list[PluginRecord]:
 def command_entry_points(selection: PluginSelection) -> list[metadata.EntryPoint]:
     """List the commands of installed plugins without importing any, sorted by name."""
     points = metadata.entry_points(group=COMMAND_GROUP)
+    plugins: dict[str, set[str]] = {}
+    for plugin in metadata.entry_points(group=GROUP):
+        plugins.setdefault(_distribution(plugin), set()).add(plugin.name)
     by_name: dict[str, metadata.EntryPoint] = {}
     for point in sorted(points, key=lambda p: (p.name, _distribution(p))):
         distribution = _distribution(point)
-        plugin = distribution.removeprefix("simscaleai-plugin-")
-        if not selection.blocks(plugin, distribution):
+        if not selection.blocks(distribution, *plugins.get(distribution, ())):
             by_name.setdefault(point.name, point)
     return list(by_name.values())
 
@@ -66,6 +68,9 @@ def core_version() -> str:
 
 def _place(records: dict[str, PluginRecord], record: PluginRecord) -> None:
     """File a record; of two with one name, ``simscaleai-plugin-<name>`` keeps the short one."""
+    if record.name == BUILTIN:
+        record.reason = f"the name {BUILTIN!r} is the core's own; use {record.distribution!r}"
+        record.name = record.distribution
     holder = records.get(record.name)
     if holder is None:
         records[record.name] = record

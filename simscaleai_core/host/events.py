@@ -19,6 +19,7 @@ from simscaleai_core.host.validation import MARKER, listener_faults
 from simscaleai_core.mechanisms import Events
 
 _PLAIN_ONLY = (
+    "simscale_transform_batch",  # each listener gets the batch of the one before
     "simscale_eval_context",  # contexts are entered one by one
     "simscale_on_checkpoint_saved",  # and these are isolated one by one
     "simscale_on_run_exception",
@@ -41,9 +42,10 @@ def compile_events(listeners: Iterable[tuple[str, object]]) -> Events:
     """
     manager = pluggy.PluginManager("simscaleai")
     manager.add_hookspecs(hookspecs)
-    for name, instance in reversed(list(listeners)):  # pluggy calls the last registered first
-        if _has_hooks(instance):
-            _register(manager, name, instance)
+    heard = [(name, instance) for name, instance in listeners if _has_hooks(instance)]
+    for place, (name, instance) in reversed(list(enumerate(heard))):  # pluggy calls the last first
+        is_taken = any(name == other for other, _ in heard[:place])
+        _register(manager, f"{name} ({place})" if is_taken else name, instance)
     hook = manager.hook
     return Events(
         transform_batch=tuple(_plan(hook.simscale_transform_batch, ("run", "batch"))),
@@ -114,13 +116,10 @@ def _adapt(
 
 
 def _through_pluggy(caller: pluggy.HookCaller, names: tuple[str, ...]) -> Callable[..., Any]:
-    """Call a hook with wrappers as pluggy does; a new batch is the last one's."""
+    """Call a hook with wrappers as pluggy does; a veto is anybody's."""
 
     def call(*values: Any) -> Any:
-        results = caller(**dict(zip(names, values, strict=True)))
-        if caller.name == "simscale_transform_batch":
-            return results[-1] if results else values[1]
-        return any(results)
+        return any(caller(**dict(zip(names, values, strict=True))))
 
     return call
 

@@ -18,7 +18,7 @@ def resolve(
     components: Iterable[Component],
     *,
     required: Sequence[str],
-    records: Iterable[PluginRecord],
+    records: Sequence[PluginRecord],
 ) -> Component:
     """Find the one component that a name means.
 
@@ -67,11 +67,14 @@ def resolve(
     if close:
         message += f" Did you mean {close[0]!r}?"
     for record in records:
-        if record.state not in {"loaded", "discovered"}:
+        if record.state in {"failed", "incompatible", "duplicate"}:
             message += (
                 f"\n  plugin {record.name!r} ({record.source}), which may have offered it, is "
                 f"{record.state}: {record.reason}"
             )
+    blocked = [record.name for record in records if record.state == "blocked"]
+    if blocked:
+        message += f"\n  kept out by --no-plugin or SIMSCALE_PLUGINS: {', '.join(blocked)}"
     raise UnknownComponentError(message, kind=kind, name=name, candidates=known)
 
 

@@ -1,0 +1,116 @@
+"""The logger on its own: values and order of calls."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+import torch
+from simscaleai_plugin_tensorboard.logger import TensorBoardLogger
+from simscaleai_plugin_tensorboard.options import TensorBoardOptions
+
+from simscaleai_core import TrainConfig
+from simscaleai_core.configio import field_docs, structure
+from simscaleai_core.errors import ConfigError
+from simscaleai_core.host import Host, import_target, select_plugins
+from simscaleai_core.hyperparameters import hyperparameters
+from simscaleai_core.slots import fill_slots
+
+
+def test_nothing_is_written_before_the_start(config: Callable[..., Any], tmp_path: Path) -> None:
+    TensorBoardLogger(config())
+    assert not (tmp_path / "run").exists()
+
+
+def test_values_never_stop_training(
+    config: Callable[..., Any], charts: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker = TensorBoardLogger(config())
+    tracker.start({"note": "a|b\nc"}, 0)
+    values: dict[str, Any] = {
+        "nan": math.nan, "inf": math.inf, "tensor": torch.tensor(2.5), "numpy": np.float32(0.5),
+        "flag": True, "huge": 1e300, "../../name": 1.0, "object": object(), "text": "many",
+        "tensors": torch.zeros(3), "none": None,
+    }  # fmt: skip
+    tracker.log(values, 1)
+    tracker.log(values, 2)
+    tracker.log({f"m{i}": float(i) for i in range(2000)}, 3)
+    tracker.close("done")
+    shown = charts(tracker.log_dir)
+    assert [math.isnan(v) for _, v in shown.pop("nan")] == [True, True]
+    assert shown["inf"] == shown["huge"] == [(1, math.inf), (2, math.inf)]
+    assert shown["tensor"] == [(1, 2.5), (2, 2.5)] and shown["numpy"][0] == (1, 0.5)
+    assert shown["flag"][0] == (1, 1.0) and len(shown) == 2006
+    assert not {"object", "text", "tensors", "none"} & set(shown)
+    assert sum("left out" in r.getMessage() for r in caplog.records) == 4
+    assert "metric 'text' is left out: expected a number, got str" in caplog.text
+
+
+def test_calls_before_the_start_and_after_the_end_do_nothing(config: Callable[..., Any]) -> None:
+    tracker = TensorBoardLogger(config())
+    tracker.log({"a": 1.0}, 1)
+    tracker.close("done")
+    tracker.start({}, 0)
+    tracker.close("failed")
+    tracker.close("failed")
+    tracker.log({"a": 1.0}, 2)
+    assert len(list(tracker.log_dir.iterdir())) == 1
+
+
+def test_rows_reach_the_disk_while_the_run_goes_on(
+    config: Callable[..., Any], charts: Callable[..., Any]
+) -> None:
+    tracker = TensorBoardLogger(config(), TensorBoardOptions(flush_s=0.01))
+    tracker.start({}, 0)
+    for step in range(1, 40):
+        tracker.log({"a": 1.0}, step)
+    assert charts(tracker.log_dir)["a"]
+    tracker.close("done")
+
+
+def test_the_logger_is_found_by_name_and_added_by_its_plugin() -> None:
+    host = Host(select_plugins(("tensorboard",)))
+    component = host.component("logger", "tensorboard")
+    assert component.id == "tensorboard/tensorboard"
+    assert import_target(component) is TensorBoardLogger
+    assert import_target(component, component.spec.options) is TensorBoardOptions
+    loggers = fill_slots(TrainConfig(plugins=("tensorboard",)), host).loggers
+    assert [n.rpartition("/")[2] for n in loggers] == ["console", "jsonl", "tensorboard"]
+
+
+def test_the_declaration_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, simscaleai_plugin_tensorboard.plugin as p;"
+        "list(p.simscale_register_loggers());"
+        "print(sorted({'tensorboard', 'torch', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_option_is_documented_and_checked() -> None:
+    documented = set(field_docs(TensorBoardOptions))
+    assert documented == {f.name for f in attrs.fields(TensorBoardOptions)}
+    with pytest.raises(ConfigError) as caught:
+        structure(TensorBoardOptions, {"flush_s": 0.0, "logdir": "x"})
+    assert len(caught.value.problems) == 2
+
+
+def test_hyperparameters_are_flat_and_plain() -> None:
+    config = TrainConfig(
+        model_kwargs={"a": {"b": [1, 2]}, "c": None, "d": 1.5},
+        options={"x": {"api_key": "k", "PASSWORD": "p", "max_tokens": 4, "tokenizer": "bytes"}},
+    )
+    found = hyperparameters(config)
+    assert found["model_kwargs.a.b"] == "1, 2"
+    assert found["model_kwargs.d"] == 1.5
+    assert "model_kwargs.c" not in found and "resume_from" not in found
+    assert found["options.x.api_key"] == found["options.x.PASSWORD"] == "(hidden)"
+    assert (found["options.x.max_tokens"], found["options.x.tokenizer"]) == (4, "bytes")

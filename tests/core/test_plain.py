@@ -1,0 +1,127 @@
+"""What a checkpoint may hold is checked when it is saved, and named by its path."""
+
+from __future__ import annotations
+
+import collections
+import enum
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from simscaleai_core.errors import ConfigError
+from simscaleai_core.plain import plain_tree
+
+
+class Colour(enum.Enum):
+    """Not plain."""
+
+    RED = 1
+
+
+def _loads(tree: dict[str, Any]) -> dict[str, Any]:
+    file = io.BytesIO()
+    torch.save(tree, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+def test_what_is_plain_stays_and_loads_safely() -> None:
+    tree = {
+        "a": 1, "b": 2.5, "c": "text", "d": None, "e": True, "f": b"x", 3: [1, (2, "y")],
+        "t": torch.ones(2), "nested": {"x": {"y": []}},
+    }  # fmt: skip
+    plain = plain_tree(tree)
+    assert {k: v for k, v in plain.items() if k != "t"} == {
+        k: v for k, v in tree.items() if k != "t"
+    }
+    assert isinstance(plain[3], list) and isinstance(plain[3][1], tuple)
+    assert _loads(plain)["nested"] == {"x": {"y": []}}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (np.float64(1.5), 1.5),
+        (np.float32(0.5), 0.5),
+        (np.int64(3), 3),
+        (np.bool_(True), True),
+        (np.str_("x"), "x"),
+        (collections.OrderedDict(a=1), {"a": 1}),
+        (collections.defaultdict(int, a=1), {"a": 1}),
+        (collections.namedtuple("P", "x y")(1, 2), (1, 2)),
+    ],
+    ids=str,
+)
+def test_what_has_a_plain_equivalent_is_converted(value: object, expected: object) -> None:
+    found = plain_tree({"v": value})["v"]
+    assert found == expected
+    assert type(found) is type(expected)
+    assert _loads({"v": found})["v"] == expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    [np.zeros(2), Path("x"), Colour.RED, {1, 2}, object(), torch.nn.Linear(1, 1), torch.Generator(),
+     1j, print],
+    ids=lambda v: type(v).__name__,
+)  # fmt: skip
+def test_what_is_not_plain_is_named_by_its_path(value: object) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plain_tree({"states": {"foo": [1, {"hist": value}]}})
+    assert "@ $.states.foo[1].hist" in str(caught.value)
+    assert type(value).__qualname__ in str(caught.value)
+
+
+def test_an_int_enum_does_not_slip_through() -> None:
+    """It is an int, but its class would be pickled and the file could not be loaded."""
+    number = enum.IntEnum("Number", "ONE")
+    try:
+        plain = plain_tree({"v": number.ONE})
+    except ConfigError:
+        return
+    assert type(plain["v"]) is int
+
+
+def test_a_float_or_int_subclass_does_not_slip_through() -> None:
+    class Loss(float):
+        pass
+
+    try:
+        plain = plain_tree({"v": Loss(1.0)})
+    except ConfigError:
+        return
+    assert type(plain["v"]) is float
+
+
+def test_a_parameter_becomes_a_tensor() -> None:
+    plain = plain_tree({"p": torch.nn.Parameter(torch.ones(2))})
+    assert not plain["p"].requires_grad
+
+
+@pytest.mark.parametrize("key", [1.5, None, ("a",), b"x"])
+def test_a_key_must_be_text_or_an_integer(key: object) -> None:
+    with pytest.raises(ConfigError, match=r"key .* @ \$\.a"):
+        plain_tree({"a": {key: 1}})
+
+
+def test_the_tree_that_is_given_is_not_changed() -> None:
+    inner = {"x": np.float64(1)}
+    plain_tree({"a": inner})
+    assert type(inner["x"]) is np.float64
+
+
+def test_equal_trees_become_equal_bytes() -> None:
+    """Text that is equal but not the same object must not be pickled twice."""
+    a, b = "na" + "me", "".join(["na", "me"])
+    first = plain_tree({"x": [a, a], "y": {a: a}})
+    second = plain_tree({"x": [a, b], "y": {b: "".join(["na", "me"])}})
+    files = []
+    for tree in (first, second):
+        file = io.BytesIO()
+        torch.save(tree, file)
+        files.append(file.getvalue())
+    assert files[0] == files[1]
