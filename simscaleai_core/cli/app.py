@@ -75,6 +75,7 @@ def build_app(tokens: Sequence[str]) -> App:
         help="Train robot-learning policies from demonstrations and prove that they work.\n\n"
         "Every command takes --no-plugin NAME, --no-plugins and --traceback.",
         version=core_version,
+        help_format="plaintext",  # rich markup would import a Markdown parser for nothing
         console=Console(soft_wrap=not sys.stdout.isatty()),
     )
     if tokens[:1] == ["train"]:
