@@ -20,7 +20,6 @@ from simscaleai_core.host import Host, compile_events, select_plugins
 from simscaleai_core.loggers import LoggerGroup
 from simscaleai_core.loop import Loop
 from simscaleai_core.mechanisms import Precision, Strategy
-from simscaleai_core.optim import build_optimizer, build_schedule
 from simscaleai_core.parts import Parts
 from simscaleai_core.ranks import check_ranks_agree
 from simscaleai_core.saver import Saver
@@ -82,6 +81,12 @@ class Trainer:
         self._eval_fn = eval_fn
         self._listeners = listeners
         check_option_tables(self.config, self.host)
+        self._backend = self._build("checkpoint_backend", self.config.checkpoint_backend)
+
+    @property
+    def final_checkpoint(self) -> Path:
+        """Where the checkpoint of the finished run is."""
+        return Path(self.config.checkpoint_dir) / f"final{self._backend.suffix}"
 
     def train(self) -> dict[str, float]:
         """Run to `max_steps`, or to a stop.
@@ -107,7 +112,8 @@ class Trainer:
             adapt(data)
         seed_everything(stream_seed(config.seed, "train", strategy.rank))
         precision, note = self._precision(strategy)
-        run = self._run(strategy, precision)
+        self.policy.to(strategy.device)
+        run = Run(config=config, policy=self.policy, precision=precision, strategy=strategy)
         run.facts.update(self._facts(run, feed, data, note))
         check_ranks_agree(strategy, config, run.facts)
         return Loop(run, self._parts(run, feed, data)).train()
@@ -132,7 +138,7 @@ class Trainer:
         ]
         store = CheckpointStore(
             Path(config.checkpoint_dir),
-            self._build("checkpoint_backend", config.checkpoint_backend),
+            self._backend,
             backend_name=config.checkpoint_backend,
             keep_last=config.keep_last,
         )
@@ -144,23 +150,6 @@ class Trainer:
             evals=evals,
             events=compile_events(listeners),
             about={"policy": self._about_policy(), "data": _about_data(data)},
-        )
-
-    def _run(self, strategy: Strategy, precision: Precision) -> Run:
-        config = self.config
-        module = strategy.setup(self.policy)
-        optimizer = build_optimizer(self.policy, config)
-        schedule = build_schedule(
-            optimizer, warmup_steps=config.warmup_steps, max_steps=config.max_steps
-        )
-        return Run(
-            config=config,
-            policy=self.policy,
-            module=module,
-            optimizer=optimizer,
-            schedule=schedule,
-            precision=precision,
-            strategy=strategy,
         )
 
     def _precision(self, strategy: Strategy) -> tuple[Precision, str]:
@@ -193,8 +182,7 @@ class Trainer:
     ) -> dict[str, Any]:
         facts = feed.facts
         return {
-            "policy": f"{type(self.policy).__name__}, "
-            f"{sum(p.numel() for p in self.policy.parameters() if p.requires_grad)} parameters",
+            "policy": type(self.policy).__name__,
             "device": str(run.strategy.device),
             "strategy": run.strategy.effective,
             "precision": run.precision.effective + precision_note,

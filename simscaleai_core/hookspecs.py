@@ -112,7 +112,8 @@ def simscale_register_extensions() -> Iterable[ExtensionSpec]:  # type: ignore[e
 def simscale_on_run_setup(run: Run) -> None:
     """Prepare: register state to be saved, freeze or compile parts of the policy.
 
-    Everything is built; nothing is restored yet. An exception ends the run.
+    The policy is on its device. It is not wrapped, the optimiser is not built and nothing is
+    restored yet. An exception ends the run.
 
     Called: once, before the checkpoint is restored, on every rank.
 

@@ -11,8 +11,7 @@ from __future__ import annotations
 import gc
 import logging
 import math
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -23,7 +22,7 @@ from simscaleai_core.batches import sample_count, split_batch, to_device
 from simscaleai_core.contracts import Batch, StateDict
 from simscaleai_core.errors import DataError
 from simscaleai_core.evaluate import evaluate
-from simscaleai_core.metrics import MetricWindow, loss_of, scalars_of
+from simscaleai_core.metrics import MetricWindow, Pace, loss_of, scalars_of
 from simscaleai_core.parts import Parts
 from simscaleai_core.resume import resume
 from simscaleai_core.signals import SignalFlag
@@ -46,11 +45,11 @@ class Loop:
     _window: MetricWindow = field(factory=MetricWindow, init=False)
     _parameters: list[Tensor] = field(factory=list, init=False)
     _last_loss: float = field(default=math.nan, init=False)
-    _window_started: float = field(default=0.0, init=False)
-    _window_samples: int = field(default=0, init=False)
+    _pace: Pace = field(factory=Pace, init=False)
     _evaluated_at: int = field(default=-1, init=False)
     _is_stopping: bool = field(default=False, init=False)
     _is_interrupted: bool = field(default=False, init=False)
+    _is_save_asked: bool = field(default=False, init=False)
 
     def train(self) -> dict[str, float]:
         """Run to the end, to a stop or to an exception; tear everything down in each case.
@@ -93,6 +92,7 @@ class Loop:
         parts.events.run_setup(run)
         if run.strategy.rank == 0:
             parts.store.open()
+        run.prepare()
         self._parameters = [p for p in run.policy.parameters() if p.requires_grad]
         resumed = resume(run, parts.store)
         about = {"resumed": resumed.source} if resumed else {}
@@ -108,10 +108,11 @@ class Loop:
                 "nothing to do: the run already has %d of %d steps", run.step, config.max_steps
             )
             return
+        self._is_stopping = bool(run.stop_reason)  # a run that was stopped early, and resumed
         run.module.train()
         gc.collect()
         gc.freeze()  # a full collection over torch's own objects costs a fifth of a second
-        self._start_window()
+        self._pace.restart()
         batches = self.parts.feed.batches(run.step)
         try:
             while run.step < config.max_steps and not self._is_stopping:
@@ -173,7 +174,7 @@ class Loop:
         run, counters = self.run, self.run.counters
         counters.step += 1
         counters.samples += size
-        self._window_samples += size
+        self._pace.samples += size
         if isinstance(applied, Tensor):
             # read at the end of the window; until then the schedule assumes that it was applied
             scalars["applied"] = applied.float()
@@ -194,90 +195,87 @@ class Loop:
 
     def _observe(self, flag: SignalFlag) -> None:
         run, config = self.run, self.run.config
-        if run.strategy.world_size == 1:  # several ranks agree at the end of a window
-            self._is_interrupted = bool(flag.name)
-            self._is_stopping = self._is_interrupted or bool(run.stop_reason)
         if run.step % config.log_every == 0:
             self._log(flag)
-        if run.step == config.max_steps:
+        is_last = run.step == config.max_steps
+        is_eval = not is_last and config.eval_every > 0 and run.step % config.eval_every == 0
+        is_best = is_eval and self._evaluate()
+        if run.strategy.world_size == 1:
+            self._agree(self._wishes(flag))
+        elif is_eval:  # what an evaluation asks for is about the weights that it saw
+            everyone = run.strategy.gather(self._wishes(flag))
+            self._agree([any(wish) for wish in zip(*everyone, strict=True)])
+        if is_last:
             return
-        names = []
-        is_best = bool(config.eval_every) and run.step % config.eval_every == 0 and self._evaluate()
-        is_asked = run.save_requested and run.strategy.world_size == 1
-        if is_asked or (config.save_every and run.step % config.save_every == 0):
-            run.save_requested = False
-            names.append(f"step_{run.step}")
+        is_due = config.save_every > 0 and run.step % config.save_every == 0
+        names = [f"step_{run.step}"] if is_due or self._is_save_asked else []
         if is_best:
             names.append("best")
         if names:
             self._save(*names)
         self._tell_saved()
 
+    def _wishes(self, flag: SignalFlag | None) -> tuple[bool, bool, bool]:
+        """Return whether this rank was interrupted, wants to stop, and wants a checkpoint."""
+        run = self.run
+        interrupted = flag is not None and bool(flag.name)
+        return interrupted, bool(run.stop_reason), run.save_requested
+
+    def _agree(self, wishes: Sequence[bool]) -> None:
+        self._is_interrupted, is_stop_asked, self._is_save_asked = wishes
+        self._is_stopping = self._is_interrupted or is_stop_asked
+
     def _finish(self) -> None:
         if self.run.step % self.run.config.log_every:
             self._log()
         is_best = self._evaluate()
-        self._save("final", *(["best"] if is_best else []))
-
-    def _start_window(self) -> None:
-        self._window_started = time.perf_counter()
-        self._window_samples = 0
+        every = self.run.config.save_every
+        names = [f"step_{self.run.step}"] if every and self.run.step % every == 0 else []
+        self._save(*names, "final", *(["best"] if is_best else []))
 
     def _log(self, flag: SignalFlag | None = None) -> None:
         run = self.run
-        interrupted = flag is not None and bool(flag.name)
-        flags = (interrupted, bool(run.stop_reason), run.save_requested)
-        means, agreed = self._window.drain(run.strategy, flags)
+        means, agreed = self._window.drain(run.strategy, self._wishes(flag))
         if run.strategy.world_size > 1:
-            self._is_interrupted, stop, run.save_requested = agreed
-            self._is_stopping = self._is_interrupted or stop
-            if run.save_requested:
-                run.save_requested = False
-                self._save(f"step_{run.step}")
-        seconds = time.perf_counter() - self._window_started
+            self._agree(agreed)
         if "applied" in means:
-            self._count_skips(means.pop("applied"))
+            in_window = run.step % run.config.log_every or run.config.log_every
+            run.counters.correct(in_window, applied_fraction=means.pop("applied"))
         self._last_loss = means.get("loss", math.nan)
         metrics = {f"train/{name}": value for name, value in means.items()}
         metrics["train/lr"] = run.optimizer.param_groups[0]["lr"]
         metrics["train/skipped"] = float(run.counters.skipped)
         if isinstance(steps := self.parts.feed.steps_per_epoch, int) and steps:
             metrics["train/epoch"] = run.step / steps
-        rate = self._window_samples * run.strategy.world_size / max(seconds, 1e-9)
-        metrics["perf/samples_per_s"] = rate
+        metrics["perf/samples_per_s"] = self._pace.rate() * run.strategy.world_size
         self.parts.events.metrics(run, metrics)
         self.parts.logger.log(metrics, run.step)
-        self._start_window()
-
-    def _count_skips(self, applied_fraction: float) -> None:
-        counters = self.run.counters
-        steps = counters.step % self.run.config.log_every or self.run.config.log_every
-        skips = steps - round(applied_fraction * steps)
-        counters.skipped += skips
-        counters.updates -= skips
-        counters.schedule_lag += skips
+        self._pace.restart()
 
     def _evaluate(self) -> bool:
         """Evaluate and log; return whether eval/loss is the best so far."""
-        run, paused = self.run, time.perf_counter()
+        run = self.run
         if not self.parts.evals or self._evaluated_at == run.step:
             return False
         self._evaluated_at = run.step
-        results = evaluate(run, self.parts.evals, self.parts.events)
-        self.parts.logger.log(results, run.step)
-        self._window_started += time.perf_counter() - paused
+        with self._pace.paused():
+            results = evaluate(run, self.parts.evals, self.parts.events)
+            self.parts.logger.log(results, run.step)
         loss = results.get("eval/loss", math.nan)
-        if loss < run.counters.best_eval_loss:
+        is_best = loss < run.counters.best_eval_loss
+        if is_best:
             run.counters.best_eval_loss = loss
-            return True
-        return False
+        return is_best
 
     def _save(self, *names: str) -> None:
-        run, paused = self.run, time.perf_counter()
-        tree = {**checkpoint_tree(run), **self.parts.about}
-        if run.strategy.rank == 0:
-            self.parts.saver.submit(names, tree, step=run.step)
-        self._window_started += time.perf_counter() - paused
+        run, saver = self.run, self.parts.saver
+        run.save_requested = self._is_save_asked = False
+        with self._pace.paused():
+            tree = {**checkpoint_tree(run), **self.parts.about}
+            if run.strategy.rank == 0:
+                saver.wait()
+                self._tell_saved()  # before the next save may prune what this tells of
+                saver.submit(names, tree, step=run.step)
 
     def _tell_saved(self) -> None:
         for info in self.parts.saver.finished():

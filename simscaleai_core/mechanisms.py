@@ -75,7 +75,7 @@ class Strategy(Protocol):
     """Number of processes."""
 
     def setup(self, policy: nn.Module) -> nn.Module:
-        """Move the policy to the device and wrap it for training."""
+        """Wrap the policy, which is on the device, for training."""
         ...
 
     def sync(self, module: nn.Module, last: bool) -> AbstractContextManager[Any]:

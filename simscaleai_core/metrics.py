@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -85,6 +87,32 @@ class MetricWindow:
         """Continue the window that was open when the checkpoint was written."""
         self._pending = {name: list(column) for name, column in state["pending"].items()}
         self._totals = dict(state["totals"])
+
+
+class Pace:
+    """Samples per second of training, without the time that evaluation and saving take."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self._started = time.perf_counter()
+
+    def restart(self) -> None:
+        """Begin a new window."""
+        self.samples = 0
+        self._started = time.perf_counter()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out the time that the body takes."""
+        paused = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._started += time.perf_counter() - paused
+
+    def rate(self) -> float:
+        """Return this rank's samples per second since the window began [1/s]."""
+        return self.samples / max(time.perf_counter() - self._started, 1e-9)
 
 
 def scalars_of(out: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from torch import nn
 from simscaleai_core.contracts import StateDict, Stateful
 from simscaleai_core.errors import CheckpointError, ConfigError
 from simscaleai_core.mechanisms import Precision, Strategy
-from simscaleai_core.optim import advance
+from simscaleai_core.optim import advance, build_optimizer, build_schedule
 from simscaleai_core.seeding import capture_rng, restore_rng
 
 if TYPE_CHECKING:
@@ -52,6 +52,18 @@ class Counters:
     schedule_lag: int = 0
     """Skipped updates that the schedule has not made up for yet [steps]."""
 
+    def correct(self, steps: int, *, applied_fraction: float) -> None:
+        """Take back updates that were assumed to be applied and, as read now, were not.
+
+        Args:
+            steps: Steps that the fraction is of [steps].
+            applied_fraction: Fraction of them that were applied, in [0, 1].
+        """
+        skips = steps - round(applied_fraction * steps)
+        self.skipped += skips
+        self.updates -= skips
+        self.schedule_lag += skips
+
 
 @define(kw_only=True, eq=False)
 class Run:
@@ -60,13 +72,13 @@ class Run:
     config: TrainConfig
     """Configuration as the user gave it."""
     policy: nn.Module
-    """The policy itself, never wrapped."""
-    module: nn.Module
-    """What the loop calls: the policy as the strategy wrapped it."""
-    optimizer: torch.optim.Optimizer
-    """The optimiser."""
-    schedule: LRScheduler
-    """The learning-rate schedule."""
+    """The policy itself, never wrapped, on its device."""
+    module: nn.Module = field(init=False)
+    """What the loop calls: the policy as the strategy wrapped it; set after the set-up event."""
+    optimizer: torch.optim.Optimizer = field(init=False)
+    """The optimiser; set after the set-up event, so that a listener may freeze parameters."""
+    schedule: LRScheduler = field(init=False)
+    """The learning-rate schedule; set after the set-up event."""
     precision: Precision
     """The precision in effect."""
     strategy: Strategy
@@ -83,6 +95,17 @@ class Run:
     """Whether a listener or a signal asked for a checkpoint after this step."""
     unclaimed: dict[str, StateDict] = field(factory=dict)
     """State in the checkpoint that nothing has registered for: kept and saved again."""
+
+    def prepare(self) -> None:
+        """Wrap the policy and build the optimiser, now that listeners have set it up."""
+        config = self.config
+        self.module = self.strategy.setup(self.policy)
+        self.optimizer = build_optimizer(self.policy, config)
+        self.schedule = build_schedule(
+            self.optimizer, warmup_steps=config.warmup_steps, max_steps=config.max_steps
+        )
+        trained = sum(p.numel() for p in self.policy.parameters() if p.requires_grad)
+        self.facts["policy"] = f"{type(self.policy).__name__}, {trained} parameters to train"
 
     @property
     def step(self) -> int:

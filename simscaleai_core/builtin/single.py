@@ -35,8 +35,8 @@ class SingleDevice:
         self.effective = "single"
 
     def setup(self, policy: nn.Module) -> nn.Module:
-        """Move the policy to the device."""
-        return policy.to(self.device)
+        """Return the policy as it is."""
+        return policy
 
     def sync(self, module: nn.Module, last: bool) -> AbstractContextManager[Any]:
         """Return a context that does nothing: there is nobody to share with."""

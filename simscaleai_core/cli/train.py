@@ -47,12 +47,17 @@ def train_command(tokens: Sequence[str]) -> Callable[..., int]:
     host = Host(select_plugins(named))
     components = _in_play(host, tokens, table)
 
+    own = list(_option_parameters(components))
+    owners = {parameter.name: owner for parameter, owner in own}
+
     def train(**given: Any) -> int:
         given = {k: v for k, v in given.items() if v is not None}
         as_json, path = given.pop("json", False), given.pop("config", None)
-        return _train(host, table if path else {}, given, as_json=as_json)
+        owned = {owners[k]: given.pop(k) for k in list(given) if k in owners}
+        flags = _flag_table(table, given, owned)
+        return _train(host, table if path else {}, flags, as_json=as_json)
 
-    parameters = [*_own_parameters(), *_config_parameters(), *_option_parameters(components)]
+    parameters = [*_own_parameters(), *_config_parameters(), *(p for p, _ in own)]
     train.__doc__ = _HELP
     signature = inspect.Signature(parameters, return_annotation=int)
     train.__signature__ = signature  # type: ignore[attr-defined]
@@ -60,15 +65,13 @@ def train_command(tokens: Sequence[str]) -> Callable[..., int]:
     return train
 
 
-def _train(host: Host, table: Mapping[str, Any], given: dict[str, Any], *, as_json: bool) -> int:
+def _train(host: Host, table: Mapping[str, Any], flags: Mapping[str, Any], *, as_json: bool) -> int:
     from simscaleai_core.assembly import train_from_config
     from simscaleai_core.cli.output import print_facts, print_json
 
-    flags = _flag_table(table, given)
     config = build_config(table, flags)
     trainer, metrics = train_from_config(config, host, given={*table, *flags})
-    final = Path(trainer.config.checkpoint_dir) / "final.pt"
-    summary = {**metrics, "checkpoint": str(final)}
+    summary = {**metrics, "checkpoint": str(trainer.final_checkpoint)}
     if int(os.environ.get("RANK", "0")) > 0:
         return 0  # rank 0 speaks for all
     if as_json:
@@ -78,17 +81,19 @@ def _train(host: Host, table: Mapping[str, Any], given: dict[str, Any], *, as_js
     return 0
 
 
-def _flag_table(table: Mapping[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+def _flag_table(
+    table: Mapping[str, Any], given: Mapping[str, Any], owned: Mapping[tuple[str, str], Any]
+) -> dict[str, Any]:
+    """Return the flags as a table of the configuration; `owned` is by (component, option)."""
     flags: dict[str, Any] = {}
     options: dict[str, dict[str, Any]] = {}
     for name, value in given.items():
-        owner, separator, option = name.partition("__")
-        if separator:
-            options.setdefault(owner, {})[option] = value
-        elif isinstance(value, dict):
+        if isinstance(value, dict):
             flags[name] = {k.replace("-", "_"): parse_literal(v) for k, v in value.items()}
         else:
             flags[name] = value
+    for (component, option), value in owned.items():
+        options.setdefault(component, {})[option] = value
     for name in _APPENDED:
         if name in flags:
             before = table.get(name, getattr(TrainConfig(), name))
@@ -130,7 +135,10 @@ def _config_parameters() -> Iterator[inspect.Parameter]:
         )
 
 
-def _option_parameters(components: Sequence[Component]) -> Iterator[inspect.Parameter]:
+def _option_parameters(
+    components: Sequence[Component],
+) -> Iterator[tuple[inspect.Parameter, tuple[str, str]]]:
+    """Yield each option's parameter, and which option of which component it is."""
     for component in components:
         if component.spec.options is None:
             continue
@@ -141,17 +149,15 @@ def _option_parameters(components: Sequence[Component]) -> Iterator[inspect.Para
         for field in attrs.fields(cls):
             flag = f"--{short.replace('_', '-')}.{field.name.replace('_', '-')}"
             default = None if field.default is attrs.NOTHING else field.default
-            yield _parameter(
-                f"{short.replace('-', '_')}__{field.name}",
-                _flag_type(hints[field.name]),
-                Parameter(
-                    name=flag,
-                    help=docs.get(field.name, ""),
-                    group=group,
-                    show_default=_shown(default),
-                    negative_iterable="",
-                ),
+            shown = Parameter(
+                name=flag,
+                help=docs.get(field.name, ""),
+                group=group,
+                show_default=_shown(default),
+                negative_iterable="",
             )
+            unique = f"{short.replace('-', '_')}__{field.name}"
+            yield _parameter(unique, _flag_type(hints[field.name]), shown), (short, field.name)
 
 
 def _parameter(name: str, kind: Any, parameter: Parameter) -> inspect.Parameter:

@@ -69,14 +69,14 @@ class DDPStrategy:
         self._host_group = dist.new_group(backend="gloo", timeout=timeout)
 
     def setup(self, policy: nn.Module) -> nn.Module:
-        """Return the policy on this rank's device, with rank 0's weights, wrapped.
+        """Return the policy with rank 0's weights, wrapped.
 
         Buffers are broadcast each step only if there is batch normalisation, whose statistics
         would drift apart; normalisers are equal on all ranks by construction.
         """
         batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in policy.modules())
         return DistributedDataParallel(
-            policy.to(self.device),
+            policy,
             device_ids=[self.device] if self.device.type == "cuda" else None,
             **{_BUFFER_SWITCH: batch_norm},
             gradient_as_bucket_view=True,

@@ -1,0 +1,1 @@
+"""Mixed precision: bfloat16 and float16 autocast."""

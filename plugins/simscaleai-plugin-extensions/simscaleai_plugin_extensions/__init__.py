@@ -1,0 +1,1 @@
+"""Training extensions: each one a listener of a few hooks."""

@@ -1,0 +1,73 @@
+"""Exponential moving average of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+from simscaleai_core.config import TrainConfig
+from simscaleai_core.contracts import StateDict
+from simscaleai_core.plugin import hookimpl
+from simscaleai_core.state import Run
+from simscaleai_plugin_extensions.options import EmaOptions
+from simscaleai_plugin_extensions.shadow import Shadow
+
+
+class Ema:
+    """Keeps a moving average of the weights and evaluates with it; training never sees it.
+
+    It is saved with every checkpoint as ``checkpoint["states"]["ema"]["shadow"]``, which
+    ``policy.load_state_dict`` takes.
+
+    Args:
+        config: The run's configuration.
+        options: The extension's options; the defaults if None.
+    """
+
+    shadow: Shadow
+    """The average; there from ``simscale_on_run_setup`` on."""
+
+    def __init__(self, config: TrainConfig, options: EmaOptions | None = None) -> None:
+        del config
+        self._options = options or EmaOptions()
+        self._is_restored = False
+
+    @hookimpl
+    def simscale_on_run_setup(self, run: Run) -> None:
+        """Start from the weights as they are."""
+        self.shadow = Shadow(run.policy, self._options.decay)
+        run.register_state("ema", self)
+
+    @hookimpl
+    def simscale_on_run_start(self) -> None:
+        """Start from the restored weights if the checkpoint had no average."""
+        if not self._is_restored:
+            self.shadow.reset()
+
+    @hookimpl
+    def simscale_on_step_end(self) -> None:
+        """Move the average."""
+        self.shadow.update()
+
+    @hookimpl
+    def simscale_eval_context(self) -> AbstractContextManager[Any] | None:
+        """Return a context in which the policy has the averaged weights."""
+        return self._swapped() if self._options.eval_with else None
+
+    @contextmanager
+    def _swapped(self) -> Iterator[None]:
+        self.shadow.swap()
+        try:
+            yield
+        finally:
+            self.shadow.swap()
+
+    def state_dict(self) -> StateDict:
+        """Return the averages under the names of the policy's state dict."""
+        return {"shadow": dict(self.shadow.tensors)}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Take the averages back."""
+        self.shadow.load(state["shadow"])
+        self._is_restored = True

@@ -1,0 +1,74 @@
+"""Options of the extensions."""
+
+from __future__ import annotations
+
+from attrs import field, frozen
+from attrs.validators import and_, ge, gt, in_, lt, matches_re
+
+MODES = ("min", "max")
+
+_EVAL_METRIC = matches_re(r"eval/.+")  # other metrics are means over a window, not measurements
+
+
+@frozen(kw_only=True)
+class EmaOptions:
+    """What can be chosen for the moving average."""
+
+    decay: float = field(default=0.999, validator=and_(gt(0.0), lt(1.0)))
+    """Share of the average that survives one step."""
+    eval_with: bool = True
+    """Evaluate the averaged weights instead of the trained ones."""
+
+
+@frozen(kw_only=True)
+class EarlyStoppingOptions:
+    """What can be chosen for early stopping."""
+
+    monitor: str = field(default="eval/loss", validator=_EVAL_METRIC)
+    """Metric of an evaluation to watch."""
+    patience: int = field(default=5, validator=ge(1))
+    """Evaluations in a row without improvement after which the run ends."""
+    min_delta: float = field(default=0.0, validator=ge(0.0))
+    """Smallest change that counts as an improvement, in units of the metric."""
+    mode: str = field(default="min", validator=in_(MODES))
+    """Whether small or large values are good: min or max."""
+
+
+@frozen(kw_only=True)
+class BestKOptions:
+    """What can be chosen for the best checkpoints."""
+
+    monitor: str = field(default="eval/loss", validator=_EVAL_METRIC)
+    """Metric of an evaluation to rank by."""
+    mode: str = field(default="min", validator=in_(MODES))
+    """Whether small or large values are good: min or max."""
+    k: int = field(default=3, validator=ge(1))
+    """Checkpoints to keep."""
+
+
+@frozen(kw_only=True)
+class ThroughputOptions:
+    """What can be chosen for throughput."""
+
+    memory: bool = True
+    """Report memory besides time."""
+
+
+@frozen(kw_only=True)
+class ProfilerOptions:
+    """What can be chosen for the profiler."""
+
+    start: int = field(default=10, validator=ge(0))
+    """Steps to let pass before the trace begins [steps]."""
+    count: int = field(default=5, validator=ge(1))
+    """Steps to trace [steps]."""
+    memory: bool = False
+    """Record allocations besides time; the trace gets much larger."""
+
+
+@frozen(kw_only=True)
+class FreezeOptions:
+    """What can be chosen for freezing."""
+
+    patterns: tuple[str, ...] = ()
+    """Parameter names to freeze, with the wildcards * ? and [...]."""

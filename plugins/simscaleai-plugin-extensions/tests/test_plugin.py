@@ -1,0 +1,108 @@
+"""The declarations, their options and their documentation; and all extensions at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from extensions_kit import differences, read, train, without_config
+from simscaleai_plugin_extensions import plugin
+
+from simscaleai_core.cli.app import run
+from simscaleai_core.errors import ConfigError
+
+ROOT = Path(__file__).parents[1]
+SPECS = list(plugin.simscale_register_extensions())
+NAMES = [spec.name for spec in SPECS]
+
+
+def resolve(target: str | None) -> Any:
+    module, _, name = str(target).partition(":")
+    return getattr(import_module(module), name)
+
+
+def test_the_declarations_lead_to_the_extensions() -> None:
+    assert NAMES == ["ema", "early-stopping", "best-k", "throughput", "profiler", "freeze"]
+    assert plugin.PLUGIN.selects == {}
+    for spec in SPECS:
+        assert isinstance(resolve(spec.target), type)
+        assert attrs.has(resolve(spec.options))
+
+
+def test_the_entry_point_is_there() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    entry = project["entry-points"]["simscaleai.plugins"]["extensions"]
+    assert import_module(entry) is plugin
+
+
+def test_light_modules_load_no_torch() -> None:
+    code = (
+        "import sys, simscaleai_plugin_extensions.plugin, simscaleai_plugin_extensions.options;"
+        "print('torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=NAMES)
+def test_every_option_is_in_the_readme(spec: Any) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = readme.partition(f"## `{spec.name}`")[2].partition("\n## ")[0]
+    for field in attrs.fields(resolve(spec.options)):
+        default = "none" if field.default == () else str(field.default)
+        default = default.lower() if isinstance(field.default, bool) else default
+        assert f"| `{field.name}` | {default} |" in section
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [("ema", {"decay": 1.0}), ("early-stopping", {"patience": 0}), ("best-k", {"k": 0}),
+     ("best-k", {"mode": "small"}), ("profiler", {"count": 0}), ("freeze", {"patterns": "a"}),
+     ("throughput", {"memry": False})],
+)  # fmt: skip
+def test_options_out_of_range_are_refused(tmp_path: Path, name: str, given: Any) -> None:
+    with pytest.raises(ConfigError, match=f"\\$.{name}"):
+        train(tmp_path, name, options={name: given}, eval_every=2)
+
+
+ALL: dict[str, Any] = {
+    "options": {
+        "ema": {"decay": 0.8},
+        "early-stopping": {"patience": 9},
+        "best-k": {"k": 2},
+        "profiler": {"start": 2, "count": 2},
+        "freeze": {"patterns": ["encoder.*"]},
+    },
+    "eval_every": 2,
+    "held_out": True,
+}
+
+
+def test_all_of_them_together_resume_exactly(tmp_path: Path) -> None:
+    train(tmp_path / "whole", *NAMES, save_every=1, **ALL)
+    wanted = without_config(read(tmp_path / "whole/final.pt"))
+    assert {"ema", "early-stopping", "best-k"} <= set(wanted["states"])
+    assert len(list((tmp_path / "whole/best_k").glob("*.pt"))) == 2
+    assert len(list((tmp_path / "whole/profile").glob("*.json"))) == 1
+    for k in (1, 4, 7):
+        source = str(tmp_path / f"whole/step_{k}.pt")
+        train(tmp_path / str(k), *NAMES, resume_from=source, **ALL)
+        found = without_config(read(tmp_path / str(k) / "final.pt"))
+        assert not differences(found, wanted)
+
+
+def test_the_command_line_takes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        "train", "--extension", "ema", "--ema.decay", "0.9", "--extension", "early-stopping",
+        "--early-stopping.patience", "7", "--max-steps", "4", "--eval-every", "2", "--device",
+        "cpu", "--checkpoint-dir", str(tmp_path), "--extension", "freeze", "--freeze.patterns",
+        "*.bias", "--loggers", "jsonl",
+    ]  # fmt: skip
+    assert run(arguments) == 0, capsys.readouterr().err
+    assert {"ema", "early-stopping"} <= set(read(tmp_path / "final.pt")["states"])

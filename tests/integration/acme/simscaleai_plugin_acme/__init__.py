@@ -1,0 +1,1 @@
+"""What ACME's robots need, for SimScaleAI."""
