@@ -221,6 +221,7 @@ def train_from_config(
         SimScaleError: If something named is missing or does not fit.
     """
     config = building.with_ids(fill_slots(config, host, given), host)
+    check_option_tables(config, host)
     warn_of_unused(config, host)
     data = building.load_data(host, config)
     policy = building.build_policy(host, config, data.spec)

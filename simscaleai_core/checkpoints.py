@@ -235,8 +235,8 @@ def read_checkpoint(path: Path, backend: CheckpointBackend) -> StateDict:
     """
     if not path.is_file():
         raise CheckpointError(
-            f"no checkpoint at {path}: expected a file. List what is there with "
-            f"simscale checkpoint list {path.parent}.",
+            f"no checkpoint at {path}: expected a file. List what is there: "
+            f"simscale checkpoint list '{path.parent}'",
             path=path,
         )
     damage = damage_of(path)

@@ -129,7 +129,10 @@ class Loop:
             gc.unfreeze()
         if self._is_interrupted and run.step < config.max_steps:
             self._save(f"step_{run.step}")
+            logger.info("interrupted after step %d: continue with --resume auto", run.step)
         else:
+            if self._is_stopping:
+                logger.info("stopping after step %d: %s", run.step, run.stop_reason)
             self._is_interrupted = False
             self._finish()
         self.parts.saver.wait()

@@ -101,33 +101,34 @@ class EnvSpec(ComponentSpec):
     kind: ClassVar[str] = "env"
 
     expert: str | None = field(default=None, validator=_check_target)
-    """Where to import the scripted expert, a callable from observations to actions, or None."""
+    """Where to import the scripted expert, a function of a batched observation (each key
+    `[N, ...]`) to actions `[N, A]`, or None."""
 
 
 @frozen(kw_only=True)
 class PrecisionSpec(ComponentSpec):
-    """See `simscaleai_core.contracts.Precision`."""
+    """See `simscaleai_core.mechanisms.Precision`."""
 
     kind: ClassVar[str] = "precision"
 
 
 @frozen(kw_only=True)
 class StrategySpec(ComponentSpec):
-    """See `simscaleai_core.contracts.Strategy`."""
+    """See `simscaleai_core.mechanisms.Strategy`."""
 
     kind: ClassVar[str] = "strategy"
 
 
 @frozen(kw_only=True)
 class LoggerSpec(ComponentSpec):
-    """See `simscaleai_core.contracts.Logger`."""
+    """See `simscaleai_core.mechanisms.Logger`."""
 
     kind: ClassVar[str] = "logger"
 
 
 @frozen(kw_only=True)
 class CheckpointBackendSpec(ComponentSpec):
-    """See `simscaleai_core.contracts.CheckpointBackend`."""
+    """See `simscaleai_core.mechanisms.CheckpointBackend`."""
 
     kind: ClassVar[str] = "checkpoint_backend"
 

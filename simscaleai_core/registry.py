@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from simscaleai_core.checkpoints import read_checkpoint
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.contracts import StateDict
 from simscaleai_core.errors import CheckpointError
-from simscaleai_core.host import Host
-from simscaleai_core.plugin import CheckpointBackendSpec
+from simscaleai_core.host import Host, import_target
+from simscaleai_core.plugin import CheckpointBackendSpec, EnvSpec
 
 
 def load_checkpoint(path: Path | str, host: Host | None = None) -> StateDict:
@@ -91,6 +92,24 @@ class ModelRegistry:
 def create_env(name: str, **options: Any) -> Any:
     """Build an environment that some plugin offers by name."""
     return building.create(Host(), "env", name, **options)
+
+
+def find_expert(name: str) -> Callable[[Any], Any] | None:
+    """Return the scripted expert that a plugin declares for one of its environments.
+
+    Args:
+        name: Short name or ``plugin/name`` of the environment.
+
+    Returns:
+        A function of a batched observation, each key `[N, ...]`, to actions `[N, A]`; None if no
+        environment of that name has one.
+    """
+    for component in Host().of_kind("env"):
+        spec = component.spec
+        if name in {component.id, spec.name} and isinstance(spec, EnvSpec) and spec.expert:
+            expert: Callable[[Any], Any] = import_target(component, spec.expert)
+            return expert
+    return None
 
 
 def component_names(kind: str) -> list[str]:

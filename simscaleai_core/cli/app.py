@@ -9,7 +9,7 @@ import traceback
 import warnings
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 from simscaleai_core.cli.train import train_command
@@ -36,7 +36,7 @@ def run(arguments: Sequence[str]) -> int:
 
     Returns:
         The exit status: 0 done, 2 the user's mistake, 3 a plugin that was asked for failed, 4 the
-        last checkpoint could not be written, 130 interrupted, 1 a gate that was not met.
+        checkpoint directory could not be written, 130 interrupted, 1 a gate that was not met.
     """
     tokens, shows_traceback = _global_options(list(arguments))
     _speak_plainly()
@@ -75,6 +75,7 @@ def build_app(tokens: Sequence[str]) -> App:
         help="Train robot-learning policies from demonstrations and prove that they work.\n\n"
         "Every command takes --no-plugin NAME, --no-plugins and --traceback.",
         version=core_version,
+        default_parameter=Parameter(negative=()),
         help_format="plaintext",  # rich markup would import a Markdown parser for nothing
         console=Console(soft_wrap=not sys.stdout.isatty()),
     )
@@ -142,6 +143,7 @@ def _speak_plainly() -> None:
     logger = logging.getLogger("simscaleai")
     logger.handlers = [handler]
     logger.propagate = False
+    logger.setLevel(logging.INFO)
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
         sys.stderr.write(f"warning: {message}\n")

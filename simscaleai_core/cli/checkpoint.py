@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from simscaleai_core.cli.output import print_facts, print_json, print_table
 from simscaleai_core.errors import CheckpointError
 
-app = App(name="checkpoint", help="Look into checkpoints.")
+app = App(
+    name="checkpoint", help="Look into checkpoints.", default_parameter=Parameter(negative=())
+)
 
 
 @app.command

@@ -5,12 +5,16 @@ from __future__ import annotations
 import difflib
 import inspect
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
-from simscaleai_core.cli.output import print_facts, print_json, print_table
+from simscaleai_core.cli.output import print_json, print_table, print_text
 from simscaleai_core.errors import UnknownComponentError
 
-app = App(name="hooks", help="List and show the hooks that a run fires.")
+app = App(
+    name="hooks",
+    help="List and show the hooks that a run fires.",
+    default_parameter=Parameter(negative=()),
+)
 
 
 @app.command(name="list")
@@ -56,5 +60,5 @@ def show(name: str, /) -> int:
             f"unknown hook {name!r}.{hint}", kind="hook", name=name, candidates=list(specs)
         )
     signature = str(inspect.signature(specs[name])).replace("'", "")
-    print_facts({f"{name}{signature}": "", "": inspect.getdoc(specs[name])})
+    print_text(f"{name}{signature}\n\n{inspect.getdoc(specs[name])}")
     return 0

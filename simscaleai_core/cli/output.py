@@ -28,6 +28,11 @@ def print_json(payload: Any) -> None:
     sys.stdout.write(json.dumps(payload, indent=2, default=str) + "\n")
 
 
+def print_text(text: str) -> None:
+    """Print lines as they are."""
+    sys.stdout.write(text.rstrip() + "\n")
+
+
 def print_table(
     rows: Iterable[Sequence[object]], *, headers: Sequence[str] = (), title: str = ""
 ) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from simscaleai_core.cli.output import print_facts, print_json, print_table
 from simscaleai_core.host import Component, Host, import_target
 
-app = App(name="plugins", help="Look at installed plugins and their faults.")
+app = App(
+    name="plugins",
+    help="Look at installed plugins and their faults.",
+    default_parameter=Parameter(negative=()),
+)
 
 
 @app.command(name="list")

@@ -130,7 +130,7 @@ def _config_parameters() -> Iterator[inspect.Parameter]:
                 help=docs[field.name],
                 group=group,
                 show_default=_shown(getattr(defaults, field.name)),
-                negative_iterable="",
+                negative=_negative(flag, hints[field.name]),
             ),
         )
 
@@ -154,7 +154,7 @@ def _option_parameters(
                 help=docs.get(field.name, ""),
                 group=group,
                 show_default=_shown(default),
-                negative_iterable="",
+                negative=_negative(flag, hints[field.name]),
             )
             unique = f"{short.replace('-', '_')}__{field.name}"
             yield _parameter(unique, _flag_type(hints[field.name]), shown), (short, field.name)
@@ -191,6 +191,12 @@ def _flag_type(hint: Any) -> Any:
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return dict[str, str]
     return hint
+
+
+def _negative(flag: str, hint: Any) -> str:
+    """Return the flag that switches a switch off; other flags have none."""
+    owner, dot, name = flag.removeprefix("--").rpartition(".")
+    return f"--{owner}{dot}no-{name}" if hint is bool else ""
 
 
 def _shown(default: Any) -> Callable[[Any], str]:

@@ -74,6 +74,7 @@ def _records() -> dict[str, dict[str, str]]:
 
 def public_names() -> dict[str, Any]:
     """Return every public name as plain values."""
+    from simscaleai_core import errors
     from simscaleai_core.config import TrainConfig
     from simscaleai_core.errors import SimScaleError
     from simscaleai_core.mechanisms import Events
@@ -88,7 +89,11 @@ def public_names() -> dict[str, Any]:
         "kinds": sorted(KINDS),
         "plugin_api": PLUGIN_API_VERSION,
         "events": [f.name for f in attrs.fields(Events)],
-        "exit_status": {c.__name__: c.exit_status for c in SimScaleError.__subclasses__()},
+        "exit_status": {
+            name: c.exit_status
+            for name, c in vars(errors).items()
+            if isinstance(c, type) and issubclass(c, SimScaleError)
+        },
     }
 
 

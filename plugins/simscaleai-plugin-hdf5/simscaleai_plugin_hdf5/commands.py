@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +13,7 @@ Json = Annotated[bool, Parameter(name="--json", negative="")]
 
 
 @app.command
-def show(file: Path, *, json: Json = False) -> None:
+def show(file: Path, /, *, json: Json = False) -> None:
     """Show what a file holds: episodes, keys, instructions.
 
     Args:
@@ -51,25 +50,25 @@ def show(file: Path, *, json: Json = False) -> None:
 
 
 @app.command
-def check(file: Path, *, json: Json = False) -> None:
+def check(file: Path, /, *, json: Json = False) -> None:
     """Read all of a file and say whether it can be trained on.
 
     Args:
         file: The file.
         json: Print one JSON object instead.
     """
-    from simscaleai_core.cli.output import print_json
+    from simscaleai_core.cli.output import print_json, print_text
     from simscaleai_plugin_hdf5 import report
 
     num_episodes = report.check(file)
     if json:
         print_json({"file": str(file), "ok": True, "num_episodes": num_episodes})
     else:
-        sys.stdout.write(f"{file}: ok, {num_episodes} episodes\n")
+        print_text(f"{file}: ok, {num_episodes} episodes")
 
 
 @app.command
-def stats(file: Path, *, json: Json = False) -> None:
+def stats(file: Path, /, *, json: Json = False) -> None:
     """Show mean, standard deviation and range of every dimension.
 
     Args:

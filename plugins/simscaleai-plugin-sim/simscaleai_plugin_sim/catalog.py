@@ -111,21 +111,26 @@ def find_expert(name: str) -> Expert:
     """Return the scripted expert of an environment.
 
     Args:
-        name: Name of one of our environments.
+        name: Name of one of our environments, or of one that another plugin declares an expert for.
 
     Returns:
-        A function of a batched observation (each key `[N, ...]`) to actions `[N, 4]`.
+        A function of a batched observation (each key `[N, ...]`) to actions `[N, A]`.
 
     Raises:
         ConfigError: If the environment has no expert here.
     """
     task = _own(name)
-    if task is None:
+    if task is not None:
+        return task().expert
+    from simscaleai_core import registry
+
+    expert: Expert | None = registry.find_expert(name)
+    if expert is None:
         raise ConfigError(
-            f"environment {name!r} has no scripted expert. Environments with one: "
+            f"environment {name!r} has no scripted expert. Ours with one: "
             f"{', '.join(sorted(TASKS))}."
         )
-    return task().expert
+    return expert
 
 
 def env_rows(components: Components | None = None) -> list[dict[str, str]]:

@@ -1,0 +1,178 @@
+"""Write the reference pages that come from the code: ``python docs/generate.py``."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+from unittest.mock import patch
+
+import attrs
+
+from simscaleai_core.cli.app import build_app
+from simscaleai_core.config import TrainConfig
+from simscaleai_core.configio import field_docs
+from simscaleai_core.host.validation import hook_specs, provider_kind
+from simscaleai_core.plugin import KINDS, PLUGIN_API_VERSION, ComponentSpec, PluginInfo
+
+REFERENCE = Path(__file__).parent / "reference"
+_NOTE = "<!-- written by docs/generate.py; change the code's documentation instead -->"
+
+
+def pages() -> dict[str, str]:
+    """Return the generated pages by file name."""
+    return {"config.md": config_page(), "hooks.md": hooks_page(), "cli.md": cli_page()}
+
+
+def config_page() -> str:
+    """Return the page about `TrainConfig`."""
+    return _page(
+        "# Configuration",
+        _NOTE,
+        "The fields of `TrainConfig`, as Python takes them, as a TOML file names them, and as "
+        "flags of `simscale train` (`max_steps` is `--max-steps`; [cli.md](cli.md) has the short "
+        "forms). "
+        "Every value is checked; types are strict. How files and flags combine: "
+        "[configuration files](../how-to/configuration-files.md).",
+        _table(("field", "type", "default", "meaning"), _field_rows(TrainConfig)),
+    )
+
+
+def hooks_page() -> str:
+    """Return the page about hooks and declaration records."""
+    specs = hook_specs()
+    providers = [name for name in specs if provider_kind(name)]
+    events = [name for name in specs if not provider_kind(name)]
+    kinds = [(f"`{k}`", f"`{c.__name__}`", f"`{p}`") for p in providers for k, c in _kind(p)]
+    return _page(
+        "# Hooks",
+        _NOTE,
+        f"Plugin API version {PLUGIN_API_VERSION}. Everything here comes from "
+        "`simscaleai_core.plugin` and `simscaleai_core.hookspecs`. A plugin names the arguments "
+        "that it needs and may leave out the others. See "
+        "[plugins and hooks](../explanation/plugins-and-hooks.md) for the reasons.",
+        "## Providers",
+        "Module-level functions of a plugin's `plugin` module, marked with `@hookimpl`. Each "
+        "yields declarations.",
+        _table(("kind", "record", "hook"), kinds),
+        *(part for name in providers for part in _hook(name, specs[name])),
+        "## Events",
+        "Methods, marked with `@hookimpl`, of the instances that a run uses: strategy, precision, "
+        "policy, extensions, eval functions, loggers, and listeners given to `Trainer`, called in "
+        "that order.",
+        *(part for name in events for part in _hook(name, specs[name])),
+        "## Records",
+        "### PluginInfo",
+        "Kept as `PLUGIN` in the `plugin` module.",
+        _table(("field", "type", "default", "meaning"), _field_rows(PluginInfo)),
+        "### Every declaration",
+        _table(("field", "type", "default", "meaning"), _field_rows(ComponentSpec)),
+        *(part for name in providers for _, cls in _kind(name) for part in _record(cls)),
+    )
+
+
+def cli_page() -> str:
+    """Return the page about the command line, with the commands of the first-party plugins."""
+    with patch.object(sys, "argv", ["simscale"]):  # cyclopts shows it in places
+        text = build_app(["train"]).generate_docs(output_format="markdown")
+    body = re.sub(r"## Table of Contents\n.*?(?=\*\*Commands)", "", text, flags=re.DOTALL)
+    body = body.partition("\n")[2].replace("```console", "```text")
+    return _page(
+        "# Command line",
+        _NOTE,
+        "`simscale` and `python -m simscaleai_core` are the same. `record`, `eval` and `envs` come "
+        "from `simscaleai-plugin-sim`, `data` from `simscaleai-plugin-hdf5`. Options of "
+        "components, such as `--bc.hidden-dim`, are accepted once the component is named; "
+        "`simscale train --model bc --help` shows them. Exit status: "
+        "[exit-status.md](exit-status.md).",
+        body.strip(),
+    )
+
+
+def _kind(hook: str) -> list[tuple[str, type[ComponentSpec]]]:
+    kind = provider_kind(hook)
+    return [(kind, KINDS[kind])] if kind else []
+
+
+def _hook(name: str, spec: Any) -> list[str]:
+    signature = str(inspect.signature(spec)).replace("'", "")
+    return [f"### {name}", f"```text\n{name}{signature}\n```", _prose(inspect.getdoc(spec) or "")]
+
+
+def _record(cls: type[ComponentSpec]) -> list[str]:
+    inherited = {f.name for f in attrs.fields(ComponentSpec)}
+    rows = [row for row in _field_rows(cls) if row[0].strip("`") not in inherited]
+    parts = [f"### {cls.__name__}", _prose(inspect.getdoc(cls) or "").partition("\n")[0]]
+    return [*parts, _table(("field", "type", "default", "meaning"), rows)] if rows else parts
+
+
+def _prose(docstring: str) -> str:
+    """Return a docstring as Markdown: sections in bold, arguments as a list."""
+    text = docstring.replace("``", "`")
+    head, has_arguments, arguments = text.partition("\nArgs:\n")
+    head = re.sub(r"^Called: ", "**Called:** ", head.strip(), flags=re.MULTILINE)
+    if not has_arguments:
+        return head
+    items = re.sub(r"^ +(\w+): ", r"- `\1`: ", arguments.strip("\n"), flags=re.MULTILINE)
+    return f"{head}\n\n{items}"
+
+
+def _field_rows(cls: Any) -> list[Sequence[str]]:
+    docs, hints = field_docs(cls), get_type_hints(cls)
+    return [
+        (
+            f"`{f.name}`",
+            _type(hints[f.name]),
+            _default(f.default),
+            docs.get(f.name, "").replace("``", "`"),
+        )
+        for f in attrs.fields(cls)
+    ]
+
+
+def _type(hint: Any) -> str:
+    members = get_args(hint)
+    origin = get_origin(hint)
+    if origin in {Union, UnionType}:
+        return " or ".join(_type(m) for m in members)
+    if origin is tuple:
+        return f"list of {_type(members[0])}"
+    if origin is not None:
+        return "table"
+    return {type(None): "none", Any: "anything"}.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def _default(default: Any) -> str:
+    if default is attrs.NOTHING:
+        return "required"
+    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+        return "empty"
+    if isinstance(default, tuple):
+        return ", ".join(f"`{v}`" for v in default) or "empty"
+    if default is None or default == "":
+        return "none" if default is None else '`""`'
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
+def _table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [headers, ["---"] * len(headers), *rows]
+    return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in lines)
+
+
+def _page(*parts: str) -> str:
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def main() -> None:
+    """Write every page."""
+    for name, text in pages().items():
+        (REFERENCE / name).write_text(text, encoding="utf-8")
+        sys.stdout.write(f"{REFERENCE / name}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""The pages of the documentation and their fenced blocks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from attrs import frozen
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+OURS = ("simscaleai", "simscaleai-plugin-bc", "simscaleai-plugin-ddp")
+PAGES = [
+    ROOT / "README.md",
+    *sorted(DOCS.rglob("*.md")),
+    *(ROOT / "plugins" / name / "README.md" for name in OURS),
+]
+
+_OPEN = re.compile(r"^```(\w*)\s*$")
+_DIRECTIVE = re.compile(r"^<!-- (skip|file|script|exit)(?:: (.+))? -->$")
+
+
+@frozen
+class Block:
+    """One fenced block, with what the HTML comment on the line before says of it.
+
+    ``skip: reason`` leaves it out; ``file: path`` writes it to a file; ``script`` runs it as a
+    whole by bash, in the slow part; ``exit: n`` is the status that its last command ends with.
+    """
+
+    page: Path
+    line: int
+    language: str
+    text: str
+    directive: str = ""
+    value: str = ""
+
+    @property
+    def place(self) -> str:
+        """File and line, for messages."""
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+def blocks_of(page: Path, text: str | None = None) -> list[Block]:
+    """Return the fenced blocks of a page, in order."""
+    return list(_blocks(page, page.read_text("utf-8") if text is None else text))
+
+
+def _blocks(page: Path, text: str) -> Iterator[Block]:
+    lines = text.splitlines()
+    number = 0
+    while number < len(lines):
+        opened = _OPEN.match(lines[number])
+        if opened is None:
+            number += 1
+            continue
+        end = lines.index("```", number + 1)
+        said = _DIRECTIVE.match(lines[number - 1]) if number else None
+        yield Block(
+            page,
+            number + 1,
+            opened[1],
+            "\n".join(lines[number + 1 : end]) + "\n",
+            said[1] if said else "",
+            (said[2] or "") if said else "",
+        )
+        number = end + 1
