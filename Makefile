@@ -29,7 +29,7 @@ demo: setup  ## record demonstrations, train a policy, evaluate it in closed loo
 	$(BIN)/simscale plot $(DEMO)
 
 test: setup  ## run the quick part of the tests
-	$(BIN)/python -m pytest -m "not slow" -n 2
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: setup  ## run the tests with real processes, wheels and kills
 	$(BIN)/python -m pytest -m slow

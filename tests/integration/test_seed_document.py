@@ -164,7 +164,7 @@ def test_resuming_and_saving(
     config = TrainConfig(max_steps=40, save_every=20)
     Trainer(names["model"], names["loader"], config).train()
     kept = folder / "checkpoints"
-    assert {path.name for path in kept.glob("*.pt")} == {"step_20.pt", "final.pt"}
+    assert {path.name for path in kept.glob("*.pt")} == {"step_20.pt", "step_40.pt", "final.pt"}
     whole = (kept / "final.pt").read_bytes()
     (kept / "final.pt").unlink()
     execute('resume_from="checkpoints/step_5000.pt"')
