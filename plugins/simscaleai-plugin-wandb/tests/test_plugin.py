@@ -13,7 +13,6 @@ from simscaleai_core import TrainConfig
 from simscaleai_core.configio import field_docs, structure
 from simscaleai_core.errors import ConfigError
 from simscaleai_core.host import Host, import_target, select_plugins
-from simscaleai_core.hyperparameters import hyperparameters
 from simscaleai_core.slots import fill_slots
 
 
@@ -44,17 +43,3 @@ def test_every_option_is_documented_and_checked() -> None:
     with pytest.raises(ConfigError) as caught:
         structure(WandbOptions, {"mode": "on", "init_timeout_s": 0, "tag": "x"})
     assert len(caught.value.problems) == 3
-
-
-def test_hyperparameters_are_flat_and_plain() -> None:
-    config = TrainConfig(
-        model_kwargs={"a": {"b": [1, 2]}, "c": None, "d": 1.5},
-        options={"x": {"api_key": "k", "PASSWORD": "p", "max_tokens": 4, "tokenizer": "bytes"}},
-    )
-    found = hyperparameters(config)
-    assert found["model_kwargs.a.b"] == "1, 2"
-    assert found["model_kwargs.d"] == 1.5
-    assert "model_kwargs.c" not in found and "wandb_run_name" not in found
-    assert found["options.x.api_key"] == found["options.x.PASSWORD"] == "(hidden)"
-    assert (found["options.x.max_tokens"], found["options.x.tokenizer"]) == (4, "bytes")
-    assert found["loggers"] == "console, jsonl"
