@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import tempfile
 import time
@@ -46,9 +47,11 @@ def measure(rounds: int, parameters: int) -> dict[str, list[float]]:
         saver.submit(["warm"], tree, step=0)  # the buffers are made by the first save
         saver.wait()
         for number in range(rounds):
+            os.sync()  # each contender starts with a disk that has nothing left to write
             started = time.perf_counter()
             torch.save(tree, Path(directory) / "plain.pt")
             found["torch.save"].append(1e3 * (time.perf_counter() - started))
+            os.sync()
             started = time.perf_counter()
             saver.submit([f"step_{number + 1}"], tree, step=number + 1)
             found["stall"].append(1e3 * (time.perf_counter() - started))

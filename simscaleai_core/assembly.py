@@ -19,7 +19,7 @@ from simscaleai_core.feed import Feed, build_feed, describe
 from simscaleai_core.host import Host, compile_events, select_plugins
 from simscaleai_core.loggers import LoggerGroup
 from simscaleai_core.loop import Loop
-from simscaleai_core.mechanisms import Precision, Strategy
+from simscaleai_core.mechanisms import Precision, Strategy, is_sharded
 from simscaleai_core.parts import Parts
 from simscaleai_core.ranks import check_ranks_agree
 from simscaleai_core.saver import Saver
@@ -130,6 +130,7 @@ class Trainer:
         listeners: list[tuple[str, object]] = [
             ("strategy", strategy),
             ("precision", run.precision),
+            ("checkpoint_backend", self._backend),
             ("policy", self.policy),
             *extensions,
             *evals,
@@ -141,6 +142,8 @@ class Trainer:
             self._backend,
             backend_name=config.checkpoint_backend,
             keep_last=config.keep_last,
+            rank=strategy.rank,
+            writer=strategy.broadcast(os.getpid()) if is_sharded(self._backend) else None,
         )
         return Parts(
             feed=feed,
@@ -171,7 +174,9 @@ class Trainer:
     def _evals(self, strategy: Strategy) -> list[tuple[str, EvalFunction]]:
         evals: list[tuple[str, EvalFunction]] = []
         if self._eval_loader is not None:
-            evals.append(("held_out_loss", HeldOutLoss(self._eval_loader, strategy)))
+            evals.append(
+                ("held_out_loss", HeldOutLoss(self._eval_loader, strategy, seed=self.config.seed))
+            )
         evals += [(n, self._build("eval_function", n)) for n in self.config.eval_fns]
         if self._eval_fn is not None:
             evals.append(("eval_fn", self._eval_fn))

@@ -39,6 +39,15 @@ def to_device(batch: Any, device: torch.device) -> Any:
     return batch
 
 
+def pinned(batch: Any) -> Any:
+    """Return a batch in pinned memory, from which a copy to a GPU need not be waited for."""
+    if isinstance(batch, torch.Tensor):
+        return batch.pin_memory()
+    if isinstance(batch, Mapping):
+        return {k: pinned(v) for k, v in batch.items()}
+    return batch
+
+
 def _cut(node: Any, a: int, b: int) -> Any:
     if isinstance(node, Mapping):
         return {k: _cut(v, a, b) for k, v in node.items()}

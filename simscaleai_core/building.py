@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from attrs import evolve, frozen
 from torch import nn
 from torch.utils.data import DataLoader
@@ -18,10 +19,10 @@ from simscaleai_core.config import TrainConfig
 from simscaleai_core.configio import structure
 from simscaleai_core.contracts import DataSpec, StateDict
 from simscaleai_core.errors import CheckpointError, ConfigError, DataError
-from simscaleai_core.feed import is_in_memory
 from simscaleai_core.host import Component, Host, import_target
 from simscaleai_core.plugin import DatasetSpec
 from simscaleai_core.seeding import seed_everything, stream_seed
+from simscaleai_core.workers import is_in_memory
 
 logger = logging.getLogger("simscaleai")
 
@@ -255,5 +256,5 @@ def _loader(dataset: Any, config: TrainConfig, *, shuffle: bool) -> DataLoader[A
             shuffle=shuffle,
             num_workers=config.num_workers,
             drop_last=shuffle and len(dataset) >= config.batch_size,
-            pin_memory=config.device == "cuda",
+            pin_memory=config.device in {"auto", "cuda"} and torch.cuda.is_available(),
         )

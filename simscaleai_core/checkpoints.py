@@ -3,40 +3,47 @@
 Writing: a temporary name in the same directory, fsync, rename, fsync of the directory. The new
 manifest is written before the data is replaced and takes its place afterwards, so that at every
 moment one of the two describes the data. A file without a manifest is not taken for a checkpoint by
-``auto``. Only then are older ones removed, and only those of this run.
+``auto``. Only then are older ones removed, and only those of this run. A backend may write a
+directory, alone or with a part from every rank; rank 0 commits it.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
-
-from attrs import asdict
 
 from simscaleai_core.contracts import StateDict
 from simscaleai_core.errors import CheckpointError, SaveError
 from simscaleai_core.manifest import (
     CheckpointInfo,
+    aside_path,
     current_manifest,
     damage_of,
-    file_digest,
+    digest_of,
     list_checkpoints,
     manifest_path,
     pending_path,
-    read_manifest,
+    put_in_place,
+    remove,
+    replace,
+    settle,
+    settle_aside,
+    size_of,
+    stored_at,
+    sync,
+    write_manifest,
 )
-from simscaleai_core.mechanisms import CheckpointBackend
+from simscaleai_core.mechanisms import CheckpointBackend, is_sharded
 from simscaleai_core.runlock import RunLock, is_alive, number_of_run
 
 logger = logging.getLogger("simscaleai")
 
 _TEMPORARY = re.compile(r"\..+\.tmp-(\d+)\Z")
+_ASIDE = re.compile(r"\.(.+)\.aside\Z")
 
 
 class CheckpointStore:
@@ -47,6 +54,9 @@ class CheckpointStore:
         backend: Turns a tree into bytes and back.
         backend_name: Its name, for the manifest.
         keep_last: Step checkpoints to keep.
+        rank: Global rank of this process.
+        writer: Process id of rank 0, so that all ranks use one temporary name; this process if
+            None.
     """
 
     def __init__(
@@ -56,8 +66,13 @@ class CheckpointStore:
         *,
         backend_name: str = "pt",
         keep_last: int = 3,
+        rank: int = 0,
+        writer: int | None = None,
     ) -> None:
         self.directory = directory
+        self.is_sharded = is_sharded(backend)
+        self.rank = rank
+        self._writer = os.getpid() if writer is None else writer
         self._backend = backend
         self._backend_name = backend_name
         self._keep_last = keep_last
@@ -82,18 +97,14 @@ class CheckpointStore:
         self._run, self._is_restart = number_of_run(self.directory, self._run)
         for path in self.directory.iterdir():
             stale = _TEMPORARY.match(path.name)
-            if stale and not is_alive(int(stale[1])):
-                path.unlink(missing_ok=True)
+            aside = _ASIDE.match(path.name)
+            if stale and (int(stale[1]) == self._writer or not is_alive(int(stale[1]))):
+                remove(path)
             elif path.name.endswith(".json.next"):
-                self._settle(manifest_path(path))
-
-    def _settle(self, manifest: Path) -> None:
-        """Finish or drop what a killed run left between replacing the data and its manifest."""
-        pending = pending_path(manifest)
-        if current_manifest(manifest) == read_manifest(pending):
-            _replace(pending, manifest)
-        else:
-            pending.unlink()
+                settle(manifest_path(path))
+            elif aside and aside[1].endswith(self._backend.suffix):
+                settle_aside(path, path.with_name(aside[1]))
+                remove(path)
 
     def close(self) -> None:
         """Let other runs have the directory; safe to call twice."""
@@ -113,41 +124,64 @@ class CheckpointStore:
         Raises:
             SaveError: If it could not be written; nothing that was there before is touched.
         """  # noqa: DOC501 - built by _save_error
-        path = self.directory / f"{name}{self._backend.suffix}"
-        temporary = self.directory / f".{path.name}.tmp-{os.getpid()}"
+        path, temporary = self._paths(name)
+        manifest = manifest_path(path)
         try:
+            remove(temporary)
             self._backend.save(temporary, tree)
-            _sync(temporary)
+            sync(temporary)
             info = CheckpointInfo(
                 file=path.name,
                 step=step,
                 run=self._run,
-                size_bytes=temporary.stat().st_size,
-                blake2b=file_digest(temporary),
+                size_bytes=size_of(temporary),
+                blake2b=digest_of(temporary),
                 backend=self._backend_name,
             )
-            manifest = manifest_path(path)
-            self._write_json(pending_path(manifest), asdict(info))
-            _replace(temporary, path)
-            _replace(pending_path(manifest), manifest)
+            settle(manifest)
+            write_manifest(pending_path(manifest), info)
+            put_in_place(temporary, path)
+            replace(pending_path(manifest), manifest)
         except OSError as error:
             raise _save_error(path, error) from error
         finally:
             with suppress(OSError):
-                temporary.unlink(missing_ok=True)
+                remove(temporary)
+        with suppress(OSError):
+            remove(aside_path(path))
         return info
 
+    def contribute(self, name: str, tree: StateDict) -> None:
+        """Write this rank's part of a sharded checkpoint, which rank 0 saves and commits.
+
+        Args:
+            name: File name without suffix, the same on every rank.
+            tree: Tensors and plain containers, as `plain_tree` gives them.
+
+        Raises:
+            SaveError: If it could not be written, here or on another rank.
+        """  # noqa: DOC501 - built by _save_error
+        path, temporary = self._paths(name)
+        try:
+            self._backend.save(temporary, tree)
+        except OSError as error:
+            raise _save_error(path, error) from error
+
+    def _paths(self, name: str) -> tuple[Path, Path]:
+        path = self.directory / f"{name}{self._backend.suffix}"
+        return path, path.with_name(f".{path.name}.tmp-{self._writer}")
+
     def prune(self) -> None:
-        """Remove this run's oldest step checkpoints beyond `keep_last`, manifests first."""
-        steps = [
-            i
-            for i in list_checkpoints(self.directory)
-            if i.run == self._run and i.file.startswith("step_")
-        ]
+        """Remove this run's oldest step checkpoints; what a kill leaves of one goes the next time."""
+        mine = (info for info in list_checkpoints(self.directory) if info.run == self._run)
+        steps = [info for info in mine if info.file.startswith("step_")]
         for info in steps[: -self._keep_last]:
             path = self.directory / info.file
-            manifest_path(path).unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
+            manifest = manifest_path(path)
+            if path.is_dir():  # under a name that is swept if this is killed halfway
+                path = path.replace(self._paths(path.stem)[1])
+            remove(path)
+            manifest.unlink(missing_ok=True)
 
     def load(self, reference: str) -> tuple[Path, StateDict] | None:
         """Load a checkpoint by path, or the newest whole one for ``"auto"``.
@@ -210,21 +244,12 @@ class CheckpointStore:
                 return info.file
         return None
 
-    def _write_json(self, path: Path, payload: dict[str, Any]) -> None:
-        temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-        try:
-            temporary.write_text(json.dumps(payload, indent=1, sort_keys=True) + "\n")
-            _sync(temporary)
-            _replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-
 
 def read_checkpoint(path: Path, backend: CheckpointBackend) -> StateDict:
     """Read one checkpoint after checking it against its manifest, if it has one.
 
     Args:
-        path: The file.
+        path: The file or directory.
         backend: What it was written with.
 
     Returns:
@@ -233,7 +258,8 @@ def read_checkpoint(path: Path, backend: CheckpointBackend) -> StateDict:
     Raises:
         CheckpointError: If it is missing, damaged or not a checkpoint.
     """
-    if not path.is_file():
+    place = stored_at(path)
+    if not (place.is_file() or (place.is_dir() and path.suffix == backend.suffix)):
         raise CheckpointError(
             f"no checkpoint at {path}: expected a file. List what is there: "
             f"simscale checkpoint list '{path.parent}'",
@@ -244,12 +270,12 @@ def read_checkpoint(path: Path, backend: CheckpointBackend) -> StateDict:
         raise CheckpointError(f"{path} is damaged: {damage}.", path=path)
     if current_manifest(manifest_path(path)) is None:
         logger.warning("%s has no manifest beside it: its checksum is not verified", path)
-    return _load(path, backend.load)
+    return _load(path, lambda: backend.load(place))
 
 
-def _load(path: Path, load: Callable[[Path], StateDict]) -> StateDict:
+def _load(path: Path, load: Callable[[], StateDict]) -> StateDict:
     try:
-        tree = load(path)
+        tree = load()
     except Exception as error:  # a damaged file raises almost anything
         first_line = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(
@@ -261,21 +287,6 @@ def _load(path: Path, load: Callable[[Path], StateDict]) -> StateDict:
             path=path,
         )
     return tree
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _replace(temporary: Path, path: Path) -> None:
-    temporary.replace(path)
-    if os.name == "posix":
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
 
 
 def _save_error(path: Path, error: OSError) -> SaveError:

@@ -202,5 +202,9 @@ class EvalFunction(Protocol):
     """
 
     def __call__(self, policy: nn.Module) -> Mapping[str, float | Mean]:
-        """Return metrics by name; they are logged under ``eval/``."""
+        """Return metrics by name; they are logged under ``eval/``.
+
+        A value that is a uint8 array `[H, W, 3]` is a picture: it goes to the loggers that can
+        hold pictures. Other values that are not numbers are left out.
+        """
         ...

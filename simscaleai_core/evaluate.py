@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from attrs import field, frozen
 
 from simscaleai_core.contracts import EvalFunction, Mean
 from simscaleai_core.mechanisms import Events, Strategy
@@ -15,11 +16,21 @@ from simscaleai_core.seeding import forked_rng
 from simscaleai_core.state import Run
 
 
+@frozen
+class Evaluation:
+    """What an evaluation gave."""
+
+    metrics: dict[str, float] = field(factory=dict)
+    """Metrics by name, merged over ranks."""
+    pictures: dict[str, Any] = field(factory=dict)
+    """Pictures by name, uint8 arrays `[H, W, 3]`; this rank's own."""
+
+
 def evaluate(
     run: Run,
     functions: Sequence[tuple[str, EvalFunction]],
     events: Events,
-) -> dict[str, float]:
+) -> Evaluation:
     """Run every eval function on the unwrapped policy.
 
     In eval mode, without gradients, inside random states of their own; the policy is back in
@@ -31,9 +42,9 @@ def evaluate(
         events: Contexts to evaluate in, and who is told each function's results.
 
     Returns:
-        Metrics by name, each under ``eval/``.
+        Metrics and pictures by name, each under ``eval/``.
     """
-    results: dict[str, float] = {}
+    done = Evaluation()
     with ExitStack() as contexts:
         contexts.callback(run.policy.train)
         run.policy.eval()
@@ -41,12 +52,29 @@ def evaluate(
             context = listener(run)
             if context is not None:
                 contexts.enter_context(context)
+        _share_buffers(run)
         for name, function in functions:
             with forked_rng(run.config.seed), torch.no_grad():
-                found = merge(function(run.policy), run.strategy)
-            events.eval_end(run, name, found)
-            results.update({f"eval/{key}": value for key, value in found.items()})
-    return results
+                found = function(run.policy)
+                results = merge(found, run.strategy)
+            events.eval_end(run, name, results)
+            done.metrics.update({f"eval/{key}": value for key, value in results.items()})
+            done.pictures.update({f"eval/{k}": v for k, v in found.items() if _is_picture(v)})
+    return done
+
+
+def _share_buffers(run: Run) -> None:
+    """Give every rank rank 0's buffers, which are the ones that a checkpoint saves.
+
+    Statistics of batch normalisation differ between ranks after a step; evaluated as they are, a
+    resumed run would find another loss.
+    """
+    if run.strategy.world_size == 1:
+        return
+    buffers = dict(run.policy.named_buffers())
+    shared = run.strategy.broadcast({name: value.cpu() for name, value in buffers.items()})
+    for name, value in buffers.items():
+        value.copy_(shared[name])
 
 
 def merge(found: Mapping[str, float | Mean], strategy: Strategy) -> dict[str, float]:
@@ -79,3 +107,8 @@ def _numbers(found: Mapping[str, Any]) -> Iterator[tuple[str, float | Mean]]:
             yield name, value
         elif isinstance(value, (np.generic, torch.Tensor)) and np.ndim(value) == 0:
             yield name, float(value)
+
+
+def _is_picture(value: object) -> bool:
+    is_image_like = isinstance(value, np.ndarray) and value.ndim == 3 and value.shape[2] == 3
+    return is_image_like and value.dtype == np.uint8  # type: ignore[attr-defined]

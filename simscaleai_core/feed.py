@@ -13,17 +13,13 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import torch
 from attrs import frozen
-from torch.utils.data import DataLoader, IterableDataset, Subset
-from torch.utils.data import default_collate as torch_collate
+from torch.utils.data import DataLoader, IterableDataset
 
-from simscaleai_core.contracts import Batch, Collated, DataSpec
+from simscaleai_core.contracts import Batch, DataSpec
 from simscaleai_core.errors import DataError
 from simscaleai_core.seeding import seeded_host, stream_seed
-from simscaleai_core.workers import Collate, Indices, SeededBatches, Stream, gather, received
-
-_TIMEOUT_S = 300  # a batch that cannot be pickled would otherwise be waited for for ever
+from simscaleai_core.workers import Indices, drawn, is_in_memory, unwrapped
 
 
 @frozen(kw_only=True)
@@ -65,8 +61,6 @@ class MapFeed:
                 f"{loader.batch_size} samples on each of {world_size} ranks. Use a smaller "
                 "batch_size, or drop_last=False."
             )
-        self._in_memory = is_in_memory(loader.dataset)
-        self._collate = _collate_of(loader)
 
     @property
     def facts(self) -> FeedFacts:
@@ -74,7 +68,7 @@ class MapFeed:
         exact = _replay(self._loader, self._seed, 0) == _replay(self._loader, self._seed, 0)
         asked = self._loader.num_workers
         workers = str(asked)
-        if self._in_memory and asked:
+        if is_in_memory(self._loader.dataset) and asked:
             workers = f"0 (the data is in memory; {asked} workers would only copy it)"
         order = "replayed" if exact else (
             f"not replayable: {type(self._loader.sampler).__name__} draws from a source of its own"
@@ -83,36 +77,8 @@ class MapFeed:
 
     def batches(self, start: int) -> Iterator[Batch]:
         """Yield the batch of each step, from step `start` on, for ever."""
-        if self._in_memory or self._loader.num_workers == 0:
-            return self._gather_here(start)
-        return self._gather_in_workers(start)
-
-    def _gather_here(self, start: int) -> Iterator[Batch]:
-        dataset, collate = self._loader.dataset, self._collate
-        for step, indices in self._stream(start):
-            if self._in_memory:
-                yield collate(gather(dataset, indices))
-            else:
-                with seeded_host(stream_seed(self._seed, "samples", self._rank, step)):
-                    batch = collate(gather(dataset, indices))
-                yield batch
-
-    def _gather_in_workers(self, start: int) -> Iterator[Batch]:
-        loader = self._loader
-        inner: DataLoader[Any] = DataLoader(
-            SeededBatches(loader.dataset, self._collate, self._seed, self._rank),
-            batch_size=None,
-            sampler=Stream(self._stream(start)),
-            num_workers=loader.num_workers,
-            collate_fn=_identity,
-            pin_memory=loader.pin_memory,
-            timeout=loader.timeout or _TIMEOUT_S,
-            worker_init_fn=loader.worker_init_fn,
-            multiprocessing_context=loader.multiprocessing_context,
-            prefetch_factor=loader.prefetch_factor,
-            generator=torch.Generator(),  # the loader's base seed must not come from ours
-        )
-        yield from received(iter(inner))
+        stream = ("samples", self._rank)
+        return drawn(self._loader, self._stream(start), seed=self._seed, stream=stream)
 
     def _stream(self, start: int) -> Iterator[tuple[int, Indices]]:
         for step in itertools.count(start):
@@ -186,53 +152,38 @@ def build_feed(loader: Any, *, seed: int, rank: int = 0, world_size: int = 1) ->
     Returns:
         A feed whose `facts` say whether resume is exact.
     """
-    if isinstance(loader, DataLoader) and not isinstance(loader.dataset, IterableDataset):
-        sizes_known = hasattr(loader.batch_sampler, "__len__") and loader.batch_sampler is not None
-        if sizes_known:
-            return MapFeed(loader, seed=seed, rank=rank, world_size=world_size)
+    if is_replayable(loader):
+        return MapFeed(loader, seed=seed, rank=rank, world_size=world_size)
     return IterableFeed(loader, rank=rank, world_size=world_size)
-
-
-def is_in_memory(dataset: Any) -> bool:
-    """Tell whether samples of a dataset need no reading, seen through any ``Subset``."""
-    return bool(getattr(_base(dataset), "in_memory", False))
 
 
 def describe(loader: Any) -> DataSpec | None:
     """Return what a loader's dataset says of itself, seen through any ``Subset``, or None."""
-    base = _base(getattr(loader, "dataset", loader))
+    base = unwrapped(getattr(loader, "dataset", loader))
     return base.describe() if hasattr(base, "describe") else None
 
 
-def eval_batches(loader: Any, rank: int = 0, world_size: int = 1) -> Iterator[Batch]:
-    """Yield each batch of an evaluation loader that is this rank's, each batch on one rank only."""
-    if isinstance(loader, DataLoader) and is_in_memory(loader.dataset) and loader.batch_sampler:
-        collate = _collate_of(loader)
-        for indices in itertools.islice(loader.batch_sampler, rank, None, world_size):
-            yield collate(gather(loader.dataset, indices))
-    else:
-        yield from itertools.islice(loader, rank, None, world_size)
+def eval_batches(
+    loader: Any, *, seed: int = 0, rank: int = 0, world_size: int = 1
+) -> Iterator[Batch]:
+    """Return this rank's batches of an evaluation loader; each batch is on one rank only.
+
+    What the dataset draws depends on the seed and the batch, not on workers or ranks.
+    """
+    if is_replayable(loader):
+        numbered = enumerate(list(indices) for indices in loader.batch_sampler)
+        mine = itertools.islice(numbered, rank, None, world_size)
+        return drawn(loader, mine, seed=seed, stream=("eval",))
+    return itertools.islice(loader, rank, None, world_size)
 
 
-def _base(dataset: Any) -> Any:
-    while isinstance(dataset, Subset):
-        dataset = dataset.dataset
-    return dataset
-
-
-def _collate_of(loader: DataLoader[Any]) -> Collate:
-    if loader.collate_fn is not torch_collate:
-        return loader.collate_fn
-    return _collate
-
-
-def _collate(samples: Any) -> Batch:
-    batch: Batch = samples.batch if isinstance(samples, Collated) else torch_collate(samples)
-    return batch
-
-
-def _identity(value: Any) -> Any:
-    return value
+def is_replayable(loader: Any) -> bool:
+    """Tell whether a loader has a sampler of known length over a dataset with indices."""
+    return (
+        isinstance(loader, DataLoader)
+        and not isinstance(loader.dataset, IterableDataset)
+        and hasattr(loader.batch_sampler, "__len__")
+    )
 
 
 def _replay(loader: DataLoader[Any], seed: int, epoch: int) -> list[Indices]:

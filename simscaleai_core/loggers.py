@@ -35,6 +35,13 @@ class LoggerGroup:
             for fence, member in self._members:
                 fence.call(member.log, metrics, step)
 
+    def log_pictures(self, pictures: Mapping[str, Any], step: int) -> None:
+        """Hand pictures, uint8 arrays `[H, W, 3]`, to the loggers that can hold them."""
+        for fence, member in self._members:
+            holds = getattr(member, "log_pictures", None)
+            if holds is not None and pictures:
+                fence.call(holds, pictures, step)
+
     def close(self, status: str) -> None:
         """Finish each logger, and say which ones were switched off."""
         for fence, member in self._members:

@@ -262,9 +262,10 @@ class Loop:
             return False
         self._evaluated_at = run.step
         with self._pace.paused():
-            results = evaluate(run, self.parts.evals, self.parts.events)
-            self.parts.logger.log(results, run.step)
-        loss = results.get("eval/loss", math.nan)
+            found = evaluate(run, self.parts.evals, self.parts.events)
+            self.parts.logger.log(found.metrics, run.step)
+            self.parts.logger.log_pictures(found.pictures, run.step)
+        loss = found.metrics.get("eval/loss", math.nan)
         is_best = loss < run.counters.best_eval_loss
         if is_best:
             run.counters.best_eval_loss = loss
@@ -274,9 +275,9 @@ class Loop:
         run, saver = self.run, self.parts.saver
         run.save_requested = self._is_save_asked = False
         with self._pace.paused():
+            saver.wait_for_turn()  # every rank: no shard of the next save before this is whole
             tree = {**checkpoint_tree(run), **self.parts.about}
-            if run.strategy.rank == 0:
-                saver.wait()
+            if run.strategy.rank == 0 or self.parts.store.is_sharded:
                 self._tell_saved()  # before the next save may prune what this tells of
                 saver.submit(names, tree, step=run.step)
 
@@ -291,7 +292,7 @@ class Loop:
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue this rank's logging window."""
-        rank = self.run.strategy.rank
-        if rank < len(state["windows"]):
-            self._window.load_state_dict(state["windows"][rank])
+        strategy = self.run.strategy
+        if strategy.rank < len(state["windows"]):
+            self._window.load_state_dict(state["windows"][strategy.rank], strategy.device)
         self._last_loss = state["last_loss"]

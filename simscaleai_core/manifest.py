@@ -1,12 +1,19 @@
-"""The manifest beside each checkpoint: what it is, and whether it is whole."""
+"""The manifest beside each checkpoint: what it is, and whether it is whole.
+
+A checkpoint's data is one file, or a directory of files. A directory cannot be replaced in one
+operation: the old one is first moved aside, and is found there until the new one is in its place.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
-from attrs import frozen
+from attrs import asdict, frozen
 
 _BLOCK_BYTES = 1 << 20
 
@@ -16,15 +23,15 @@ class CheckpointInfo:
     """What the manifest beside a checkpoint says."""
 
     file: str
-    """File name."""
+    """Name of the file or directory."""
     step: int
     """Steps completed."""
     run: int
     """Number of the run in its directory; a resumed run keeps its number."""
     size_bytes: int
-    """Size of the file [bytes]."""
+    """Size of the file, or of all files of the directory [bytes]."""
     blake2b: str
-    """BLAKE2b-256 digest of the file."""
+    """BLAKE2b-256 digest of the file, or of the names and digests of the directory's files."""
     backend: str
     """Name of the backend that wrote it."""
 
@@ -40,15 +47,16 @@ def list_checkpoints(directory: Path) -> list[CheckpointInfo]:
 
 def damage_of(path: Path) -> str:
     """Say what is wrong with a checkpoint according to its manifest; nothing if it is whole."""
-    if not path.is_file():
+    place = stored_at(path)
+    if not place.exists():
         return "the file is missing"
     info = current_manifest(manifest_path(path))
     if info is None or info.file != path.name:
         return ""
-    size = path.stat().st_size
+    size = size_of(place)
     if size != info.size_bytes:
         return f"expected {info.size_bytes} bytes, found {size}"
-    return "" if file_digest(path) == info.blake2b else "the checksum does not match its manifest"
+    return "" if digest_of(place) == info.blake2b else "the checksum does not match its manifest"
 
 
 def manifest_path(path: Path) -> Path:
@@ -72,8 +80,8 @@ def current_manifest(path: Path) -> CheckpointInfo | None:
     """
     pending = read_manifest(pending_path(path))
     if pending is not None:
-        data = path.with_name(pending.file)
-        if data.is_file() and file_digest(data) == pending.blake2b:
+        data = stored_at(path.with_name(pending.file))
+        if data.exists() and digest_of(data) == pending.blake2b:
             return pending
     return read_manifest(path)
 
@@ -91,10 +99,113 @@ def read_manifest(path: Path) -> CheckpointInfo | None:
     return info if is_ours and info.file == Path(info.file).name else None
 
 
-def file_digest(path: Path) -> str:
-    """Return the BLAKE2b-256 digest of a file."""
+def write_manifest(path: Path, info: CheckpointInfo) -> None:
+    """Write one manifest, at once or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        temporary.write_text(json.dumps(asdict(info), indent=1, sort_keys=True) + "\n")
+        sync(temporary)
+        replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def settle(path: Path) -> None:
+    """Finish or drop what was left between replacing a checkpoint's data and its manifest."""
+    pending = pending_path(path)
+    if not pending.exists():
+        return
+    if current_manifest(path) == read_manifest(pending):
+        replace(pending, path)
+    else:
+        pending.unlink()
+
+
+def stored_at(path: Path) -> Path:
+    """Return where the data of a checkpoint is: under its name, or aside."""
+    places = (path, aside_path(path), path)  # it may come back between two looks
+    return next((place for place in places if place.exists()), path)
+
+
+def aside_path(path: Path) -> Path:
+    """Return where the directory of a checkpoint is while it is being replaced."""
+    return path.with_name(f".{path.name}.aside")
+
+
+def size_of(path: Path) -> int:
+    """Return the size of a file, or of all files of a directory [bytes]."""
+    return sum(file.stat().st_size for file in _files_of(path))
+
+
+def digest_of(path: Path) -> str:
+    """Return the BLAKE2b-256 digest of a file, or of a directory's sorted (name, digest) lines."""
+    if not path.is_dir():
+        return _file_digest(path)
+    names = sorted(file.relative_to(path).as_posix() for file in _files_of(path))
+    lines = "".join(f"{_file_digest(path / name)} {name!r}\n" for name in names)
+    return hashlib.blake2b(lines.encode(), digest_size=32).hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or a directory with everything in it, to the disk."""
+    for file in _files_of(path):
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+    if path.is_dir():
+        for folder in (path, *(p for p in path.rglob("*") if p.is_dir())):
+            _sync_folder(folder)
+
+
+def replace(temporary: Path, path: Path) -> None:
+    """Rename, and bring the renaming to the disk."""
+    temporary.replace(path)
+    _sync_folder(path.parent)
+
+
+def put_in_place(temporary: Path, path: Path) -> None:
+    """Give data its name; an earlier directory of that name waits aside until it is removed."""
+    aside = aside_path(path)
+    if temporary.is_dir() and path.is_dir():
+        remove(aside)
+        replace(path, aside)
+    try:
+        replace(temporary, path)
+    except OSError:
+        with suppress(OSError):
+            settle_aside(aside, path)
+        raise
+
+
+def settle_aside(aside: Path, path: Path) -> None:
+    """Bring back what was moved aside, if there is any, unless its successor is in its place."""
+    if aside.exists() and not path.exists():
+        replace(aside, path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a directory with everything in it, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _files_of(path: Path) -> list[Path]:
+    return [p for p in path.rglob("*") if p.is_file()] if path.is_dir() else [path]
+
+
+def _file_digest(path: Path) -> str:
     digest = hashlib.blake2b(digest_size=32)
     with path.open("rb") as file:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _sync_folder(path: Path) -> None:
+    if os.name == "posix":
+        folder = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -106,7 +106,8 @@ class Strategy(Protocol):
 class Logger(Protocol):
     """Where metrics go. Several per run, on rank 0 only.
 
-    A logger target is called as ``target(config, options)``.
+    A logger target is called as ``target(config, options)``. One that can hold pictures also has
+    ``log_pictures(pictures, step)``: uint8 arrays `[H, W, 3]` by name.
     """
 
     def start(self, facts: Mapping[str, Any], step: int) -> None:
@@ -131,19 +132,31 @@ class CheckpointBackend(Protocol):
     """How a checkpoint's tree becomes bytes. One is chosen per run.
 
     Names, atomic commit, checksums, retention and recovery are the core's; a backend only
-    writes and reads one file that it is given. A target is called as ``target(config, options)``.
+    writes and reads one file, or one directory, that it is given. A target is called as
+    ``target(config, options)``. It may have event hooks, as an extension has; a backend that only
+    reads hears none.
+
+    Optional attribute: ``is_sharded``, True if `save` is to be called on every rank with one path,
+    each time in the same order, so that every rank writes its part of a directory. Rank 0 commits
+    after its own `save` returned: it must return there only when every part is written, and raise
+    there if a part failed. All ranks must reach the directory under that path.
     """
 
     suffix: str
     """File name suffix with the dot, such as ``".pt"``."""
 
     def save(self, path: Path, tree: StateDict) -> None:
-        """Write the tree (tensors and plain containers) to a fresh file."""
+        """Write the tree (tensors and plain containers) to a fresh file or directory."""
         ...
 
     def load(self, path: Path) -> StateDict:
         """Read a tree back, tensors on the CPU, without executing anything from the file."""
         ...
+
+
+def is_sharded(backend: CheckpointBackend) -> bool:
+    """Return whether every rank writes a part of a backend's checkpoints."""
+    return bool(getattr(backend, "is_sharded", False))
 
 
 def _nothing(*_: Any) -> None:

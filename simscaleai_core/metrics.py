@@ -83,10 +83,10 @@ class MetricWindow:
         pending = {name: torch.stack(values) for name, values in self._pending.items()}
         return {"pending": pending, "totals": dict(self._totals)}
 
-    def load_state_dict(self, state: StateDict) -> None:
-        """Continue the window that was open when the checkpoint was written."""
-        self._pending = {name: list(column) for name, column in state["pending"].items()}
-        self._totals = dict(state["totals"])
+    def load_state_dict(self, state: StateDict, device: torch.device) -> None:
+        """Continue the window that was open when the checkpoint was written, on a device."""
+        self._pending = {name: list(c.to(device)) for name, c in state["pending"].items()}
+        self._totals = {name: total.to(device) for name, total in state["totals"].items()}
 
 
 class Pace:

@@ -10,7 +10,8 @@ from attrs import frozen
 from simscaleai_core.checkpoints import CheckpointStore
 from simscaleai_core.contracts import EvalFunction
 from simscaleai_core.feed import Feed
-from simscaleai_core.mechanisms import Events, Logger
+from simscaleai_core.loggers import LoggerGroup
+from simscaleai_core.mechanisms import Events
 from simscaleai_core.saver import Saver
 
 
@@ -24,7 +25,7 @@ class Parts:
     """Where checkpoints are."""
     saver: Saver
     """Writes them in the background."""
-    logger: Logger
+    logger: LoggerGroup
     """Where metrics go; on ranks other than 0, nowhere."""
     evals: Sequence[tuple[str, EvalFunction]]
     """Eval functions by name; the held-out loss first."""

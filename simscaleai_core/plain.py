@@ -15,6 +15,8 @@ import torch
 
 from simscaleai_core.errors import ConfigError
 
+_MOST_BITS = 255 * 8  # of an integer that torch reads back safely
+
 KeepTensor = Callable[[str, torch.Tensor], torch.Tensor]
 
 
@@ -52,8 +54,7 @@ def _plain(value: Any, path: str, keep: KeepTensor) -> Any:  # noqa: PLR0911 - o
     if isinstance(value, np.generic):
         return _plain(value.item(), path, keep)
     if isinstance(value, (int, float, bytes)):
-        kind: Any = next(k for k in (int, float, bytes) if isinstance(value, k))
-        return kind(value)  # of a subclass, such as an IntEnum, the plain value
+        return _plain_scalar(value, path)
     if isinstance(value, Mapping):
         return {_key(k, path): _plain(v, f"{path}.{k}", keep) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -63,6 +64,19 @@ def _plain(value: Any, path: str, keep: KeepTensor) -> Any:  # noqa: PLR0911 - o
         f"a checkpoint cannot hold {type(value).__module__}.{type(value).__qualname__} @ {path}: "
         "expected tensors, numbers, text and plain containers. Convert it in state_dict()."
     )
+
+
+def _plain_scalar(value: float | bytes, path: str) -> Any:
+    """Return a number or bytes; of a subclass, such as an IntEnum, the plain value."""
+    is_long = isinstance(value, int) and value.bit_length() > _MOST_BITS
+    if is_long or value == b"":
+        found = f"an integer of more than {_MOST_BITS} bits" if is_long else "empty bytes"
+        raise ConfigError(
+            f"a checkpoint cannot hold {found} @ {path}: torch writes them in a form that "
+            "weights_only=True refuses to read. Store them as text."
+        )
+    kind: Any = next(k for k in (int, float, bytes) if isinstance(value, k))
+    return kind(value)
 
 
 def _key(key: Any, path: str) -> Any:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
@@ -55,13 +56,7 @@ class Saver:
             tree: Tensors and plain containers; may be changed as soon as this returns.
             step: Steps completed.
         """
-        started = time.perf_counter()
-        self.wait()
-        waited_s = time.perf_counter() - started
-        if waited_s > _LONG_WAIT_S:
-            logger.warning(
-                "waited %.1f s for the save before; consider a larger save_every", waited_s
-            )
+        self.wait_for_turn()
         staged = plain_tree(tree, self._stage)
         if any(buffer.is_pinned() for buffer in self._buffers.values()):
             torch.cuda.synchronize()
@@ -76,6 +71,16 @@ class Saver:
             logger.error("%s Training goes on; the next save tries again.", failure)
         return _taken(self._written)
 
+    def wait_for_turn(self) -> None:
+        """Wait for the save in flight before the next one; say so if it takes long."""
+        started = time.perf_counter()
+        self.wait()
+        waited_s = time.perf_counter() - started
+        if waited_s > _LONG_WAIT_S:
+            logger.warning(
+                "waited %.1f s for the save before; consider a larger save_every", waited_s
+            )
+
     def wait(self) -> None:
         """Wait for the save in flight, if there is one."""
         if self._thread is not None:
@@ -88,26 +93,36 @@ class Saver:
         return self._failure
 
     def _write(self, names: tuple[str, ...], tree: StateDict, step: int) -> None:
-        name = ""
-        try:
-            for name in names:
-                self._written.put(self._store.save(name, tree, step=step))
-            self._store.prune()
-            self._failure = None
-        except SimScaleError as error:
-            self._fail(error)
-        except Exception as error:  # noqa: BLE001 - a thread's exception would be lost
-            self._fail(
-                SaveError(
-                    f"could not write {name}: {type(error).__name__}: {error}. "
-                    "Earlier checkpoints are untouched.",
-                    path=self._store.directory,
-                )
-            )
+        store, failure = self._store, None
+        for name in names:
+            # of a sharded checkpoint the other ranks wait for this one's part, whatever failed
+            if failure is None or store.is_sharded:
+                fault = self._attempt(name, partial(self._write_one, name, tree, step))
+                failure = failure or fault
+        if failure is None and store.rank == 0:
+            failure = self._attempt("", store.prune)
+        self._failure = failure
+        if failure is not None:
+            self._unreported.put(failure)
 
-    def _fail(self, error: SimScaleError) -> None:
-        self._failure = error
-        self._unreported.put(error)
+    def _write_one(self, name: str, tree: StateDict, step: int) -> None:
+        if self._store.rank == 0:
+            self._written.put(self._store.save(name, tree, step=step))
+        else:
+            self._store.contribute(name, tree)
+
+    def _attempt(self, name: str, write: Callable[[], None]) -> SimScaleError | None:
+        try:
+            write()
+        except SimScaleError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - a thread's exception would be lost
+            return SaveError(
+                f"could not write {name or 'checkpoints'}: {type(error).__name__}: {error}. "
+                "Earlier checkpoints are untouched.",
+                path=self._store.directory,
+            )
+        return None
 
     def _stage(self, path: str, tensor: Tensor) -> Tensor:
         buffer = self._buffers.get(path)

@@ -1,19 +1,26 @@
-"""Drawing batches in loader workers so that their number changes nothing."""
+"""Drawing batches, here or in loader workers, so that the number of workers changes nothing."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from attrs import define, frozen
+from torch.utils.data import DataLoader, Subset
+from torch.utils.data import default_collate as torch_collate
 
-from simscaleai_core.contracts import Batch
+from simscaleai_core.batches import pinned
+from simscaleai_core.contracts import Batch, Collated
 from simscaleai_core.errors import DataError
-from simscaleai_core.seeding import seed_host, stream_seed
+from simscaleai_core.seeding import seed_host, seeded_host, stream_seed
 
 Collate = Callable[[Any], Batch]
 Indices = list[int]
+
+_TIMEOUT_S = 300  # a batch that cannot be pickled would otherwise be waited for for ever
 
 
 def gather(dataset: Any, indices: Indices) -> Any:
@@ -32,18 +39,99 @@ class Stream:
         return self.steps
 
 
+def drawn(
+    loader: DataLoader[Any],
+    numbered: Iterator[tuple[int, Indices]],
+    *,
+    seed: int,
+    stream: tuple[str | int, ...],
+) -> Iterator[Batch]:
+    """Yield the batch of each (number, indices), with the loader's collate function and workers.
+
+    Whatever the dataset draws from the global random generators is seeded by the number. Data in
+    memory is gathered here: it draws nothing, and workers would only copy it.
+
+    Args:
+        loader: The user's loader.
+        numbered: Number and indices of each batch.
+        seed: Root seed of the run.
+        stream: Name of the random stream.
+
+    Yields:
+        Batches, in pinned memory if the loader asks for it.
+    """
+    dataset, collate = loader.dataset, collate_of(loader)
+    in_memory = is_in_memory(dataset)
+    if loader.num_workers and not in_memory:
+        yield from _drawn_in_workers(
+            loader, numbered, SeededBatches(dataset, collate, seed, stream)
+        )
+        return
+    for number, indices in numbered:
+        with nullcontext() if in_memory else seeded_host(stream_seed(seed, *stream, number)):
+            batch = collate(gather(dataset, indices))
+        yield pinned(batch) if loader.pin_memory else batch
+
+
+def _drawn_in_workers(
+    loader: DataLoader[Any], numbered: Iterator[tuple[int, Indices]], batches: SeededBatches
+) -> Iterator[Batch]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the user's own loader has warned already
+        inner: DataLoader[Any] = DataLoader(
+            batches,
+            batch_size=None,
+            sampler=Stream(numbered),
+            num_workers=loader.num_workers,
+            collate_fn=_identity,
+            pin_memory=loader.pin_memory,
+            timeout=loader.timeout or _TIMEOUT_S,
+            worker_init_fn=loader.worker_init_fn,
+            multiprocessing_context=loader.multiprocessing_context,
+            prefetch_factor=loader.prefetch_factor,
+            generator=torch.Generator(),  # the loader's base seed must not come from ours
+        )
+    return received(iter(inner))
+
+
+def collate_of(loader: DataLoader[Any]) -> Collate:
+    """Return the loader's collate function; torch's default one also takes whole batches."""
+    return _collate if loader.collate_fn is torch_collate else loader.collate_fn
+
+
+def is_in_memory(dataset: Any) -> bool:
+    """Tell whether samples of a dataset need no reading, seen through any ``Subset``."""
+    return bool(getattr(unwrapped(dataset), "in_memory", False))
+
+
+def unwrapped(dataset: Any) -> Any:
+    """Return the dataset under any ``Subset``."""
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    return dataset
+
+
+def _collate(samples: Any) -> Batch:
+    batch: Batch = samples.batch if isinstance(samples, Collated) else torch_collate(samples)
+    return batch
+
+
+def _identity(value: Any) -> Any:
+    return value
+
+
 @frozen
 class SeededBatches(torch.utils.data.Dataset[Batch]):
-    """Gathers one whole batch in a worker, under a seed that depends on the step only."""
+    """Gathers one whole batch in a worker, under a seed that depends on its number only."""
 
     dataset: Any
     collate: Collate
     seed: int
-    rank: int
+    stream: tuple[str | int, ...]
 
     def __getitem__(self, item: tuple[int, Indices]) -> Any:
-        step, indices = item
-        seed_host(stream_seed(self.seed, "samples", self.rank, step))
+        number, indices = item
+        seed_host(stream_seed(self.seed, *self.stream, number))
         try:
             return self.collate(gather(self.dataset, indices))
         except Exception as error:  # noqa: BLE001 - one that cannot be pickled would hang the loader

@@ -20,10 +20,12 @@ class HeldOutLoss:
     Args:
         loader: The evaluation loader, read through once per evaluation.
         strategy: Gives the device, and the ranks over which the batches are shared out.
+        seed: Seed of what the dataset draws.
     """
 
-    def __init__(self, loader: Any, strategy: Strategy) -> None:
+    def __init__(self, loader: Any, strategy: Strategy, *, seed: int = 0) -> None:
         self._loader = loader
+        self._seed = seed
         self._strategy = strategy
 
     def __call__(self, policy: nn.Module) -> Mapping[str, Mean]:
@@ -31,7 +33,10 @@ class HeldOutLoss:
         totals: dict[str, float] = {}
         count = 0
         strategy = self._strategy
-        for batch in eval_batches(self._loader, strategy.rank, strategy.world_size):
+        batches = eval_batches(
+            self._loader, seed=self._seed, rank=strategy.rank, world_size=strategy.world_size
+        )
+        for batch in batches:
             size = sample_count(batch)
             for name, value in policy(to_device(batch, strategy.device)).items():
                 if isinstance(value, torch.Tensor) and value.ndim == 0:

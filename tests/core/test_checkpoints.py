@@ -38,8 +38,10 @@ def _store(
     return store
 
 
-def _filled(directory: Path, *steps: int, keep_last: int = 3) -> CheckpointStore:
-    store = _store(directory, keep_last=keep_last)
+def _filled(
+    directory: Path, *steps: int, keep_last: int = 3, backend: Any = None
+) -> CheckpointStore:
+    store = _store(directory, keep_last=keep_last, backend=backend)
     for step in steps:
         store.save(f"step_{step}", _tree(step), step=step)
     return store
@@ -96,7 +98,8 @@ class CrashPoints:
 
     def install(self) -> None:
         for module, name in [(os, "replace"), (os, "rename"), (os, "fsync"), (os, "open"),
-                             (os, "unlink"), (os, "mkdir"), (os, "close"), (io, "open")]:  # fmt: skip
+                             (os, "unlink"), (os, "mkdir"), (os, "close"), (io, "open"),
+                             (os, "rmdir")]:  # fmt: skip
             setattr(module, name, self._wrapped(getattr(module, name), name))
 
     def _wrapped(self, function: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -125,8 +128,27 @@ class HalvingBackend(PtBackend):
             file.write(data[len(data) // 2 :])
 
 
-def _save_three(directory: Path, name: str, points: CrashPoints) -> None:
-    store = CheckpointStore(directory, HalvingBackend(points), keep_last=2)
+class FolderBackend(PtBackend):
+    """Writes a directory with a file in a folder of its own, crash points in between."""
+
+    suffix = ".parts"
+
+    def __init__(self, points: CrashPoints | None = None) -> None:
+        super().__init__()
+        self.points = points or CrashPoints(-1)
+
+    def save(self, path: Path, tree: dict[str, Any]) -> None:
+        (path / "more").mkdir(parents=True)
+        super().save(path / "step", {"step": tree["step"]})
+        self.points.hit("half")
+        super().save(path / "more" / "rest", tree)
+
+    def load(self, path: Path) -> dict[str, Any]:
+        return {**super().load(path / "more" / "rest"), **super().load(path / "step")}
+
+
+def _save_three(directory: Path, name: str, points: CrashPoints, kind: Any) -> None:
+    store = CheckpointStore(directory, kind(points), keep_last=2)
     store._run = 1  # the same run goes on
     points.install()
     store.open()
@@ -134,49 +156,65 @@ def _save_three(directory: Path, name: str, points: CrashPoints) -> None:
     store.prune()
 
 
-def _operations(make: Callable[[Path], None], directory: Path, name: str) -> list[str]:
+def _operations(
+    make: Callable[[Path], None], directory: Path, name: str, kind: Any = HalvingBackend
+) -> list[str]:
     """Return what a save does, in order."""
     make(directory)
     reading, writing = os.pipe()
-    assert _in_child(lambda: _save_three(directory, name, CrashPoints(-1, writing))) == 0
+    assert _in_child(lambda: _save_three(directory, name, CrashPoints(-1, writing), kind)) == 0
     os.close(writing)
     with os.fdopen(reading) as file:
         return file.read().splitlines()
 
 
-def _crash_everywhere(tmp_path: Path, make: Callable[[Path], None], name: str) -> list[str]:
+def _crash_everywhere(
+    tmp_path: Path, make: Callable[[Path], None], name: str, kind: Any
+) -> list[str]:
     """Crash a save of step 3 at every operation; return the points where something was lost."""
-    count = len(_operations(make, tmp_path / "whole", name))
+    reading = FolderBackend() if kind is FolderBackend else PtBackend()
+    count = len(_operations(make, tmp_path / "whole", name, kind))
     assert count > 12
     lost = []
     for k in range(count):
         directory = tmp_path / f"crash{k}"
         make(directory)
-        assert _in_child(lambda k=k, d=directory: _save_three(d, name, CrashPoints(k))) == 9
+        assert _in_child(lambda k=k, d=directory: _save_three(d, name, CrashPoints(k), kind)) == 9
         try:
-            _, tree = CheckpointStore(directory, PtBackend()).load("auto")
+            path, tree = CheckpointStore(directory, reading).load("auto")
         except CheckpointError as error:
             lost.append(f"{k} of {count}: {error}")
             continue
         assert tree["step"] in (2, 3)
         assert torch.equal(tree["w"], _tree(tree["step"])["w"])
-        _store(directory)
-        assert not [n for n in _names(directory) if ".tmp-" in n], "stale files were not swept"
+        assert damage_of(path) == ""
+        settled = _store(directory, backend=reading)
+        left = [n for n in _names(directory) if ".tmp-" in n or n.endswith((".aside", ".next"))]
+        assert not left, "what the killed run left was not swept"
+        assert settled.load("auto")[1]["step"] == tree["step"]
         shutil.rmtree(directory)
     return lost
 
 
-def test_a_crash_at_any_operation_loses_nothing(tmp_path: Path) -> None:
-    assert not _crash_everywhere(tmp_path, lambda d: (_filled(d, 1, 2), None)[1], "step_3")
+BOTH = pytest.mark.parametrize("kind", [HalvingBackend, FolderBackend])
 
 
-def test_a_crash_while_a_name_is_written_again_loses_nothing(tmp_path: Path) -> None:
+@BOTH
+def test_a_crash_at_any_operation_loses_nothing(tmp_path: Path, kind: Any) -> None:
+    def make(directory: Path) -> None:
+        _filled(directory, 1, 2, backend=kind(CrashPoints(-1)))
+
+    assert not _crash_everywhere(tmp_path, make, "step_3", kind)
+
+
+@BOTH
+def test_a_crash_while_a_name_is_written_again_loses_nothing(tmp_path: Path, kind: Any) -> None:
     """`best.pt` and `final.pt` are written over earlier ones of the same name."""
 
     def make(directory: Path) -> None:
-        _store(directory).save("best", _tree(2), step=2)
+        _store(directory, backend=kind(CrashPoints(-1))).save("best", _tree(2), step=2)
 
-    assert not _crash_everywhere(tmp_path, make, "best")
+    assert not _crash_everywhere(tmp_path, make, "best", kind)
 
 
 def test_writing_in_place_would_lose_it(tmp_path: Path) -> None:
@@ -206,7 +244,7 @@ def test_file_is_synced_before_it_is_renamed_and_before_its_manifest(tmp_path: P
     last = renames[-1]
     assert [k for k in kinds[last + 1 :] if k == "unlink"], "nothing is pruned before the commit"
     unlinked = [d for d in done if d.startswith("unlink") and "step_1" in d]
-    assert ["json" in d for d in unlinked] == [True, False]  # the manifest goes first
+    assert ["json" in d for d in unlinked] == [False, True]  # a manifest alone is removed later
     assert done.index(unlinked[0]) > last
 
 
@@ -282,12 +320,13 @@ def test_two_runs_in_one_directory_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["fsync", "replace"])
-@pytest.mark.parametrize("call", [0, 1, 2, 3])
+@pytest.mark.parametrize("call", range(8))
+@pytest.mark.parametrize("backend", [PtBackend(), FolderBackend()], ids=["file", "directory"])
 def test_a_failing_operation_leaves_what_was_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, call: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, call: int, backend: Any
 ) -> None:
     """Also when the same name is written again and the fault comes after the data is in place."""
-    store = _store(tmp_path)
+    store = _store(tmp_path, backend=backend)
     store.save("final", _tree(2), step=2)
     real, calls = getattr(os, name), iter(range(99))
 
@@ -302,9 +341,11 @@ def test_a_failing_operation_leaves_what_was_there(
             store.save("final", _tree(3), step=3)
         except SaveError as error:
             assert "Input/output error" in str(error)  # noqa: PT017 - a late fault may be none
-    _, tree = _store(tmp_path).load("auto")
-    assert tree["step"] in (2, 3)
-    assert not [n for n in _names(tmp_path) if ".tmp-" in n]
+    assert store.load("auto")[1]["step"] in (2, 3)
+    store.save("final", _tree(4), step=4)  # the next one finds whatever was left
+    _, tree = _store(tmp_path, backend=backend).load("auto")
+    assert tree["step"] == 4
+    assert _names(tmp_path) == sorted(["final.json", f"final{backend.suffix}"])
 
 
 def test_a_directory_that_is_gone_is_made_again(tmp_path: Path) -> None:
@@ -381,6 +422,80 @@ def test_retention_never_leaves_only_a_damaged_one(tmp_path: Path) -> None:
     store.prune()
     assert [i.step for i in list_checkpoints(tmp_path)] == [2]
     assert store.load("auto")[1]["step"] == 2
+
+
+# --- directories ----------------------------------------------------------------------------
+
+
+def test_a_directory_is_a_checkpoint_as_a_file_is(tmp_path: Path) -> None:
+    store = _filled(tmp_path, 1, 2, 3, backend=FolderBackend(), keep_last=2)
+    (tmp_path / "step_1.parts.old").mkdir()
+    (tmp_path / "foreign.parts").mkdir()
+    store.prune()
+    info = store.save("final", _tree(3), step=3)
+    files = [p for p in (tmp_path / "final.parts").rglob("*") if p.is_file()]
+    assert info.size_bytes == sum(p.stat().st_size for p in files)
+    assert [i.file for i in list_checkpoints(tmp_path)] == [
+        "step_2.parts", "final.parts", "step_3.parts",
+    ]  # fmt: skip
+    assert {"step_1.parts.old", "foreign.parts"} < set(_names(tmp_path))
+    assert "step_1.parts" not in _names(tmp_path)
+    path, tree = store.load("auto")
+    assert (path.name, tree["step"]) == ("step_3.parts", 3)
+    assert torch.equal(tree["w"], _tree(3)["w"])
+
+
+def _swap(path: Path) -> None:
+    one, other = path / "step", path / "more" / "rest"
+    one.rename(path / "x")
+    other.rename(one)
+    (path / "x").rename(other)
+
+
+FOLDER_DAMAGES = {
+    "bit": lambda path: _flip(path / "step"), "cut": lambda path: _cut_last_byte(path / "step"),
+    "file gone": lambda path: (path / "step").unlink(), "swapped": _swap,
+    "renamed": lambda path: (path / "step").rename(path / "stop"),
+    "added": lambda path: (path / "added").touch(), "gone": shutil.rmtree,
+    "a file": lambda path: (shutil.rmtree(path), path.write_text("x")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FOLDER_DAMAGES)
+def test_damage_to_a_directory_is_found(tmp_path: Path, kind: str) -> None:
+    store = _filled(tmp_path, 1, 2, backend=FolderBackend())
+    bad = tmp_path / "step_2.parts"
+    assert damage_of(bad) == ""
+    FOLDER_DAMAGES[kind](bad)
+    assert damage_of(bad)
+    with pytest.raises(CheckpointError, match=r"The newest whole one is .*step_1\.parts"):
+        store.load(str(bad))
+    assert store.load("auto")[1]["step"] == 1
+
+
+def test_a_directory_that_was_moved_aside_is_found_by_its_name(tmp_path: Path) -> None:
+    """Where a kill fell between moving the old one aside and giving the new one its name."""
+    _store(tmp_path, backend=FolderBackend()).save("best", _tree(2), step=2)
+    best = tmp_path / "best.parts"
+    best.rename(tmp_path / ".best.parts.aside")
+    assert damage_of(best) == ""
+    assert read_checkpoint(best, FolderBackend())["step"] == 2
+    (tmp_path / ".notes.aside").write_text("of somebody else")
+    _store(tmp_path, backend=FolderBackend())
+    assert _names(tmp_path) == [".notes.aside", "best.json", "best.parts"]
+
+
+def test_a_directory_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "x.parts").mkdir()
+    with pytest.raises(CheckpointError, match=r"no checkpoint at .*x\.parts: expected a file"):
+        read_checkpoint(tmp_path / "x.parts", PtBackend())
+
+
+def test_a_stale_directory_is_swept_even_if_the_process_id_is_ours_again(tmp_path: Path) -> None:
+    """In containers each run may have the same process id."""
+    (tmp_path / f".step_1.parts.tmp-{os.getpid()}" / "more").mkdir(parents=True)
+    _store(tmp_path)
+    assert _names(tmp_path) == []
 
 
 # --- reading --------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import training_kit
 from training_kit import config_for, host_with, read, train
@@ -154,3 +155,31 @@ def test_a_fence_does_not_swallow_what_is_no_failure(error: type[BaseException])
 
     with pytest.raises(error):
         Fence("x").call(leave)
+
+
+class Plain:
+    """A logger without pictures."""
+
+    def start(self, facts: Any, step: int) -> None: ...
+
+    def log(self, metrics: Any, step: int) -> None: ...
+
+    def close(self, status: str) -> None: ...
+
+
+def test_pictures_go_to_the_loggers_that_can_hold_them(tmp_path: Path) -> None:
+    held: list[tuple[str, int]] = []
+
+    class Album(Plain):
+        def log_pictures(self, pictures: dict[str, Any], step: int) -> None:
+            held.extend((name, step) for name in pictures)
+
+    class Broken(Plain):
+        def log_pictures(self, pictures: dict[str, Any], step: int) -> None:
+            raise OSError("no room")
+
+    group = LoggerGroup([("plain", Plain()), ("broken", Broken()), ("album", Album())])
+    group.log_pictures({}, 1)
+    for step in (2, 3, 4, 5):
+        group.log_pictures({"eval/episode": np.zeros((4, 4, 3), np.uint8)}, step)
+    assert held == [("eval/episode", step) for step in (2, 3, 4, 5)]

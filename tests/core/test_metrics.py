@@ -65,7 +65,7 @@ def test_a_window_continues_after_save_and_load_bit_for_bit(cut: int) -> None:
     first = _filled(values[:cut])
     for _ in range(2):  # every state must survive two round trips
         second = MetricWindow()
-        second.load_state_dict(first.state_dict())
+        second.load_state_dict(first.state_dict(), torch.device("cpu"))
         first = second
     for step, value in enumerate(values[cut:], start=cut + 1):
         first.add({"loss": torch.tensor(value)}, step)
@@ -78,7 +78,7 @@ def test_a_saved_window_is_not_changed_by_what_follows() -> None:
     window.add({"loss": torch.tensor(9.0)}, 3)
     window.drain(STRATEGY)
     other = MetricWindow()
-    other.load_state_dict(state)
+    other.load_state_dict(state, torch.device("cpu"))
     assert other.drain(STRATEGY).means == {"loss": 1.5}
 
 
@@ -137,3 +137,12 @@ def test_a_policy_without_a_loss_is_named(out: Any, found: str) -> None:
 def test_a_sound_loss_is_returned() -> None:
     loss = torch.ones((), requires_grad=True) * 1
     assert loss_of({"loss": loss}, nn.Identity(), step=0) is loss
+
+
+def test_an_open_window_continues_on_the_device_of_the_run() -> None:
+    """A checkpoint is read to the CPU; new scalars of the run may be elsewhere."""
+    window = MetricWindow()
+    window.add({"loss": torch.tensor(1.0)}, 1)
+    other = MetricWindow()
+    other.load_state_dict(window.state_dict(), torch.device("meta"))
+    assert other.state_dict()["pending"]["loss"].device.type == "meta"

@@ -125,3 +125,11 @@ def test_equal_trees_become_equal_bytes() -> None:
         torch.save(tree, file)
         files.append(file.getvalue())
     assert files[0] == files[1]
+
+
+@pytest.mark.parametrize(
+    ("value", "name"), [(b"", "empty bytes"), (1 << 20_000, "an integer of more")]
+)
+def test_what_torch_writes_but_does_not_read_back_is_refused(value: Any, name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{name}.* @ \$\.states\[0\]"):
+        plain_tree({"states": [value]})

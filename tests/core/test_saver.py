@@ -163,3 +163,74 @@ def test_a_failure_is_reported_even_if_the_next_save_follows_at_once(
     saver.wait()
     saver.finished()
     assert "No space left" in caplog.text
+
+
+# --- every rank writes a part -----------------------------------------------------------------
+
+
+class Sharded(PtBackend):
+    """Notes what it is asked to write; the real one would wait for the other ranks."""
+
+    suffix = ".shards"
+    is_sharded = True
+
+    def __init__(self, fault: OSError | None = None) -> None:
+        super().__init__()
+        self.asked: list[Path] = []
+        self.fault = fault
+
+    def save(self, path: Path, tree: dict[str, Any]) -> None:
+        self.asked.append(path)
+        if self.fault is not None:
+            raise self.fault
+        path.mkdir(exist_ok=True)
+        super().save(path / "part", tree)
+
+
+def _of_rank(directory: Path, backend: Sharded, rank: int) -> Saver:
+    store = CheckpointStore(directory, backend, rank=rank, writer=4711)
+    if rank == 0:
+        store.open()
+    return Saver(store)
+
+
+def test_every_rank_writes_to_one_path_and_rank_0_commits(tmp_path: Path) -> None:
+    backends = [Sharded(), Sharded()]
+    savers = [_of_rank(tmp_path, b, rank) for rank, b in enumerate(backends)]
+    for saver in reversed(savers):
+        saver.submit(["step_1", "best"], {"w": torch.ones(2)}, step=1)
+        saver.wait()
+        assert saver.failure is None
+    assert backends[0].asked == backends[1].asked
+    assert [p.name for p in backends[0].asked] == [
+        ".step_1.shards.tmp-4711",
+        ".best.shards.tmp-4711",
+    ]
+    assert [i.file for i in savers[0].finished()] == ["step_1.shards", "best.shards"]
+    assert savers[1].finished() == []
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_fails_still_takes_part_in_every_name(tmp_path: Path, rank: int) -> None:
+    """The others wait for it; the first failure is the one that is told."""
+    backend = Sharded(OSError(28, "No space left on device"))
+    saver = _of_rank(tmp_path, backend, rank)
+    saver.submit(["step_1", "best"], {}, step=1)
+    saver.wait()
+    assert len(backend.asked) == 2
+    assert isinstance(saver.failure, SaveError)
+    assert "step_1.shards: No space left" in str(saver.failure)
+    backend.fault = None
+    saver.submit(["step_2"], {}, step=2)
+    saver.wait()
+    assert saver.failure is None
+
+
+def test_a_commit_that_fails_does_not_keep_the_next_name_from_being_written(tmp_path: Path) -> None:
+    backend = Sharded()
+    saver = _of_rank(tmp_path, backend, 0)
+    (tmp_path / "step_1.shards").write_text("a file in the way")
+    saver.submit(["step_1", "best"], {}, step=1)
+    saver.wait()
+    assert isinstance(saver.failure, SaveError)
+    assert [i.file for i in saver.finished()] == ["best.shards"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import logging
 import os
 from collections.abc import Sequence
@@ -30,6 +31,7 @@ _BUFFER_SWITCH = (
     if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
     else "broadcast_buffers"
 )
+_GROUPS = itertools.count()  # groups that this process has joined one after another
 _LAUNCH = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -63,7 +65,8 @@ class DDPStrategy:
         backend = _backend(config.backend, self.device, rank=self.rank)
         self.effective = f"ddp, {backend}, {self.world_size} ranks"
         timeout = timedelta(seconds=options.timeout_s)
-        if not dist.is_initialized():
+        self._has_joined = not dist.is_initialized()
+        if self._has_joined:
             _join(backend, timeout)
         # what is gathered as plain values is on the host and needs no device memory
         self._host_group = dist.new_group(backend="gloo", timeout=timeout)
@@ -113,11 +116,11 @@ class DDPStrategy:
         return box[0]
 
     def teardown(self, status: str) -> None:
-        """Leave the group; after a failure the others may be gone, so nothing is waited for."""
-        if not dist.is_initialized():
+        """Leave the group that was joined here; after a failure, without waiting for the others."""
+        if status == "failed" or not dist.is_initialized():
             return
-        if status != "failed":
-            dist.barrier(group=self._host_group)
+        dist.barrier(group=self._host_group)
+        if self._has_joined:
             dist.destroy_process_group()
 
     @hookimpl
@@ -140,7 +143,7 @@ def _join(backend: str, timeout: timedelta) -> None:
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     dist.init_process_group(
         backend,
-        store=dist.PrefixStore(f"simscaleai/attempt_{attempt}", store),
+        store=dist.PrefixStore(f"simscaleai/attempt_{attempt}/group_{next(_GROUPS)}", store),
         rank=rank,
         world_size=world_size,
         timeout=timeout,

@@ -9,6 +9,7 @@ from simscaleai_core.contracts import Mean
 from simscaleai_core.errors import ConfigError
 from simscaleai_plugin_sim.catalog import make_vector_env
 from simscaleai_plugin_sim.evaluation import EvalConfig, evaluate_policy
+from simscaleai_plugin_sim.film import film_strip
 from simscaleai_plugin_sim.options import ClosedLoopOptions
 
 
@@ -41,7 +42,7 @@ class ClosedLoop:
 
         Returns:
             ``success_rate`` [fraction], ``mean_return`` and ``mean_length`` [steps], as means over
-            the episodes.
+            the episodes; and, if frames are asked for, the picture ``episode`` `[H, W, 3]`.
         """
         images = self._options.images
         options: dict[str, Any] = {} if images is None else {"images": images}
@@ -52,8 +53,14 @@ class ClosedLoop:
         finally:
             env.close()
         n = results["n_episodes"]
-        return {
+        found: dict[str, Any] = {
             "success_rate": Mean(sum(results["successes"]), n),
             "mean_return": Mean(sum(results["returns"]), n),
             "mean_length": Mean(sum(results["lengths"]), n),
         }
+        if self._options.frames:
+            strip = film_strip(
+                self._env, policy, seed=self._options.seed, frames=self._options.frames, **options
+            )
+            found["episode"] = strip
+        return found

@@ -17,3 +17,5 @@ class ClosedLoopOptions:
     """Environments that run side by side."""
     images: int | None = None
     """Side of the square camera image in the observation [pixels]; for policies that see."""
+    frames: int = 0
+    """Frames of the first episode to hand to the loggers as one strip; 0 draws nothing."""

@@ -1,8 +1,10 @@
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from simscaleai_plugin_sim import find_expert
 from simscaleai_plugin_sim.closed_loop import ClosedLoop
+from simscaleai_plugin_sim.film import film_strip
 from simscaleai_plugin_sim.options import ClosedLoopOptions
 
 from simscaleai_core.contracts import Mean
@@ -39,3 +41,16 @@ def test_without_an_environment_it_says_so_before_training():
 def test_numbers_out_of_range_are_refused_before_training():
     with pytest.raises(ConfigError, match="n_episodes: expected an integer of at least 1"):
         ClosedLoop(SimpleNamespace(env="reach"), ClosedLoopOptions(episodes=0))
+
+
+def test_an_episode_is_shown_as_one_strip() -> None:
+    class Expert:
+        def predict(self, observation: dict[str, np.ndarray]) -> np.ndarray:
+            batch = {key: value[None] for key, value in observation.items()}
+            return find_expert("reach")(batch)[0]
+
+    strip = film_strip("reach", Expert(), seed=3, frames=4)
+    assert strip.shape == (240, 4 * 240, 3) and strip.dtype == np.uint8
+    first, last = strip[:, :240], strip[:, -240:]
+    assert np.abs(first.astype(int) - last.astype(int)).max() > 50  # the arm has moved
+    assert np.array_equal(strip, film_strip("reach", Expert(), seed=3, frames=4))

@@ -73,6 +73,12 @@ class TensorBoardLogger:
             else:
                 self._writer.add_scalar(name, number, step)
 
+    def log_pictures(self, pictures: Mapping[str, Any], step: int) -> None:
+        """Record pictures, uint8 arrays `[H, W, 3]`, for a step."""
+        if self._writer is not None:
+            for name, picture in pictures.items():
+                self._writer.add_image(name, picture, step, dataformats="HWC")
+
     def close(self, status: str) -> None:
         """Flush and close the file; safe to call twice."""
         del status

@@ -100,3 +100,17 @@ def test_every_option_is_documented_and_checked() -> None:
     with pytest.raises(ConfigError) as caught:
         structure(TensorBoardOptions, {"flush_s": 0.0, "logdir": "x"})
     assert len(caught.value.problems) == 2
+
+
+def test_pictures_are_read_back(config: Callable[..., Any]) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    tracker = TensorBoardLogger(config())
+    tracker.log_pictures({"eval/episode": np.zeros((8, 8, 3), np.uint8)}, 1)  # not started: nothing
+    tracker.start({}, 0)
+    tracker.log_pictures({"eval/episode": np.full((8, 24, 3), 200, np.uint8)}, 5)
+    tracker.close("done")
+    events = EventAccumulator(str(tracker.log_dir))
+    events.Reload()
+    (shown,) = events.Images("eval/episode")
+    assert (shown.step, shown.height, shown.width) == (5, 8, 24)

@@ -78,6 +78,11 @@ class WandbLogger:
                 self._drop(name, value)
         self._run.log(numbers, step=step)
 
+    def log_pictures(self, pictures: Mapping[str, Any], step: int) -> None:
+        """Record pictures, uint8 arrays `[H, W, 3]`, for a step."""
+        if self._run is not None and step >= self._first_step:
+            self._run.log({name: wandb.Image(p) for name, p in pictures.items()}, step=step)
+
     def close(self, status: str) -> None:
         """Finish the run and wait for its uploads; safe to call twice."""
         run, self._run = self._run, None

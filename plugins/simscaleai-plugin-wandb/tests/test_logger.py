@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import wandb
+from PIL import Image
 from simscaleai_plugin_wandb.logger import WandbLogger
 from simscaleai_plugin_wandb.options import WandbOptions
 
@@ -150,3 +151,15 @@ def test_the_run_object_gets_name_tags_and_time_limits(
     assert (run.settings.finish_timeout, run.settings.init_timeout) == (7.0, 10.0)
     tracker.close("done")
     assert not caplog.records
+
+
+def test_pictures_are_kept_with_the_run(config: Callable[..., Any], tmp_path: Path) -> None:
+    tracker = WandbLogger(config(), WandbOptions(mode="offline"))
+    tracker.log_pictures({"eval/episode": np.zeros((8, 8, 3), np.uint8)}, 1)  # not started: nothing
+    tracker.start({}, 0)
+    tracker.log_pictures({"eval/episode": np.full((8, 24, 3), 200, np.uint8)}, 5)
+    tracker.log({"eval/loss": 1.0}, 5)
+    tracker.close("done")
+    (kept,) = tmp_path.rglob("media/images/**/*.png")
+    with Image.open(kept) as picture:
+        assert picture.size == (24, 8)

@@ -1,0 +1,1 @@
+"""Checkpoints as directories that all ranks write together."""

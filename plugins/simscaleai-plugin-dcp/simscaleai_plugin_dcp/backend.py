@@ -1,0 +1,128 @@
+"""The ``.dcp`` checkpoint format: a directory that all ranks write together."""
+
+from __future__ import annotations
+
+import warnings
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
+from torch.distributed.checkpoint.state_dict_saver import save
+
+from simscaleai_core.builtin.pt import PtBackend
+from simscaleai_core.config import TrainConfig
+from simscaleai_core.contracts import StateDict
+from simscaleai_core.errors import ConfigError
+from simscaleai_core.plugin import hookimpl
+from simscaleai_plugin_dcp.options import DcpOptions
+from simscaleai_plugin_dcp.reading import (
+    TENSOR_FILE,
+    check_files,
+    check_table,
+    read_table,
+    read_tensors,
+)
+from simscaleai_plugin_dcp.tree import EQUAL_ON_ALL_RANKS, check_skeleton, fill, split
+from simscaleai_plugin_dcp.writing import TREE_FILE, Writer
+
+
+class DcpBackend:
+    """Reads and writes ``.dcp``. See `simscaleai_core.mechanisms.CheckpointBackend`.
+
+    Saving is collective: each rank calls `save` with one path, in the same order. It goes through a
+    group of its own, since it runs beside training.
+
+    Args:
+        config: The run's configuration.
+        options: Time-out and number of files.
+    """
+
+    suffix = ".dcp"
+    is_sharded = True
+
+    def __init__(
+        self, config: TrainConfig | None = None, options: DcpOptions | None = None
+    ) -> None:
+        del config
+        self._options = options or DcpOptions()
+        self._group: dist.ProcessGroup | None = None
+        # torch warns of every save and load by one process alone, which is no fault here
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable")
+
+    @hookimpl
+    def simscale_on_run_setup(self, run: Any) -> None:
+        """Make the group for saving.
+
+        Raises:
+            ConfigError: If there are several ranks that torch.distributed does not connect.
+        """
+        self._group = None
+        if run.strategy.world_size == 1:
+            return
+        if not dist.is_initialized():
+            raise ConfigError(
+                f"the checkpoint backend 'dcp' needs torch.distributed for "
+                f"{run.strategy.world_size} ranks: expected a strategy such as ddp, got "
+                f"{run.strategy.effective}. Use --strategy ddp or another --checkpoint-backend."
+            )
+        timeout = timedelta(seconds=self._options.timeout_s)
+        self._group = dist.new_group(backend="gloo", timeout=timeout)
+
+    def save(self, path: Path, tree: StateDict) -> None:
+        """Write this rank's part to a fresh directory; returns when all parts are written.
+
+        Raises:
+            OSError: If a rank could not write its part; every rank raises it then.
+        """  # noqa: DOC501 - built by _save_error
+        skeleton, tensors = split(tree)
+        if self._group is not None and dist.get_rank(self._group) != 0:
+            tensors = {n: t for n, t in tensors.items() if n.startswith(EQUAL_ON_ALL_RANKS)}
+        try:
+            save(
+                tensors,
+                storage_writer=Writer(path, skeleton, files=self._options.files_per_rank),
+                planner=DefaultSavePlanner(flatten_state_dict=False),
+                process_group=self._group,
+                no_dist=self._group is None,
+            )
+        except CheckpointException as error:
+            raise _save_error(error, alone=self._group is None) from error
+
+    def load(self, path: Path) -> StateDict:
+        """Read a tree in this process alone, executing nothing from the directory.
+
+        Returns:
+            The tree, tensors on the CPU.
+
+        Raises:
+            NotADirectoryError: If there is a file of that name.
+        """
+        if not path.is_dir():
+            raise NotADirectoryError("expected a directory, found a file")
+        table = read_table(path)
+        check_files(table, path)
+        files = [file for file in path.iterdir() if TENSOR_FILE.match(file.name)]
+        skeleton = PtBackend().load(path / TREE_FILE)
+        check_skeleton(skeleton, limit_bytes=sum(file.stat().st_size for file in files))
+        tree, tensors = fill(skeleton)
+        check_table(table, tensors)
+        read_tensors(path, table, tensors)
+        return tree
+
+
+def _save_error(error: CheckpointException, *, alone: bool) -> OSError:
+    """Return what happened on which rank."""
+    failures = {rank: failure[0] for rank, failure in sorted(error.failures.items())}
+    first = next(iter(failures.values()), None)
+    if alone and isinstance(first, OSError):
+        return first
+    return OSError("; ".join(f"rank {rank}: {_words(f)}" for rank, f in failures.items()))
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"{type(error).__name__}: {error}"

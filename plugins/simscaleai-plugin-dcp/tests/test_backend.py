@@ -1,0 +1,249 @@
+"""The directory itself: exact, harmless, and what it needs of a run."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import resource
+import signal
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from attrs.exceptions import FrozenInstanceError
+from dcp_kit import awkward_tree, differences, in_child, read
+from simscaleai_plugin_dcp.backend import DcpBackend
+from simscaleai_plugin_dcp.options import DcpOptions
+from simscaleai_plugin_dcp.plugin import PLUGIN, simscale_register_checkpoint_backends
+from torch.distributed.checkpoint.metadata import BytesStorageMetadata
+
+from simscaleai_core.checkpoints import CheckpointStore
+from simscaleai_core.errors import CheckpointError, ConfigError, SaveError
+
+SMALL = {"step": 1, "model_state_dict": {"w": torch.arange(6.0), "b": torch.ones(())}}
+
+
+def _store(directory: Path) -> CheckpointStore:
+    store = CheckpointStore(directory, DcpBackend(), backend_name="dcp")
+    store.open()
+    store.close()
+    return store
+
+
+def test_what_the_plugin_offers() -> None:
+    (spec,) = simscale_register_checkpoint_backends()
+    assert PLUGIN.selects == {spec.kind: spec.name}
+    with pytest.raises(FrozenInstanceError):
+        DcpOptions().timeout_s = 1.0  # type: ignore[misc]
+    with pytest.raises(ValueError, match="timeout_s"):
+        DcpOptions(timeout_s=0.0)
+
+
+def test_every_kind_of_value_comes_back_exactly(tmp_path: Path) -> None:
+    DcpBackend().save(tmp_path / "x.dcp", awkward_tree())
+    assert not differences(awkward_tree(), read(tmp_path / "x.dcp"))
+    names = {p.name for p in (tmp_path / "x.dcp").iterdir()}
+    assert names == {".metadata", "tree.pt", "__0_0.distcp"}
+
+
+def test_several_files_per_rank(tmp_path: Path) -> None:
+    DcpBackend(options=DcpOptions(files_per_rank=3)).save(tmp_path / "x.dcp", awkward_tree())
+    assert len(list((tmp_path / "x.dcp").glob("__0_*.distcp"))) == 3
+    assert not differences(awkward_tree(), read(tmp_path / "x.dcp"))
+
+
+def test_it_does_not_say_where_it_was_written(tmp_path: Path) -> None:
+    first = _store(tmp_path / "a").save("final", awkward_tree(), step=3)
+    second = _store(tmp_path / "b" / "c").save("final", awkward_tree(), step=3)
+    assert first == second  # digest and all
+    for file in (tmp_path / "a" / "final.dcp").iterdir():
+        assert str(tmp_path).encode() not in file.read_bytes()
+
+
+@pytest.mark.parametrize("value", [b"", 10**5000], ids=["bytes", "int"])
+def test_what_torch_would_not_read_back_is_refused_when_it_is_saved(
+    tmp_path: Path, value: Any
+) -> None:
+    with pytest.raises(ConfigError, match="cannot hold"):
+        _store(tmp_path).save("step_1", {"state": value}, step=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_real_write_failure_keeps_the_systems_reason(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+
+    def save() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        store = _store(tmp_path / "d")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+        try:
+            store.save("step_3", {"big": torch.zeros(100_000)}, step=3)
+        except SaveError as error:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+            (tmp_path / "report").write_text(str(error))
+
+    assert in_child(save) == 0
+    assert "step_3.dcp: File too large" in (tmp_path / "report").read_text()
+    assert list((tmp_path / "d").iterdir()) == []
+
+
+def test_several_ranks_need_torch_distributed() -> None:
+    strategy = SimpleNamespace(world_size=2, effective="carrier pigeons")
+    with pytest.raises(ConfigError, match="for 2 ranks: expected a strategy such as ddp, got car"):
+        DcpBackend().simscale_on_run_setup(SimpleNamespace(strategy=strategy))
+
+
+# --- hostile and damaged directories --------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", [".metadata", "tree.pt", "__0_0.distcp"])
+def test_a_flipped_or_cut_file_is_refused_or_does_no_harm_without_a_manifest(
+    tmp_path: Path, file: str
+) -> None:
+    path = tmp_path / "x.dcp"
+    DcpBackend().save(path, SMALL)
+    data = (path / file).read_bytes()
+    refused = 0
+    for place in range(0, len(data), max(1, len(data) // 60)):
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << (place % 8)
+        for content in (bytes(flipped), data[:place]):
+            (path / file).write_bytes(content)
+            try:
+                assert not differences(SMALL, read(path)), place
+            except CheckpointError:
+                refused += 1
+    assert refused > 60
+    (path / file).unlink()
+    with pytest.raises(CheckpointError, match=r"x\.dcp cannot be read"):
+        read(path)
+
+
+class Payload:
+    """Would touch a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (os.system, (f"touch {self.path}",))
+
+
+def _edit_table(path: Path, change: Callable[[Any], Any]) -> None:
+    table = pickle.loads((path / ".metadata").read_bytes())
+    changed = change(table)
+    (path / ".metadata").write_bytes(pickle.dumps(table if changed is None else changed))
+
+
+def _all_infos(change: Callable[[Any], None]) -> Callable[[Path, Path], None]:
+    def attack(path: Path, canary: Path) -> None:
+        _edit_table(path, lambda table: [change(i) for i in table.storage_data.values()] and None)
+
+    return attack
+
+
+def _bytes_item(path: Path, canary: Path) -> None:
+    """Torch's own planner unpickles what the table calls bytes."""
+    torch.save(Payload(canary), path / "__0_0.distcp")
+    size = (path / "__0_0.distcp").stat().st_size
+
+    def change(table: Any) -> None:
+        table.state_dict_metadata["model_state_dict.w"] = BytesStorageMetadata()
+        for info in table.storage_data.values():
+            info.offset, info.length = 0, size
+
+    _edit_table(path, change)
+
+
+def _symlink(path: Path, canary: Path) -> None:
+    outside = path.parent / "outside"
+    (path / "__0_0.distcp").rename(outside)
+    (path / "__0_0.distcp").symlink_to(outside)
+
+
+def _fan(path: Path, canary: Path) -> None:
+    """A tree of a few bytes with 10^13 leaves."""
+    node: list[Any] = [1]
+    for _ in range(13):
+        node = [node] * 10
+    torch.save({"a": node}, path / "tree.pt")
+
+
+def _huge(path: Path, canary: Path) -> None:
+    tree = {"model_state_dict": {"w": torch.empty(10**13, device="meta")}}
+    torch.save(tree, path / "tree.pt")
+
+
+def _deflated(path: Path, canary: Path) -> None:
+    with zipfile.ZipFile(path / "__0_0.distcp", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(10**6))
+    size = (path / "__0_0.distcp").stat().st_size
+    _all_infos(lambda i: (setattr(i, "offset", 0), setattr(i, "length", size)))(path, canary)
+
+
+def _half(path: Path, canary: Path) -> None:
+    """A tensor of which the table has only a part: the rest would be whatever was in memory."""
+    key = "model_state_dict.w"
+    _edit_table(
+        path,
+        lambda t: setattr(t.state_dict_metadata[key].chunks[0], "sizes", torch.Size([3])),
+    )
+
+
+ATTACKS: dict[str, tuple[str, Callable[[Path, Path], Any]]] = {
+    "table": ("names posix.system", lambda p, c: _edit_table(p, lambda _: Payload(c))),
+    "in the table": (
+        "names posix.system",
+        lambda p, c: _edit_table(p, lambda t: setattr(t, "planner_data", Payload(c))),
+    ),
+    "no table": ("table of contents is none", lambda p, c: _edit_table(p, lambda _: [1])),
+    "tree": ("", lambda p, c: torch.save({"step": Payload(c)}, p / "tree.pt")),
+    "bytes": ("names torch.distributed.checkpoint.metadata.BytesStorageMetadata", _bytes_item),
+    "upwards": ("leads to '../", _all_infos(lambda i: setattr(i, "relative_path", "../x"))),
+    "absolute": ("leads to '/etc", _all_infos(lambda i: setattr(i, "relative_path", "/etc/passwd"))),
+    "transform": ("leads to", _all_infos(lambda i: setattr(i, "transform_descriptors", ["zstd"]))),
+    "symlink": ("leads to", _symlink),
+    "fan": ("one container in two places", _fan),
+    "huge": ("bytes of tensors", _huge),
+    "deflated": ("is compressed", _deflated),
+    "half": ("differ in 'model_state_dict.w'", _half),
+    "missing": (
+        "differ in 'model_state_dict.w'",
+        lambda p, c: _edit_table(p, lambda t: t.state_dict_metadata.pop("model_state_dict.w") and None),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ATTACKS)
+def test_an_attack_is_refused_and_nothing_is_executed(tmp_path: Path, kind: str) -> None:
+    path, canary = tmp_path / "x.dcp", tmp_path / "canary"
+    DcpBackend().save(path, SMALL)
+    reason, attack = ATTACKS[kind]
+    attack(path, canary)
+    with pytest.raises(CheckpointError, match=r"x\.dcp cannot be read as a checkpoint") as caught:
+        read(path)
+    assert reason in str(caught.value)
+    assert not canary.exists()
+
+
+def test_the_payloads_are_live(tmp_path: Path) -> None:
+    """Negative control: torch's own reader executes what is in a table of contents."""
+    from torch.distributed.checkpoint import FileSystemReader
+
+    path, canary = tmp_path / "x.dcp", tmp_path / "canary"
+    DcpBackend().save(path, SMALL)
+    ATTACKS["in the table"][1](path, canary)
+    FileSystemReader(path).read_metadata()
+    assert canary.exists()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"hello"])
+def test_something_else_of_that_name_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "x.dcp"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"x\.dcp cannot be read"):
+        read(path)
