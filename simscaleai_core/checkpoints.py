@@ -172,7 +172,7 @@ class CheckpointStore:
         return path, path.with_name(f".{path.name}.tmp-{self._writer}")
 
     def prune(self) -> None:
-        """Remove this run's oldest step checkpoints; what a kill leaves of one goes the next time."""
+        """Remove this run's oldest step checkpoints; what a kill leaves goes the next time."""
         mine = (info for info in list_checkpoints(self.directory) if info.run == self._run)
         steps = [info for info in mine if info.file.startswith("step_")]
         for info in steps[: -self._keep_last]:
