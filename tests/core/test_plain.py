@@ -128,7 +128,9 @@ def test_equal_trees_become_equal_bytes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "name"), [(b"", "empty bytes"), (1 << 20_000, "an integer of more")]
+    ("value", "name"),
+    [(b"", "empty bytes"), (1 << 20_000, "an integer of more")],
+    ids=["bytes", "integer"],
 )
 def test_what_torch_writes_but_does_not_read_back_is_refused(value: Any, name: str) -> None:
     with pytest.raises(ConfigError, match=rf"{name}.* @ \$\.states\[0\]"):
