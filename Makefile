@@ -46,9 +46,7 @@ wheels: setup  ## build every distribution into dist/
 	@ls dist
 
 bench: setup  ## time this project beside what one would pick instead
-	$(BIN)/python benchmarks/loop.py
-	$(BIN)/python benchmarks/data.py
-	$(BIN)/python benchmarks/startup.py
+	@for b in startup data loop checkpoint overhead ddp; do $(BIN)/python benchmarks/$$b.py || exit 1; done
 
 clean:  ## remove what was built; runs/ stays
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
