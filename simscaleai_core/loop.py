@@ -63,7 +63,7 @@ class Loop:
         """
         status, parts = "failed", self.parts
         with ExitStack() as cleanup:
-            flag = cleanup.enter_context(SignalFlag())
+            flag = cleanup.enter_context(SignalFlag(on_usr1=self.run.request_save))
             cleanup.callback(lambda: self.run.strategy.teardown(status))
             cleanup.callback(parts.store.close)
             cleanup.callback(lambda: parts.logger.close(status))

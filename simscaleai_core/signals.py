@@ -1,10 +1,11 @@
-"""SIGTERM and SIGINT as a flag that the loop reads between steps."""
+"""SIGTERM and SIGINT as a flag that the loop reads between steps; SIGUSR1 as a wish to save."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -17,10 +18,14 @@ class SignalFlag:
     A handler does nothing else: no input or output, no communication between ranks. Outside the
     main thread, where Python delivers no signals, it never rises. The handlers that were there
     before come back on exit.
+
+    Args:
+        on_usr1: Called on SIGUSR1, which does not stop the run; must only set a flag.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_usr1: Callable[[], None]) -> None:
         self.name = ""
+        self._on_usr1 = on_usr1
         self._number = 0
         self._previous: dict[signal.Signals, Any] = {}
 
@@ -29,6 +34,10 @@ class SignalFlag:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._previous[number] = signal.signal(number, self._handle)
+            if hasattr(signal, "SIGUSR1"):  # not on Windows
+                self._previous[signal.SIGUSR1] = signal.signal(
+                    signal.SIGUSR1, lambda *_: self._on_usr1()
+                )
         return self
 
     def __exit__(

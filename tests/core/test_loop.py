@@ -717,3 +717,17 @@ def test_a_second_signal_acts_at_once(tmp_path: Path) -> None:
     done = _signalled(tmp_path, "SIGTERM", times=2)
     assert done.returncode == 143
     assert not list(tmp_path.glob("step_*.pt"))
+
+
+def test_sigusr1_saves_and_the_run_goes_on(tmp_path: Path) -> None:
+    class Asks:
+        @hookimpl
+        def simscale_on_step_end(self, run: Any) -> None:
+            if run.step == 5:
+                os.kill(os.getpid(), signal.SIGUSR1)
+
+    before = signal.getsignal(signal.SIGUSR1)
+    found = train(tmp_path, listeners=(Asks(),), save_every=0)
+    assert found["global_step"] == 12
+    assert sorted(p.name for p in tmp_path.glob("*.pt")) == ["final.pt", "step_5.pt"]
+    assert signal.getsignal(signal.SIGUSR1) is before
