@@ -172,16 +172,15 @@ class CheckpointStore:
         return path, path.with_name(f".{path.name}.tmp-{self._writer}")
 
     def prune(self) -> None:
-        """Remove this run's oldest step checkpoints; what a kill leaves goes the next time."""
+        """Remove this run's oldest step checkpoints beyond `keep_last`, manifests first."""
         mine = (info for info in list_checkpoints(self.directory) if info.run == self._run)
         steps = [info for info in mine if info.file.startswith("step_")]
         for info in steps[: -self._keep_last]:
             path = self.directory / info.file
-            manifest = manifest_path(path)
+            manifest_path(path).unlink(missing_ok=True)
             if path.is_dir():  # under a name that is swept if this is killed halfway
                 path = path.replace(self._paths(path.stem)[1])
             remove(path)
-            manifest.unlink(missing_ok=True)
 
     def load(self, reference: str) -> tuple[Path, StateDict] | None:
         """Load a checkpoint by path, or the newest whole one for ``"auto"``.

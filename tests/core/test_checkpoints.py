@@ -244,7 +244,7 @@ def test_file_is_synced_before_it_is_renamed_and_before_its_manifest(tmp_path: P
     last = renames[-1]
     assert [k for k in kinds[last + 1 :] if k == "unlink"], "nothing is pruned before the commit"
     unlinked = [d for d in done if d.startswith("unlink") and "step_1" in d]
-    assert ["json" in d for d in unlinked] == [False, True]  # a manifest alone is removed later
+    assert ["json" in d for d in unlinked] == [True, False]  # the manifest goes first
     assert done.index(unlinked[0]) > last
 
 
