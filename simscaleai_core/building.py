@@ -212,11 +212,26 @@ def _known(component: Component, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _open_dataset(host: Host, config: TrainConfig) -> Any:
     component = _dataset_component(host, config)
-    kwargs = {**options_of(component, config), **config.dataset_kwargs}
-    check_options(component, _known(component, kwargs))
     target = import_target(component)
+    kwargs = {
+        **_wanted_by_policy(host, config, target),
+        **options_of(component, config),
+        **config.dataset_kwargs,
+    }
+    check_options(component, _known(component, kwargs))
     check_keywords(target, kwargs, owner=f"dataset {component.id!r}")
     return target(config.dataset_path, **kwargs) if config.dataset_path else target(**kwargs)
+
+
+def _wanted_by_policy(host: Host, config: TrainConfig, dataset: Any) -> dict[str, Any]:
+    """Return what the policy wants of its data, as far as the dataset takes it."""
+    component = host.component("model", config.model_name)
+    ask = getattr(import_target(component), "data_options", None)
+    if ask is None:
+        return {}
+    wanted = ask(**{**options_of(component, config), **config.model_kwargs})
+    taken = inspect.signature(dataset).parameters
+    return {name: value for name, value in wanted.items() if name in taken}
 
 
 def _dataset_component(host: Host, config: TrainConfig) -> Component:

@@ -9,9 +9,12 @@ A batch, as every dataset gives it and every policy takes it::
         },
         "actions":       float32 [B, A],
         "language":      list[str] of length B,    only if the dataset carries instructions
+        "is_pad":        bool [B],                 only if windows may reach over an episode's end:
+                                                   True where the action lies outside
     }
 
-With ``seq_len > 1`` every tensor has time as its second dimension: ``[B, T, ...]``.
+With ``seq_len > 1`` every tensor has time as its second dimension: ``[B, T, ...]``; observations
+have ``obs_len`` timesteps, from the window's first, and no such dimension if that is 1.
 B: samples, T: timesteps of a window, D: dimensions of one key, A: dimensions of an action.
 """
 
@@ -20,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from attrs import field, frozen
+from attrs import Factory, field, frozen
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -57,6 +60,10 @@ class DataSpec:
     """Dimensions of an action."""
     seq_len: int = 1
     """Timesteps per sample."""
+    obs_len: int = Factory(lambda self: self.seq_len, takes_self=True)
+    """Timesteps of a sample's observations, from its first."""
+    pad: bool = False
+    """Whether every timestep has a sample; ``is_pad`` marks what lies outside the episode."""
     statistics: Mapping[str, Statistics] = field(factory=dict)
     """Statistics of each low-dimensional observation key, and of ``"actions"``."""
     language: bool = False
@@ -150,6 +157,8 @@ class Policy(Protocol):
 
     - ``hparams``: keyword arguments (plain values) that build the same policy again; with them a
       checkpoint alone is enough to evaluate or deploy.
+    - ``data_options(**options)``: class method, keyword arguments to open the dataset with, given
+      the policy's own; the dataset takes those that it knows, and the user's come first.
     - ``from_data(data: DataSpec, **options)``: class method, builds a policy for the data.
     - ``adapt_to(data: DataSpec)``: check the data against the policy, and take the normaliser's
       statistics from it if the policy has none yet.

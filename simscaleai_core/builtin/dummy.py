@@ -33,9 +33,12 @@ class DummyTrajectoryDataset(Dataset[dict[str, Any]]):
         include_image: Whether samples have an image.
         include_language: Whether samples have an instruction; five fixed ones take turns.
         seed: Seed of the data.
+        seq_len: Timesteps T of a sample; with more than one, every tensor has time first.
+        obs_len: Timesteps of the observations; None: `seq_len`.
+        pad: Whether samples say which actions lie outside an episode; none does.
 
     Raises:
-        DataError: If there is not at least one sample.
+        DataError: If there is not at least one sample, or one timestep.
 
     Source:
         Ours: standard normal states, uniform actions in [-1, 1], uniform pixels.
@@ -57,17 +60,28 @@ class DummyTrajectoryDataset(Dataset[dict[str, Any]]):
         include_image: bool = False,
         include_language: bool = False,
         seed: int = 42,
+        seq_len: int = 1,
+        obs_len: int | None = None,
+        pad: bool = False,
     ) -> None:
-        if num_samples < 1:
-            raise DataError(f"num_samples: expected at least 1, got {num_samples}.")
+        for name, value in (("num_samples", num_samples), ("seq_len", seq_len)):
+            if value < 1:
+                raise DataError(f"{name}: expected at least 1, got {value}.")
+        self._seq_len, self._obs_len, self._pad = seq_len, obs_len or seq_len, pad
         generator = torch.Generator().manual_seed(seed)
-        self._observations = {"state": torch.randn(num_samples, obs_dim, generator=generator)}
-        self._actions = torch.rand(num_samples, action_dim, generator=generator) * 2 - 1
+        state = torch.randn(*self._lead(num_samples, self._obs_len), obs_dim, generator=generator)
+        self._observations = {"state": state}
+        lead = self._lead(num_samples, seq_len)
+        self._actions = torch.rand(*lead, action_dim, generator=generator) * 2 - 1
         if include_image:
-            shape = (num_samples, 3, *image_size)
+            shape = (*self._lead(num_samples, self._obs_len), 3, *image_size)
             pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
             self._observations["image"] = pixels
         self._language = include_language
+
+    @staticmethod
+    def _lead(num_samples: int, timesteps: int) -> tuple[int, ...]:
+        return (num_samples,) if timesteps == 1 else (num_samples, timesteps)
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -90,6 +104,8 @@ class DummyTrajectoryDataset(Dataset[dict[str, Any]]):
             "observations": {k: _as_float(v[rows]) for k, v in self._observations.items()},
             "actions": self._actions[rows],
         }
+        if self._pad:
+            batch["is_pad"] = torch.zeros(batch["actions"].shape[:-1], dtype=torch.bool)
         if self._language:
             batch["language"] = [_INSTRUCTIONS[i % len(_INSTRUCTIONS)] for i in indices]
         return Collated(batch, len(indices))
@@ -100,8 +116,14 @@ class DummyTrajectoryDataset(Dataset[dict[str, Any]]):
         digest = hashlib.blake2b(state.numpy().tobytes(), digest_size=8)
         digest.update(self._actions.numpy().tobytes())
         return DataSpec(
-            observations={k: tuple(v.shape[1:]) for k, v in self._observations.items()},
-            action_dim=self._actions.shape[1],
+            observations={
+                k: tuple(v.shape[len(self._lead(1, self._obs_len)) :])
+                for k, v in self._observations.items()
+            },
+            action_dim=self._actions.shape[-1],
+            seq_len=self._seq_len,
+            obs_len=self._obs_len,
+            pad=self._pad,
             statistics={"state": _statistics(state), "actions": _statistics(self._actions)},
             language=self._language,
             num_episodes=len(self),
@@ -138,6 +160,7 @@ def _as_float(value: Tensor) -> Tensor:
 
 
 def _statistics(values: Tensor) -> Statistics:
+    values = values.flatten(0, -2)
     return Statistics(
         mean=tuple(values.mean(0).tolist()),
         std=tuple(values.std(0, correction=0).tolist()),

@@ -50,6 +50,18 @@ class TinyPolicy(nn.Module):
         return self.net(obs)
 
 
+class ChunkPolicy(TinyPolicy):
+    """Wants windows as long as its chunks, and a keyword that no dataset here knows."""
+
+    def __init__(self, horizon: int = 4) -> None:
+        super().__init__()
+        self.horizon = horizon
+
+    @classmethod
+    def data_options(cls, horizon: int = 4) -> dict[str, Any]:
+        return {"seq_len": horizon, "obs_len": 1, "pad": True, "point_clouds": True}
+
+
 class DrawingData(Dataset[dict[str, Any]]):
     """Samples with noise from all three global generators, as augmentation would draw it."""
 

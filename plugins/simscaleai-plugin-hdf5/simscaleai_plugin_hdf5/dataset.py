@@ -17,9 +17,9 @@ from simscaleai_core.contracts import Collated, DataSpec
 from simscaleai_core.errors import ConfigError, DataError
 from simscaleai_plugin_hdf5.layout import ACTIONS
 from simscaleai_plugin_hdf5.loading import Recording, read_recording
-from simscaleai_plugin_hdf5.options import HDF5Options
+from simscaleai_plugin_hdf5.options import checked_options
 from simscaleai_plugin_hdf5.statistics import fingerprint, key_statistics
-from simscaleai_plugin_hdf5.windows import overlapping, window_rows, window_starts
+from simscaleai_plugin_hdf5.windows import overlapping, windows_padded, windows_within
 
 Sample = dict[str, Any]
 
@@ -38,9 +38,11 @@ class TrajectoryDataset(Dataset[Sample]):
             "language":      str,                   only with include_language; "" if absent
         }
 
-    With ``seq_len > 1`` every tensor has time first: ``[T, ...]``. Windows never cross an episode;
-    episodes come in the order of their numbers. Low-dimensional data is read when the dataset is
-    made; images stay in the file unless all of them fit in `cache_images_gib`.
+    With ``seq_len > 1`` every tensor has time first: ``[T, ...]``; with ``obs_len=1`` the actions
+    only. Windows never cross an episode; with `pad` every timestep has one, rows outside the
+    episode repeat its edge, and the sample's ``is_pad``, bool `[T]`, marks them. Episodes come in
+    the order of their numbers. Low-dimensional data is read when the dataset is made; images stay
+    in the file unless all of them fit in `cache_images_gib`.
 
     Args:
         data_path: The file.
@@ -49,6 +51,9 @@ class TrajectoryDataset(Dataset[Sample]):
         include_language: Whether samples carry the episode's instruction.
         transform: Called with each sample, returns the sample to use; for augmentation.
         cache_images_gib: Images are held in memory, as uint8, if all of them fit in this [GiB].
+        obs_len: Timesteps of the observations, from the first of the sample; None: `seq_len`.
+        pad: Whether there is a sample for every timestep: the last of its observations, or its
+            first if `obs_len` is None.
 
     Raises:
         ConfigError: If an option is out of range.
@@ -63,20 +68,24 @@ class TrajectoryDataset(Dataset[Sample]):
         include_language: bool = False,
         transform: Callable[[Sample], Sample] | None = None,
         cache_images_gib: float = 2.0,
+        obs_len: int | None = None,
+        pad: bool = False,
     ) -> None:
-        keys = _checked(seq_len, obs_keys, cache_images_gib)
+        options = checked_options(seq_len, obs_len, obs_keys, cache_images_gib)
         self.seq_len = seq_len
+        self.obs_len = seq_len if obs_len is None else obs_len
+        self._lead = (obs_len or 1) - 1 if pad else None
         self.transform = transform
         self._recording = read_recording(
             Path(data_path),
-            obs_keys=keys,
+            obs_keys=options.obs_keys,
             include_language=include_language,
             cache_images_gib=cache_images_gib,
         )
         self._spec: DataSpec | None = None
         everything = range(len(self._recording.layout.episodes))
         self._select(everything)
-        short = len(everything) - len(self._episodes)
+        short = len(everything) - len(self._windows.episodes)
         if short:
             self._report_short(short)
 
@@ -88,7 +97,7 @@ class TrajectoryDataset(Dataset[Sample]):
     @property
     def episodes(self) -> tuple[str, ...]:
         """Names of the episodes that samples come from, in order."""
-        return tuple(self._recording.layout.episodes[e].name for e in self._episodes)
+        return tuple(self._recording.layout.episodes[e].name for e in self._windows.episodes)
 
     @property
     def in_memory(self) -> bool:
@@ -97,7 +106,7 @@ class TrajectoryDataset(Dataset[Sample]):
 
     def __len__(self) -> int:
         """Return the number of samples."""
-        return len(self._starts)
+        return len(self._windows)
 
     def __getitem__(self, index: int) -> Sample:
         """Return one sample; a negative index counts from the end.
@@ -153,7 +162,7 @@ class TrajectoryDataset(Dataset[Sample]):
         """
         if not 0 < fraction < 1:
             raise ConfigError(f"fraction: expected a number between 0 and 1, got {fraction!r}")
-        count = len(self._episodes)
+        count = len(self._windows.episodes)
         if count < 2:
             raise DataError(
                 f"a split by episode: expected at least 2 episodes, got {count} @ {self.path}. "
@@ -162,50 +171,68 @@ class TrajectoryDataset(Dataset[Sample]):
             )
         num_held_out = min(max(round(fraction * count), 1), count - 1)
         order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
-        chosen = [self._episodes[position] for position in order]
+        chosen = [self._windows.episodes[position] for position in order]
         return self._part(chosen[num_held_out:]), self._part(chosen[:num_held_out])
 
     def _gather(self, indices: Sequence[int] | Tensor) -> Collated:
-        recording = self._recording
-        starts = self._starts.index_select(0, self._positions(indices))
-        packed = self._windows.index_select(0, starts)
+        recording, windows = self._recording, self._windows
+        chosen = self._positions(indices)
+        is_pad = None
+        if windows.edges is None:
+            packed = self._overlapping.index_select(0, windows.starts.index_select(0, chosen))
+        else:
+            rows, is_pad = windows.rows(chosen)
+            packed = recording.matrix.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+            packed, is_pad = _first(packed, is_pad, timesteps=self.seq_len)
         parts = dict(
             zip(self._columns, torch.split_with_sizes(packed, self._widths, -1), strict=True)
         )
-        for name, shape in self._unpacked:
-            parts[name] = parts[name].view(*packed.shape[:-1], *shape)
         actions = parts.pop(ACTIONS)
+        if self.obs_len != self.seq_len:
+            cut = _first(*parts.values(), timesteps=self.obs_len)
+            parts = dict(zip(parts, cut, strict=True))
+        for name, shape in self._unpacked:
+            parts[name] = parts[name].unflatten(-1, shape)
         if recording.layout.images:
-            rows = window_rows(starts, self.seq_len)
-            lead = (len(starts),) if self.seq_len == 1 else (len(starts), self.seq_len)
-            for key in recording.layout.images:
-                images = recording.frames.gather(key.name, rows)
-                parts[key.name] = images.view(*lead, *key.shape)
-            parts = {key.name: parts[key.name] for key in recording.layout.observations}
+            parts = self._with_images(parts, chosen)
         batch: dict[str, Any] = {"observations": parts, "actions": actions}
+        if is_pad is not None:
+            batch["is_pad"] = is_pad
         if recording.language is not None:
-            found = torch.searchsorted(self._offsets, starts, right=True) - 1
+            current = windows.starts.index_select(0, chosen) + windows.lead
+            found = torch.searchsorted(self._offsets, current, right=True) - 1
             batch["language"] = [recording.language[episode] for episode in found.tolist()]
-        return Collated(batch, len(starts))
+        return Collated(batch, len(chosen))
+
+    def _with_images(self, parts: dict[str, Tensor], chosen: Tensor) -> dict[str, Tensor]:
+        """Return the observations with the images among them, in the order of the keys."""
+        layout, frames = self._recording.layout, self._recording.frames
+        rows = self._windows.rows(chosen)[0][:, : self.obs_len]
+        for key in layout.images:
+            images = frames.gather(key.name, rows.flatten()).unflatten(0, rows.shape)
+            (parts[key.name],) = _first(images, timesteps=self.obs_len)
+        return {key.name: parts[key.name] for key in layout.observations}
 
     def _positions(self, indices: Sequence[int] | Tensor) -> Tensor:
         positions = torch.as_tensor(indices, dtype=torch.int64).view(-1)
         if positions.numel() == 0:
             return positions
         low, high = (int(bound) for bound in positions.aminmax())
-        if low >= 0 and high < len(self._starts):
+        if low >= 0 and high < len(self._windows):
             return positions
-        if low < -len(self._starts) or high >= len(self._starts):
-            outside = low if low < -len(self._starts) else high
+        if low < -len(self._windows) or high >= len(self._windows):
+            outside = low if low < -len(self._windows) else high
             raise IndexError(f"sample {outside}: expected 0 to {len(self) - 1}")
-        return torch.where(positions < 0, positions + len(self._starts), positions)
+        return torch.where(positions < 0, positions + len(self._windows), positions)
 
     def _select(self, episodes: Sequence[int]) -> None:
         """Serve windows of these episodes only."""
         recording = self._recording
-        self._starts, self._episodes = window_starts(
-            recording.offsets, sorted(episodes), self.seq_len
-        )
+        offsets, chosen = recording.offsets, sorted(episodes)
+        if self._lead is None:
+            self._windows = windows_within(offsets, chosen, self.seq_len)
+        else:
+            self._windows = windows_padded(offsets, chosen, self.seq_len, self._lead)
         self._spec = None
         self._derive()
 
@@ -216,8 +243,8 @@ class TrajectoryDataset(Dataset[Sample]):
         self._widths = [key.width for key in packed]
         self._unpacked = [(key.name, key.shape) for key in packed if len(key.shape) > 1]
         self._offsets = torch.from_numpy(self._recording.offsets)
-        if len(self._starts):
-            self._windows = overlapping(self._recording.matrix, self.seq_len)
+        if len(self._windows) and self._windows.edges is None:
+            self._overlapping = overlapping(self._recording.matrix, self.seq_len)
 
     def _part(self, episodes: Sequence[int]) -> Self:
         part = copy.copy(self)
@@ -231,30 +258,32 @@ class TrajectoryDataset(Dataset[Sample]):
             observations={key.name: key.shape for key in layout.observations},
             action_dim=layout.actions.width,
             seq_len=self.seq_len,
-            statistics=key_statistics(recording, self._episodes),
+            obs_len=self.obs_len,
+            pad=self._lead is not None,
+            statistics=key_statistics(recording, self._windows.episodes),
             language=recording.language is not None,
-            num_episodes=len(self._episodes),
+            num_episodes=len(self._windows.episodes),
             num_samples=len(self),
-            fingerprint=fingerprint(recording, self._episodes),
+            fingerprint=fingerprint(recording, self._windows.episodes),
             env=layout.env,
         )
 
     def _report_short(self, short: int) -> None:
         longest = max(episode.length for episode in self._recording.layout.episodes)
-        if not self._episodes:
+        if not self._windows.episodes:
             raise DataError(
                 f"no episode is long enough: expected {self.seq_len} timesteps (seq_len), got at "
                 f"most {longest} @ {self.path}. Use a smaller seq_len.",
                 path=self.path,
             )
         warnings.warn(
-            f"{short} of {short + len(self._episodes)} episodes are shorter than seq_len="
+            f"{short} of {short + len(self._windows.episodes)} episodes are shorter than seq_len="
             f"{self.seq_len} and are skipped @ {self.path}. Use a smaller seq_len to keep them.",
             stacklevel=3,
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        derived = {"_windows", "_offsets"}
+        derived = {"_overlapping", "_offsets"}
         return {name: value for name, value in self.__dict__.items() if name not in derived}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -262,13 +291,6 @@ class TrajectoryDataset(Dataset[Sample]):
         self._derive()
 
 
-def _checked(
-    seq_len: int, obs_keys: Sequence[str] | None, cache_images_gib: float
-) -> tuple[str, ...] | None:
-    if isinstance(obs_keys, str) or (obs_keys is not None and not obs_keys):
-        raise ConfigError(f"obs_keys: expected a list of keys, got {obs_keys!r}")
-    try:
-        HDF5Options(seq_len=seq_len, cache_images_gib=cache_images_gib)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    return None if obs_keys is None else tuple(obs_keys)
+def _first(*tensors: Tensor, timesteps: int) -> tuple[Tensor, ...]:
+    """Cut tensors `[B, T, ...]` to their first timesteps; one timestep has no dimension of time."""
+    return tuple(t[:, 0] if timesteps == 1 else t[:, :timesteps] for t in tensors)

@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from attrs import Attribute, field, frozen
+
+from simscaleai_core.errors import ConfigError
 
 
 def _at_least_one(_: object, attribute: Attribute[int], value: int) -> None:
     if not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
         raise ValueError(f"{attribute.name}: expected a whole number >= 1, got {value!r}")
+
+
+def _at_most_seq_len(instance: Any, attribute: Attribute[int | None], value: int | None) -> None:
+    if value is None:
+        return
+    _at_least_one(instance, attribute, value)  # type: ignore[arg-type]
+    if value > instance.seq_len:
+        raise ValueError(
+            f"{attribute.name}: expected at most seq_len={instance.seq_len}, got {value}"
+        )
 
 
 def _budget(_: object, attribute: Attribute[float], value: float) -> None:
@@ -24,9 +38,44 @@ class HDF5Options:
 
     seq_len: int = field(default=1, validator=_at_least_one)
     """Timesteps per sample; windows never cross an episode."""
+    obs_len: int | None = field(default=None, validator=_at_most_seq_len)
+    """Timesteps of the observations, from the sample's first; as many as seq_len if not given."""
+    pad: bool = False
+    """Whether every timestep has a sample: what lies outside the episode repeats its edge, and
+    is_pad marks it."""
     obs_keys: tuple[str, ...] | None = None
     """Observation keys to read, in this order; all of them, sorted by name, if not given."""
     include_language: bool = False
     """Whether samples carry the episode's instruction."""
     cache_images_gib: float = field(default=2.0, validator=_budget)
     """Images are held in memory if all of them fit in this many GiB; 0 always reads the file."""
+
+
+def checked_options(
+    seq_len: int, obs_len: int | None, obs_keys: Sequence[str] | None, cache_images_gib: float
+) -> HDF5Options:
+    """Return the options, or one clear error.
+
+    Args:
+        seq_len: See `HDF5Options`.
+        obs_len: See `HDF5Options`.
+        obs_keys: See `HDF5Options`.
+        cache_images_gib: See `HDF5Options`.
+
+    Returns:
+        The options.
+
+    Raises:
+        ConfigError: If one is out of range, or `obs_keys` is not a list of keys.
+    """
+    if isinstance(obs_keys, str) or (obs_keys is not None and not obs_keys):
+        raise ConfigError(f"obs_keys: expected a list of keys, got {obs_keys!r}")
+    try:
+        return HDF5Options(
+            seq_len=seq_len,
+            obs_len=obs_len,
+            obs_keys=None if obs_keys is None else tuple(obs_keys),
+            cache_images_gib=cache_images_gib,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
