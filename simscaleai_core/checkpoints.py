@@ -19,17 +19,20 @@ from pathlib import Path
 from simscaleai_core.contracts import StateDict
 from simscaleai_core.errors import CheckpointError, SaveError
 from simscaleai_core.manifest import (
+    RETIRED,
     CheckpointInfo,
     aside_path,
     current_manifest,
     damage_of,
     digest_of,
+    finish_retiring,
     list_checkpoints,
     manifest_path,
     pending_path,
     put_in_place,
     remove,
     replace,
+    retire,
     settle,
     settle_aside,
     size_of,
@@ -102,6 +105,8 @@ class CheckpointStore:
                 remove(path)
             elif path.name.endswith(".json.next"):
                 settle(manifest_path(path))
+            elif path.name.endswith(RETIRED):
+                finish_retiring(path)
             elif aside and aside[1].endswith(self._backend.suffix):
                 settle_aside(path, path.with_name(aside[1]))
                 remove(path)
@@ -172,15 +177,11 @@ class CheckpointStore:
         return path, path.with_name(f".{path.name}.tmp-{self._writer}")
 
     def prune(self) -> None:
-        """Remove this run's oldest step checkpoints beyond `keep_last`, manifests first."""
+        """Remove this run's oldest step checkpoints beyond `keep_last`."""
         mine = (info for info in list_checkpoints(self.directory) if info.run == self._run)
         steps = [info for info in mine if info.file.startswith("step_")]
         for info in steps[: -self._keep_last]:
-            path = self.directory / info.file
-            manifest_path(path).unlink(missing_ok=True)
-            if path.is_dir():  # under a name that is swept if this is killed halfway
-                path = path.replace(self._paths(path.stem)[1])
-            remove(path)
+            retire(self.directory / info.file)
 
     def load(self, reference: str) -> tuple[Path, StateDict] | None:
         """Load a checkpoint by path, or the newest whole one for ``"auto"``.

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from attrs import asdict, frozen
 
+RETIRED = ".retired"
+"""Suffix of the manifest of a checkpoint that is being removed."""
 _BLOCK_BYTES = 1 << 20
 
 
@@ -119,6 +121,23 @@ def settle(path: Path) -> None:
         replace(pending, path)
     else:
         pending.unlink()
+
+
+def retire(path: Path) -> None:
+    """Remove a checkpoint; after a kill halfway it is not listed, and `finish_retiring` ends it."""
+    manifest = manifest_path(path)
+    if manifest.exists():
+        replace(manifest, manifest.with_name(f"{manifest.name}{RETIRED}"))
+    remove(path)
+    manifest.with_name(f"{manifest.name}{RETIRED}").unlink(missing_ok=True)
+
+
+def finish_retiring(retired: Path) -> None:
+    """Remove the data of a checkpoint whose removal was interrupted, then its manifest."""
+    info = read_manifest(retired)
+    if info is not None and not manifest_path(retired.with_name(info.file)).exists():
+        remove(retired.with_name(info.file))
+    retired.unlink()
 
 
 def stored_at(path: Path) -> Path:

@@ -189,8 +189,11 @@ def _crash_everywhere(
         assert torch.equal(tree["w"], _tree(tree["step"])["w"])
         assert damage_of(path) == ""
         settled = _store(directory, backend=reading)
-        left = [n for n in _names(directory) if ".tmp-" in n or n.endswith((".aside", ".next"))]
+        names = _names(directory)
+        left = [n for n in names if ".tmp-" in n or n.endswith((".aside", ".next", ".retired"))]
         assert not left, "what the killed run left was not swept"
+        data = {n.partition(".")[0] for n in names if not n.endswith(".json")}
+        assert data == {n.partition(".")[0] for n in names if n.endswith(".json")}
         assert settled.load("auto")[1]["step"] == tree["step"]
         shutil.rmtree(directory)
     return lost
@@ -237,15 +240,14 @@ def test_file_is_synced_before_it_is_renamed_and_before_its_manifest(tmp_path: P
     assert kinds.index("half") < kinds.index("fsync") < renames[0]
     for place, following in zip(renames, [*renames[1:], len(kinds)], strict=True):
         assert "fsync" in kinds[place + 1 : following]  # the directory, before anything else moves
-    pending, data, commit = (done[place] for place in renames)
+    pending, data, commit, retired = (done[place] for place in renames)
     assert ".step_3.json.next.tmp-" in pending
     assert ".step_3.pt.tmp-" in data
     assert commit.endswith("step_3.json.next")
-    last = renames[-1]
-    assert [k for k in kinds[last + 1 :] if k == "unlink"], "nothing is pruned before the commit"
+    assert retired.endswith("step_1.json"), "what is removed is first no longer listed"
     unlinked = [d for d in done if d.startswith("unlink") and "step_1" in d]
-    assert ["json" in d for d in unlinked] == [True, False]  # the manifest goes first
-    assert done.index(unlinked[0]) > last
+    assert ["json" in d for d in unlinked] == [False, True]  # the data, then what names it
+    assert done.index(unlinked[0]) > renames[-1]
 
 
 class FullDisk(PtBackend):
