@@ -116,7 +116,9 @@ class Trainer:
         run = Run(config=config, policy=self.policy, precision=precision, strategy=strategy)
         run.facts.update(self._facts(run, feed, data, note))
         check_ranks_agree(strategy, config, run.facts)
-        return Loop(run, self._parts(run, feed, data)).train()
+        parts = self._parts(run, feed, data)
+        run.hook = parts.events.hook
+        return Loop(run, parts).train()
 
     def _build(self, kind: str, name: str) -> Any:
         return building.build_part(self.host, kind, name, self.config)
@@ -151,7 +153,7 @@ class Trainer:
             saver=Saver(store),
             logger=LoggerGroup(loggers),
             evals=evals,
-            events=compile_events(listeners),
+            events=compile_events(listeners, self.host.own_hooks()),
             about={"policy": self._about_policy(), "data": _about_data(data)},
         )
 

@@ -178,3 +178,5 @@ class Events:
     checkpoint_saved: Callable[[Any, Any], None] = _nothing
     run_exception: Callable[[Any, BaseException], None] = _nothing
     run_end: Callable[[Any, str], None] = _nothing
+    hook: Any = None
+    """Fires hooks that plugins define, by name: a pluggy relay."""

@@ -59,6 +59,9 @@ class PluginInfo:
     """Range of `PLUGIN_API_VERSION` that the plugin works with."""
     selects: Mapping[str, str] = field(factory=dict)
     """Slots that ``--plugin NAME`` fills when the user left them empty: kind to component name."""
+    hookspecs: str | None = None
+    """Module with hooks of the plugin's own, named ``NAME_...`` and marked `hookspec`: components
+    fire them with ``run.hook.NAME_...(...)``, and whatever a run selected may implement them."""
 
 
 @frozen(kw_only=True)

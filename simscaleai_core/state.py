@@ -93,6 +93,8 @@ class Run:
     """Why the run is to stop after this step, or None."""
     save_requested: bool = False
     """Whether a listener or a signal asked for a checkpoint after this step."""
+    hook: Any = None
+    """Fires hooks that plugins define: ``run.hook.NAME_event(...)``; keyword arguments only."""
     unclaimed: dict[str, StateDict] = field(factory=dict)
     """State in the checkpoint that nothing has registered for: kept and saved again."""
 

@@ -20,7 +20,7 @@ from simscaleai_core.host.selection import select_plugins
 _OWN_COMMANDS = {
     "plugins": ("simscaleai_core.cli.plugins:app", "Look at installed plugins and their faults."),
     "models": ("simscaleai_core.cli.components:models", "List the installed models."),
-    "hooks": ("simscaleai_core.cli.hooks:app", "List and show the hooks that a run fires."),
+    "hooks": ("simscaleai_core.cli.hooks:app", "List, show and trace the hooks that a run fires."),
     "plot": ("simscaleai_core.cli.plot:plot", "Draw the curves of a run."),
     "checkpoint": ("simscaleai_core.cli.checkpoint:app", "Look into checkpoints."),
 }
@@ -73,7 +73,8 @@ def build_app(tokens: Sequence[str]) -> App:
     app = App(
         name="simscale",
         help="Train robot-learning policies from demonstrations and prove that they work.\n\n"
-        "Every command takes --no-plugin NAME, --no-plugins and --traceback.",
+        "Every command takes --plugin NAME (or FILE.py), --no-plugin NAME, --no-plugins and "
+        "--traceback.",
         version=core_version,
         default_parameter=Parameter(negative=()),
         help_format="plaintext",  # rich markup would import a Markdown parser for nothing
@@ -112,11 +113,12 @@ def _summary(command: str, distribution: str) -> str:
 def _global_options(tokens: list[str]) -> tuple[list[str], bool]:
     """Return the arguments without the options that every command has, and the traceback flag.
 
-    Plugins are blocked through the environment, which also reaches loader workers and processes
-    that a command starts.
+    Plugins are named and blocked through the environment, which also reaches loader workers and
+    processes that a command starts.
     """
     rest: list[str] = []
     denied: list[str] = []
+    named: list[str] = []
     shows_traceback = False
     allowed = os.environ.get("SIMSCALE_PLUGINS")
     while tokens:
@@ -124,12 +126,17 @@ def _global_options(tokens: list[str]) -> tuple[list[str], bool]:
         name, has_value, value = argument.partition("=")
         if name == "--no-plugin":
             denied.append(value if has_value else (tokens.pop(0) if tokens else ""))
+        elif name == "--plugin" and rest[:1] != ["train"]:  # train has it as a field of its own
+            named.append(value if has_value else (tokens.pop(0) if tokens else ""))
         elif argument == "--no-plugins":
             allowed = ""
         elif argument == "--traceback":
             shows_traceback = True
         else:
             rest.append(argument)
+    if named:
+        before = os.environ.get("SIMSCALE_PLUGIN", "")
+        os.environ["SIMSCALE_PLUGIN"] = ",".join([*([before] if before else []), *named])
     denials = [f"-{part}" for name in denied for part in name.split(",") if part]
     if denials or allowed is not None:
         os.environ["SIMSCALE_PLUGINS"] = ",".join([*([allowed] if allowed else []), *denials])

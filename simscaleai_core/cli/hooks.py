@@ -1,4 +1,4 @@
-"""``simscale hooks list|show``."""
+"""``simscale hooks list|show|trace``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from simscaleai_core.errors import UnknownComponentError
 
 app = App(
     name="hooks",
-    help="List and show the hooks that a run fires.",
+    help="List, show and trace the hooks that a run fires.",
     default_parameter=Parameter(negative=()),
+)
+app.command(
+    "simscaleai_core.cli.trace:trace",
+    name="trace",
+    help="Run a command and show who heard which hook, and for how long.",
 )
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from types import ModuleType
 
 from simscaleai_core.errors import PluginError
 from simscaleai_core.host.discovery import command_entry_points, core_version, discover
 from simscaleai_core.host.events import compile_events
 from simscaleai_core.host.loading import check_required, collect, load, missing_plugin
 from simscaleai_core.host.records import Component, PluginRecord
-from simscaleai_core.host.registry import import_target, resolve
+from simscaleai_core.host.registry import import_hookspecs, import_target, resolve
 from simscaleai_core.host.selection import PluginSelection, select_plugins
 
 logger = logging.getLogger("simscaleai")
@@ -94,6 +95,15 @@ class Host:
         """Return distribution and version of plugins by name."""
         return {r.name: r.source for r in self.records if r.name in plugins}
 
+    def own_hooks(self) -> list[ModuleType]:
+        """Return the modules in which loaded plugins specify hooks of their own.
+
+        Raises:
+            PluginError: If one cannot be imported, or names a hook that is not its own.
+        """
+        self.components  # noqa: B018 - loads
+        return [import_hookspecs(r) for r in self.records if r.info and r.info.hookspecs]
+
     def _report(self) -> None:
         for record in self.records:
             if record.state in {"failed", "incompatible"}:
@@ -102,7 +112,7 @@ class Host:
                 )
                 if self.selection.strict:
                     raise PluginError(message, plugin=record.name, distribution=record.source)
-                if record.name not in self.selection.required:
+                if not {record.name, record.distribution} & set(self.selection.required):
                     logger.warning("%s. Silence this: --no-plugin %s", message, record.name)
 
 

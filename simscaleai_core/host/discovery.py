@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from importlib import metadata
+from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 
 from simscaleai_core.host.records import PluginRecord
-from simscaleai_core.host.selection import BUILTIN, PluginSelection
+from simscaleai_core.host.selection import BUILTIN, PluginSelection, is_file, is_unpublished
 
 GROUP = "simscaleai.plugins"
 """Entry-point group of plugins; the target is a light module called ``plugin``."""
@@ -35,6 +37,8 @@ def discover(selection: PluginSelection) -> list[PluginRecord]:
         _place(records, record)
     for record in records.values():
         _filter(record, selection)
+    for record in _being_written(selection.required, records.values()):
+        _place(records, record)
     core = PluginRecord(
         name=BUILTIN,
         distribution=_CORE,
@@ -85,6 +89,23 @@ def _place(records: dict[str, PluginRecord], record: PluginRecord) -> None:
     other.reason = f"the name {short!r} belongs to {keeper.source}; use {other.name!r}"
     records[short] = keeper
     records[other.name] = other
+
+
+def _being_written(
+    required: Iterable[str], installed: Iterable[PluginRecord]
+) -> list[PluginRecord]:
+    """Return a record for each plugin that ``--plugin`` gives as a file or as a module's name."""
+    known = {name for r in installed for name in (r.name, r.distribution)}
+    return [
+        PluginRecord(
+            name=Path(name).stem if is_file(name) else name.rpartition(".")[2],
+            distribution=name,
+            version="",
+            target=name,
+        )
+        for name in required
+        if is_unpublished(name) and name not in known
+    ]
 
 
 def _filter(record: PluginRecord, selection: PluginSelection) -> None:

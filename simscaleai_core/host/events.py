@@ -8,6 +8,7 @@ so that an event nobody listens to costs the loop nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
 from typing import Any
 
 import pluggy
@@ -15,7 +16,8 @@ import pluggy
 from simscaleai_core import hookspecs
 from simscaleai_core.errors import PluginError
 from simscaleai_core.fence import Fence
-from simscaleai_core.host.validation import MARKER, listener_faults
+from simscaleai_core.host.trace import is_tracing, timed, unheard
+from simscaleai_core.host.validation import MARKER, PREFIX, listener_faults, own_hook_specs
 from simscaleai_core.mechanisms import Events
 
 _PLAIN_ONLY = (
@@ -27,12 +29,15 @@ _PLAIN_ONLY = (
 )
 
 
-def compile_events(listeners: Iterable[tuple[str, object]]) -> Events:
+def compile_events(
+    listeners: Iterable[tuple[str, object]], own: Iterable[ModuleType] = ()
+) -> Events:
     """Compile the event hooks of a run's instances.
 
     Args:
         listeners: (name, instance) in the order in which they are to be called; instances without
             event hooks are skipped.
+        own: Modules with hooks that plugins define.
 
     Returns:
         The compiled events.
@@ -42,10 +47,14 @@ def compile_events(listeners: Iterable[tuple[str, object]]) -> Events:
     """
     manager = pluggy.PluginManager("simscaleai")
     manager.add_hookspecs(hookspecs)
-    heard = [(name, instance) for name, instance in listeners if _has_hooks(instance)]
+    specs: dict[str, Callable[..., Any]] = {}
+    for module in own:
+        manager.add_hookspecs(module)
+        specs |= own_hook_specs(module)
+    heard = [(name, instance) for name, instance in listeners if _hooks_of(instance, specs)]
     for place, (name, instance) in reversed(list(enumerate(heard))):  # pluggy calls the last first
         is_taken = any(name == other for other, _ in heard[:place])
-        _register(manager, f"{name} ({place})" if is_taken else name, instance)
+        _register(manager, f"{name} ({place})" if is_taken else name, instance, specs)
     hook = manager.hook
     return Events(
         transform_batch=tuple(_plan(hook.simscale_transform_batch, ("run", "batch"))),
@@ -59,17 +68,21 @@ def compile_events(listeners: Iterable[tuple[str, object]]) -> Events:
         checkpoint_saved=_isolated(hook.simscale_on_checkpoint_saved, ("run", "info")),
         run_exception=_isolated(hook.simscale_on_run_exception, ("run", "error")),
         run_end=_isolated(hook.simscale_on_run_end, ("run", "status"), backwards=True),
+        hook=hook,
     )
 
 
-def _has_hooks(instance: object) -> bool:
-    return any(name.startswith("simscale_") for name in dir(type(instance)))
-
-
-def _register(manager: pluggy.PluginManager, name: str, instance: object) -> None:
+def _hooks_of(instance: object, own: Mapping[str, Any]) -> dict[str, Any]:
     kind = type(instance)
-    members = {n: getattr(kind, n) for n in dir(kind) if n.startswith("simscale_")}
-    faults = listener_faults(members)
+    names = (n for n in dir(kind) if n.startswith(PREFIX) or n in own)
+    return {name: getattr(kind, name) for name in names}
+
+
+def _register(
+    manager: pluggy.PluginManager, name: str, instance: object, own: Mapping[str, Any]
+) -> None:
+    members = _hooks_of(instance, own)
+    faults = listener_faults(members, own)
     if faults:
         raise PluginError(f"{name}: {'; '.join(faults)}", plugin=name)
     # pluggy looks at every attribute of what it registers; a policy's could be costly properties
@@ -89,8 +102,16 @@ def _plan(caller: pluggy.HookCaller, names: tuple[str, ...]) -> list[Callable[..
     """Return the implementations of a hook in calling order, each taking all arguments by place."""
     implementations = _implementations(caller)
     if any(i.wrapper or i.hookwrapper for i in implementations):
-        return [_through_pluggy(caller, names)]
-    return [_adapt(i.function, i.argnames, names) for i in implementations]
+        heard_by = ", ".join(i.plugin_name for i in implementations)
+        return [timed(caller.name, heard_by, _through_pluggy(caller, names))]
+    if is_tracing() and not implementations:
+        return [unheard(caller.name)]
+    return [_called(i, caller.name, names) for i in implementations]
+
+
+def _called(implementation: Any, hook: str, names: tuple[str, ...]) -> Callable[..., Any]:
+    function = _adapt(implementation.function, implementation.argnames, names)
+    return timed(hook, implementation.plugin_name, function)
 
 
 def _implementations(caller: pluggy.HookCaller) -> list[Any]:
@@ -141,9 +162,11 @@ def _isolated(
     if backwards:
         implementations.reverse()
     fenced = [
-        (Fence(f"{i.plugin_name}.{caller.name}"), _adapt(i.function, i.argnames, names))
+        (Fence(f"{i.plugin_name}.{caller.name}"), _called(i, caller.name, names))
         for i in implementations
     ]
+    if is_tracing() and not fenced:
+        fenced = [(Fence(caller.name), unheard(caller.name))]
 
     def fire(*values: Any) -> None:
         for fence, function in fenced:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pluggy
@@ -14,6 +17,8 @@ import pluggy
 from simscaleai_core import hookspecs
 from simscaleai_core.errors import PluginError, UnknownComponentError
 from simscaleai_core.host.records import Component, PluginRecord
+from simscaleai_core.host.selection import is_file
+from simscaleai_core.host.trace import timed
 from simscaleai_core.host.validation import MARKER, plugin_faults, provider_kind
 from simscaleai_core.plugin import KINDS
 
@@ -24,7 +29,8 @@ def load(record: PluginRecord) -> None:
     """Import and check one plugin; the outcome is written into its record."""
     started = time.perf_counter()
     try:
-        module = importlib.import_module(record.target)
+        is_path = is_file(record.target)
+        module = _import_file(Path(record.target)) if is_path else import_module(record.target)
         faults = plugin_faults(module)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
         record.state = "failed"
@@ -84,7 +90,10 @@ def check_required(records: Iterable[PluginRecord], required: Iterable[str]) -> 
             )
 
 
-FIRST_PARTY = ("amp", "bc", "ddp", "extensions", "hdf5", "sim", "tensorboard", "vla", "wandb")
+FIRST_PARTY = (
+    "amp", "bc", "dcp", "ddp", "extensions", "hdf5", "safetensors", "sim", "tensorboard", "vla",
+    "wandb",
+)  # fmt: skip
 """Plugins that may be suggested for installation; a name that a user typed never is."""
 
 
@@ -99,11 +108,26 @@ def missing_plugin(name: str, installed: Sequence[str]) -> UnknownComponentError
     )
 
 
+def _import_file(path: Path) -> ModuleType:
+    """Import a plugin from a file, under the file's name so that its targets can be found."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    directory = str(path.resolve().parent)
+    if directory not in sys.path:
+        sys.path.append(directory)  # last: it shadows nothing that is installed
+    module = import_module(path.stem)
+    if Path(module.__file__ or "").resolve() != path.resolve():
+        raise ImportError(
+            f"the name {path.stem!r} belongs to {module.__file__ or 'a package'}; rename the file"
+        )
+    return module
+
+
 def _declared(record: PluginRecord) -> list[Component]:
     found: list[Component] = []
     for hook, provider in _providers(record.module):
         kind = provider_kind(hook)
-        for spec in provider() or ():
+        for spec in timed(hook, record.name, _asked(provider))():
             if kind is None or type(spec) is not KINDS[kind]:
                 wanted = KINDS[kind].__name__ if kind else "nothing"
                 raise TypeError(f"{hook} gave {spec!r}: expected {wanted}")
@@ -111,6 +135,10 @@ def _declared(record: PluginRecord) -> list[Component]:
                 raise TypeError(f"{hook} declares {spec.name!r} twice")
             found.append(Component(plugin=record.name, distribution=record.source, spec=spec))
     return found
+
+
+def _asked(provider: Callable[[], Any]) -> Callable[[], list[Any]]:
+    return lambda: list(provider() or ())
 
 
 def _providers(module: Any) -> list[tuple[str, Callable[[], Any]]]:

@@ -19,9 +19,9 @@ class PluginRecord:
     name: str
     """Entry-point name, or the distribution's if another plugin has that name."""
     distribution: str
-    """Name of the distribution that ships it."""
+    """Name of the distribution that ships it, or what ``--plugin`` said."""
     version: str
-    """Version of that distribution."""
+    """Version of that distribution; empty for a plugin that is being written."""
     target: str
     """Module that the entry point names."""
     state: str = "discovered"
@@ -40,7 +40,7 @@ class PluginRecord:
     @property
     def source(self) -> str:
         """Distribution and version, as messages show them."""
-        return f"{self.distribution} {self.version}"
+        return f"{self.distribution} {self.version}".rstrip()
 
 
 @frozen(kw_only=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Iterable, Sequence
+from types import ModuleType
 from typing import Any
 
 from simscaleai_core.errors import PluginError, UnknownComponentError
 from simscaleai_core.host.records import Component, PluginRecord
 from simscaleai_core.host.selection import BUILTIN
+from simscaleai_core.host.validation import own_hook_specs
 
 
 def resolve(
@@ -105,3 +107,37 @@ def import_target(component: Component, target: str | None = None) -> Any:
             distribution=component.distribution,
         ) from error
     return value
+
+
+def import_hookspecs(record: PluginRecord) -> ModuleType:
+    """Import the module in which a plugin specifies hooks of its own.
+
+    Args:
+        record: A loaded plugin that has one.
+
+    Returns:
+        The module.
+
+    Raises:
+        PluginError: If the import fails, or a hook's name does not begin with the plugin's.
+    """
+    place = (record.info and record.info.hookspecs) or ""
+    prefix = f"{record.name.replace('-', '_')}_"
+    try:
+        module = importlib.import_module(place)
+    except (Exception, SystemExit) as error:
+        raise PluginError(
+            f"the hooks of plugin {record.name!r} ({record.source}) cannot be imported from "
+            f"{place}: {type(error).__name__}: {error}",
+            plugin=record.name,
+            distribution=record.source,
+        ) from error
+    foreign = [name for name in own_hook_specs(module) if not name.startswith(prefix)]
+    if foreign:
+        raise PluginError(
+            f"plugin {record.name!r} ({record.source}) names hooks {', '.join(foreign)} @ {place}: "
+            f"expected names that begin with {prefix!r}. Rename them.",
+            plugin=record.name,
+            distribution=record.source,
+        )
+    return module

@@ -18,7 +18,7 @@ class PluginSelection:
     """What the user said about plugins. Denying beats allowing."""
 
     required: tuple[str, ...] = ()
-    """Plugins that must load: ``--plugin``."""
+    """Plugins that must load: ``--plugin`` and ``SIMSCALE_PLUGIN``."""
     blocked: frozenset[str] = frozenset()
     """Plugins that are never imported: ``--no-plugin`` and ``-name`` in ``SIMSCALE_PLUGINS``."""
     allowed: frozenset[str] | None = field(default=None)
@@ -42,7 +42,7 @@ def select_plugins(
     none: bool = False,
     environ: Mapping[str, str] | None = None,
 ) -> PluginSelection:
-    """Combine flags with ``SIMSCALE_PLUGINS`` and ``SIMSCALE_PLUGINS_STRICT``.
+    """Combine flags with ``SIMSCALE_PLUGIN``, ``SIMSCALE_PLUGINS``, ``SIMSCALE_PLUGINS_STRICT``.
 
     Args:
         required: Names given with ``--plugin``; each may be a comma-separated list.
@@ -58,7 +58,7 @@ def select_plugins(
     """
     environ = os.environ if environ is None else environ
     allowed, denied = _parse(environ.get("SIMSCALE_PLUGINS"))
-    wanted = tuple(dict.fromkeys(_split(required)))
+    wanted = tuple(dict.fromkeys(_split([*required, environ.get("SIMSCALE_PLUGIN", "")])))
     denied |= set(_split(blocked))
     if none:
         allowed = frozenset()
@@ -70,12 +70,22 @@ def select_plugins(
     )
     for name in wanted:
         reason = selection.blocks(name)
-        if reason and name != BUILTIN:
+        if reason and name != BUILTIN and not is_unpublished(name):
             raise ConfigError(
                 f"plugin {name!r} is asked for and kept out at once: it is {reason}. "
                 "Drop one of the two."
             )
     return selection
+
+
+def is_file(name: str) -> bool:
+    """Return whether ``--plugin`` names a Python file."""
+    return name.endswith(".py")
+
+
+def is_unpublished(name: str) -> bool:
+    """Return whether ``--plugin`` names a file or a module: a plugin that is being written."""
+    return "." in name
 
 
 def _split(names: Iterable[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -16,6 +16,8 @@ from simscaleai_core.plugin import KINDS, PLUGIN_API_VERSION, PluginInfo
 PREFIX = "simscale_"
 MARKER = "simscaleai_impl"
 """Attribute that the `hookimpl` marker leaves on a function."""
+SPEC_MARKER = "simscaleai_spec"
+"""Attribute that the `hookspec` marker leaves on a function."""
 
 
 def hook_specs() -> dict[str, Callable[..., Any]]:
@@ -25,6 +27,11 @@ def hook_specs() -> dict[str, Callable[..., Any]]:
         for name, value in vars(hookspecs).items()
         if name.startswith(PREFIX) and callable(value)
     }
+
+
+def own_hook_specs(module: ModuleType) -> dict[str, Callable[..., Any]]:
+    """Return the hooks that a plugin's own module of specifications defines, by name."""
+    return {n: value for n, value in vars(module).items() if hasattr(value, SPEC_MARKER)}
 
 
 def plugin_faults(module: ModuleType) -> list[str]:
@@ -47,12 +54,22 @@ def plugin_faults(module: ModuleType) -> list[str]:
     return faults
 
 
-def listener_faults(members: dict[str, Any]) -> list[str]:
-    """Return every fault of the hook implementations among named members."""
-    specs = hook_specs()
+def listener_faults(
+    members: Mapping[str, Any], own: Mapping[str, Callable[..., Any]] | None = None
+) -> list[str]:
+    """Return every fault of the hook implementations among named members.
+
+    Args:
+        members: Functions by name; those that are no hooks are passed over.
+        own: Hooks that plugins define, besides the core's.
+
+    Returns:
+        One line per fault.
+    """
+    specs = hook_specs() | dict(own or {})
     faults: list[str] = []
     for name, value in members.items():
-        if not name.startswith(PREFIX) or not callable(value):
+        if not (name.startswith(PREFIX) or name in specs) or not callable(value):
             continue
         if not hasattr(value, MARKER):
             if name in specs:

@@ -93,9 +93,8 @@ def test_a_repeated_flag_takes_the_last_or_is_refused(capsys: pytest.CaptureFixt
 
 
 def test_unknown_names_are_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "unknown model 'bcc'. Installed: bc. Did you mean 'bc'?" in _fails(
-        capsys, *QUICK, "--model", "bcc"
-    )
+    text = _fails(capsys, *QUICK, "--model", "bcc")
+    assert "unknown model 'bcc'. Installed: " in text and "Did you mean 'bc'?" in text
     text = _fails(capsys, *QUICK, "--plugin", "vlaa")
     assert "unknown plugin 'vlaa'" in text
     assert "unknown logger 'consol'" in _fails(capsys, *QUICK, "--logger", "consol")
@@ -197,8 +196,7 @@ def test_plugins(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["plugins", "info", "bc", "--json"]) == 0
     info = json.loads(capsys.readouterr().out)
     assert info["state"] == "loaded"
-    (component,) = info["components"]
-    assert component["id"] == "bc/bc"
+    component = next(c for c in info["components"] if c["id"] == "bc/bc")
     options = {o["name"]: o for o in component["options"]}
     assert options["hidden_dim"]["default"] == "256"
     assert options["hidden_dim"]["doc"]
@@ -218,7 +216,8 @@ def test_no_plugins_leaves_the_core(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["models", "--json"]) == 0
-    assert [m["id"] for m in json.loads(capsys.readouterr().out)["models"]] == ["bc/bc"]
+    listed = [m["id"] for m in json.loads(capsys.readouterr().out)["models"]]
+    assert "bc/bc" in listed and listed == sorted(listed)
 
 
 def test_hooks(capsys: pytest.CaptureFixture[str]) -> None:

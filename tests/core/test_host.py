@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from training_kit import train
 
 from simscaleai_core.assembly import Trainer
 from simscaleai_core.config import TrainConfig
@@ -20,6 +21,8 @@ from simscaleai_core.errors import (
     UnknownComponentError,
 )
 from simscaleai_core.host import Host, command_entry_points, import_target, select_plugins
+from simscaleai_core.host.loading import missing_plugin
+from simscaleai_core.plugin import hookimpl
 from simscaleai_core.slots import fill_slots
 
 HEAD = "from simscaleai_core.plugin import *\n"
@@ -289,8 +292,7 @@ def test_unknown_names_suggest_when_sure(site: Site) -> None:
 
 
 def test_a_missing_plugin_is_named_and_only_first_party_ones_are_suggested(site: Site) -> None:
-    with pytest.raises(UnknownComponentError, match="pip install simscaleai-plugin-vla"):
-        _states(Host(select_plugins(["vla"])))
+    assert "pip install simscaleai-plugin-vla" in str(missing_plugin("vla", ["bc"]))
     with pytest.raises(UnknownComponentError) as caught:
         _states(Host(select_plugins(["evil; rm"])))
     assert "pip install" not in str(caught.value)
@@ -433,3 +435,65 @@ def test_options_of_nothing_installed_are_refused(site: Site, tmp_path: Path) ->
     config = TrainConfig(options={"dumy": {"seed": 1}}, checkpoint_dir=str(tmp_path / "c"))
     with pytest.raises(ConfigError, match="options for 'dumy', which is no installed component"):
         Trainer(None, [], config, host=Host())  # type: ignore[arg-type]
+
+
+OWN_HOOKS = """
+from simscaleai_core.plugin import hookspec
+
+
+@hookspec
+def PREFIX_on_grasp(run, strength):
+    \"\"\"Called when the gripper closes.\"\"\"
+"""
+
+
+def _with_hooks(site: Site, *, prefix: str = "grasping") -> None:
+    place = "fake_simscaleai_plugin_grasping"
+    site.add("grasping", HEAD + INFO.format(f", hookspecs='{place}.hooks'"))
+    (site.folder / place / "hooks.py").write_text(OWN_HOOKS.replace("PREFIX", prefix))
+
+
+class Fires:
+    """Fires the hook of a plugin after each step."""
+
+    @hookimpl
+    def simscale_on_step_end(self, run: Any) -> None:
+        run.hook.grasping_on_grasp(run=run, strength=run.step)
+
+
+class Hears:
+    """Implements it, with fewer arguments than there are."""
+
+    def __init__(self) -> None:
+        self.heard: list[int] = []
+
+    @hookimpl
+    def grasping_on_grasp(self, strength: int) -> None:
+        self.heard.append(strength)
+
+
+def test_a_plugin_defines_and_fires_hooks_of_its_own(site: Site, tmp_path: Path) -> None:
+    _with_hooks(site)
+    listener = Hears()
+    train(tmp_path / "run", host=Host(), listeners=(Fires(), listener), max_steps=3)
+    assert listener.heard == [1, 2, 3]
+
+
+def test_implementations_of_a_plugins_hooks_are_checked_as_the_cores_are(
+    site: Site, tmp_path: Path
+) -> None:
+    _with_hooks(site)
+
+    class Faulty:
+        @hookimpl
+        def grasping_on_grasp(self, force: int) -> None:
+            """Take an argument that the hook does not offer."""
+
+    with pytest.raises(PluginError, match="grasping_on_grasp has no argument 'force'; it offers"):
+        train(tmp_path / "run", host=Host(), listeners=(Faulty(),))
+
+
+def test_a_hook_of_a_plugin_bears_its_name(site: Site, tmp_path: Path) -> None:
+    _with_hooks(site, prefix="simscale")
+    with pytest.raises(PluginError, match="expected names that begin with 'grasping_'"):
+        train(tmp_path / "run", host=Host())
