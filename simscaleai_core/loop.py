@@ -94,7 +94,7 @@ class Loop:
             parts.store.open()
         run.prepare()
         self._parameters = [p for p in run.policy.parameters() if p.requires_grad]
-        resumed = resume(run, parts.store)
+        resumed = resume(run, parts.store, parts.about)
         about = {"resumed": resumed.source} if resumed else {}
         parts.logger.start({**run.facts, **about}, run.step)
         parts.events.run_start(run)

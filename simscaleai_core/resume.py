@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from attrs import frozen
 
@@ -24,12 +26,13 @@ class Resumed:
     """The checkpoint."""
 
 
-def resume(run: Run, store: CheckpointStore) -> Resumed | None:
+def resume(run: Run, store: CheckpointStore, about: Mapping[str, Any]) -> Resumed | None:
     """Restore a run from what its configuration names, all but its random states.
 
     Args:
         run: The freshly built run.
         store: Where its checkpoints are.
+        about: What this run's checkpoints say of their policy.
 
     Returns:
         What it continues from, or None if it starts afresh.
@@ -47,9 +50,22 @@ def resume(run: Run, store: CheckpointStore) -> Resumed | None:
         if reference and run.strategy.rank == 0:
             logger.warning("no checkpoint in %s yet: starting from step 0", store.directory)
         return None
+    _check_component(about, tree, path)
     for note in restore(run, tree, path=path):
         logger.warning("not bit-exact after resume: %s", note)
     return Resumed(f"from {path} at step {run.step}", tree)
+
+
+def _check_component(about: Mapping[str, Any], tree: StateDict, path: str) -> None:
+    """Refuse a checkpoint of another plugin's policy, whose weights may fit by chance."""
+    ours = about.get("policy", {}).get("component")
+    theirs = tree.get("policy", {}).get("component")
+    if ours and theirs and ours != theirs:
+        raise CheckpointError(
+            f"{path} does not fit: expected a checkpoint of the model {ours}, found one of "
+            f"{theirs}. Continue it with --model {theirs}.",
+            path=path,
+        )
 
 
 def _read(store: CheckpointStore, reference: str) -> tuple[str, StateDict | None, str]:

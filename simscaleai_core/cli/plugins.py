@@ -6,13 +6,23 @@ from typing import Any
 
 from cyclopts import App, Parameter
 
-from simscaleai_core.cli.output import print_facts, print_json, print_table
+from simscaleai_core.cli.output import print_facts, print_json, print_table, print_text
 from simscaleai_core.host import Component, Host, import_target
 
 app = App(
     name="plugins",
     help="Look at installed plugins and their faults.",
     default_parameter=Parameter(negative=()),
+)
+app.command(
+    "simscaleai_core.cli.doctor:doctor",
+    name="doctor",
+    help="Load every plugin and name every fault, with the command that mends it.",
+)
+app.command(
+    "simscaleai_core.cli.check:check",
+    name="check",
+    help="Run the conformance checks of a plugin and of each of its components.",
 )
 
 
@@ -36,11 +46,12 @@ def list_(*, json: bool = False) -> int:
 
 
 @app.command
-def info(name: str, /, *, json: bool = False) -> int:
-    """Show what one plugin offers, with the options of each component.
+def info(name: str, /, *, schema: bool = False, json: bool = False) -> int:
+    """Show what one plugin offers: components, their options, and the hooks that they hear.
 
     Args:
         name: The plugin, or its distribution.
+        schema: Print the options of its components as JSON Schema and nothing else.
         json: Print one JSON object and nothing else.
 
     Returns:
@@ -49,56 +60,54 @@ def info(name: str, /, *, json: bool = False) -> int:
     host = Host()
     record = host.record(name)
     components = [c for c in host.components if c.plugin == record.name]
-    described: list[dict[str, Any]] = [
-        {"id": c.id, "kind": c.kind, "summary": c.spec.summary, "options": _options(c)}
-        for c in components
-    ]
-    summary = record.info.summary if record.info else ""
-    facts = {**_facts(record), "summary": summary, "import_ms": round(record.import_ms, 1)}
+    if schema:
+        print_json({c.id: _schema(c) for c in components if c.spec.options})
+        return 0
+    described = [_described(c) for c in components]
+    facts = {
+        **_facts(record),
+        "summary": record.info.summary if record.info else "",
+        "import_ms": round(record.import_ms, 1),
+        "heavy_imports": ", ".join(record.heavy) or "none",
+        "faults": "; ".join(record.faults[:1]) or "none",
+    }
     if json:
         print_json({**facts, "components": described})
         return 0
     print_facts(facts)
     for component in described:
-        print_table(
-            [(o["name"], o["type"], o["default"], o["doc"]) for o in component["options"]],
-            headers=("option", "type", "default", "meaning"),
-            title=f"{component['kind']} {component['id']}: {component['summary']}",
-        )
+        print_text(f"\n{component['kind']} {component['id']}: {component['summary']}")
+        if component["hears"]:
+            print_text(f"  hears {', '.join(component['hears'])}")
+        rows = [(o["name"], o["type"], o["default"], o["doc"]) for o in component["options"]]
+        if rows:
+            print_table(rows, headers=("option", "type", "default", "meaning"))
     return 0
 
 
-@app.command
-def doctor(*, json: bool = False) -> int:
-    """Load every plugin and name every fault, with what to do about it.
+def _described(component: Component) -> dict[str, Any]:
+    return {
+        "id": component.id,
+        "kind": component.kind,
+        "summary": component.spec.summary,
+        "options": _options(component),
+        "hears": _hears(component),
+    }
 
-    Args:
-        json: Print one JSON object and nothing else.
 
-    Returns:
-        0 if everything is sound, 1 if there is a fault.
-    """
-    host = Host()
-    components = host.components
-    faults = [
-        {"plugin": r.name, "distribution": r.source, "state": r.state, "fault": _first(fault)}
-        for r in host.records
-        if r.state in {"failed", "incompatible"}
-        for fault in (r.faults[:1] if "Traceback" in "".join(r.faults) else r.faults) or (r.reason,)
-    ]
-    ambiguous = _ambiguous(components)
-    if json:
-        print_json({"faults": faults, "ambiguous": ambiguous})
-    else:
-        rows = [(f["plugin"], f["distribution"], f["state"], f["fault"]) for f in faults]
-        print_table(rows, headers=("plugin", "distribution", "state", "fault"))
-        for name, ids in ambiguous.items():
-            print_table([(name, ", ".join(ids))], headers=("ambiguous name", "choose one"))
-        for fault in faults:
-            print_table([(f"until it is mended: --no-plugin {fault['plugin']}",)])
-        if not faults:
-            print_table([(f"{len(host.records)} plugins, {len(components)} components, no fault",)])
-    return 1 if faults else 0
+def _hears(component: Component) -> list[str]:
+    """Return the events that a component listens to, in the order in which a run fires them."""
+    from simscaleai_core.host.validation import MARKER, hook_specs
+
+    target = import_target(component)
+    return [n for n in hook_specs() if hasattr(getattr(target, n, None), MARKER)]
+
+
+def _schema(component: Component) -> dict[str, Any]:
+    from simscaleai_core.cli.schema import DIALECT, options_schema
+
+    cls = import_target(component, component.spec.options)
+    return {"$schema": DIALECT, **options_schema(cls, title=component.id)}
 
 
 def _facts(record: Any) -> dict[str, str]:
@@ -124,14 +133,3 @@ def _options(component: Component) -> list[dict[str, str]]:
         }
         for field in attrs.fields(cls)
     ]
-
-
-def _ambiguous(components: list[Component]) -> dict[str, list[str]]:
-    by_name: dict[tuple[str, str], list[str]] = {}
-    for component in components:
-        by_name.setdefault((component.kind, component.spec.name), []).append(component.id)
-    return {f"{kind} {name}": sorted(ids) for (kind, name), ids in by_name.items() if ids[1:]}
-
-
-def _first(text: str) -> str:
-    return text.splitlines()[0] if text else ""

@@ -105,15 +105,17 @@ class Host:
         return [import_hookspecs(r) for r in self.records if r.info and r.info.hookspecs]
 
     def _report(self) -> None:
+        """Say one line for each plugin with which something is wrong."""
         for record in self.records:
-            if record.state in {"failed", "incompatible"}:
-                message = (
-                    f"plugin {record.name!r} ({record.source}) is {record.state}: {record.reason}"
-                )
-                if self.selection.strict:
-                    raise PluginError(message, plugin=record.name, distribution=record.source)
-                if not {record.name, record.distribution} & set(self.selection.required):
-                    logger.warning("%s. Silence this: --no-plugin %s", message, record.name)
+            is_out = record.state in {"failed", "incompatible"}
+            if not is_out and not (record.state == "loaded" and record.reason):
+                continue
+            state = f"is {record.state}" if is_out else "goes by another name"
+            message = f"plugin {record.name!r} ({record.source}) {state}: {record.reason}"
+            if self.selection.strict:
+                raise PluginError(message, plugin=record.name, distribution=record.source)
+            if not {record.name, record.distribution} & set(self.selection.required):
+                logger.warning("%s. Silence this: --no-plugin %s", message, record.name)
 
 
 __all__ = [

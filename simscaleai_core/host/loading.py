@@ -25,9 +25,16 @@ from simscaleai_core.plugin import KINDS
 logger = logging.getLogger("simscaleai")
 
 
+HEAVY = (
+    "torch", "numpy", "h5py", "mujoco", "gymnasium", "matplotlib", "tensorboard", "transformers",
+    "wandb",
+)  # fmt: skip
+"""What a plugin must not import when it is loaded: declarations name heavy things by string."""
+
+
 def load(record: PluginRecord) -> None:
     """Import and check one plugin; the outcome is written into its record."""
-    started = time.perf_counter()
+    started, before = time.perf_counter(), set(sys.modules)
     try:
         is_path = is_file(record.target)
         module = _import_file(Path(record.target)) if is_path else import_module(record.target)
@@ -39,6 +46,7 @@ def load(record: PluginRecord) -> None:
         return
     finally:
         record.import_ms = 1e3 * (time.perf_counter() - started)
+        record.heavy = tuple(name for name in HEAVY if name in set(sys.modules) - before)
     if faults:
         is_api = any("needs plugin API" in fault for fault in faults)
         record.state = "incompatible" if is_api else "failed"

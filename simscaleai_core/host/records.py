@@ -36,6 +36,8 @@ class PluginRecord:
     """The imported module, once loaded."""
     import_ms: float = 0.0
     """Time that its import took [ms]."""
+    heavy: tuple[str, ...] = ()
+    """Heavy modules that its import brought in."""
 
     @property
     def source(self) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from site_kit import HEAD, INFO, Site, models_of, sound
 from training_kit import train
 
 from simscaleai_core.assembly import Trainer
@@ -24,49 +25,6 @@ from simscaleai_core.host import Host, command_entry_points, import_target, sele
 from simscaleai_core.host.loading import missing_plugin
 from simscaleai_core.plugin import hookimpl
 from simscaleai_core.slots import fill_slots
-
-HEAD = "from simscaleai_core.plugin import *\n"
-INFO = "PLUGIN = PluginInfo(summary='A plugin'{})\n"
-
-
-def _models(*names: str, target: str = "json:JSONDecoder") -> str:
-    yields = "\n".join(f"    yield ModelSpec(name={n!r}, target={target!r})" for n in names)
-    return f"@hookimpl\ndef simscale_register_models():\n{yields}\n"
-
-
-def _sound(*names: str, info: str = "") -> str:
-    return HEAD + INFO.format(info) + _models(*names)
-
-
-class Site:
-    """A folder of installed distributions."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def add(
-        self,
-        name: str,
-        code: str,
-        *,
-        distribution: str | None = None,
-        version: str = "1.0",
-        requires: str = "",
-        extra: str = "",
-    ) -> None:
-        distribution = distribution or f"simscaleai-plugin-{name}"
-        module = "fake_" + distribution.replace("-", "_")
-        (self.folder / module).mkdir()
-        (self.folder / module / "__init__.py").write_text("")
-        (self.folder / module / "plugin.py").write_text(code)
-        info = self.folder / f"{distribution.replace('-', '_')}-{version}.dist-info"
-        info.mkdir()
-        lines = ["Metadata-Version: 2.1", f"Name: {distribution}", f"Version: {version}"]
-        lines += [f"Requires-Dist: {requires}"] if requires else []
-        (info / "METADATA").write_text("\n".join(lines) + "\n")
-        (info / "entry_points.txt").write_text(
-            f"[simscaleai.plugins]\n{name} = {module}.plugin\n{extra}"
-        )
 
 
 @pytest.fixture
@@ -93,7 +51,7 @@ def _reason(host: Host, name: str) -> str:
 
 
 def test_a_sound_plugin_is_found_without_importing_it(site: Site) -> None:
-    site.add("good", _sound("mine"))
+    site.add("good", sound("mine"))
     host = Host()
     assert [(r.name, r.state, r.version) for r in host.records if r.name == "good"] == [
         ("good", "discovered", "1.0")
@@ -107,7 +65,7 @@ BROKEN = {
     "importing": ("import no_such_module_anywhere\n", "No module named 'no_such_module_anywhere'"),
     "library": ("raise OSError('libfoo.so.3: cannot open shared object')\n", "libfoo.so.3"),
     "exiting": ("import sys; sys.exit(3)\n", "SystemExit: 3"),
-    "oldapi": (_sound("x", info=", requires_api='>=99'"), "it needs plugin API >=99"),
+    "oldapi": (sound("x", info=", requires_api='>=99'"), "it needs plugin API >=99"),
     "unknownhook": (
         HEAD + INFO.format("") + "@hookimpl\ndef simscale_register_model(): yield\n",
         "did you mean 'simscale_register_models'?",
@@ -120,7 +78,7 @@ BROKEN = {
         HEAD + INFO.format("") + "@hookimpl\ndef simscale_register_models(x=1): yield\n",
         "has no argument 'x'",
     ),
-    "noinfo": (HEAD + _models("x"), "no PLUGIN = PluginInfo"),
+    "noinfo": (HEAD + models_of("x"), "no PLUGIN = PluginInfo"),
     "syntax": ("def broken(:\n", "SyntaxError"),
     "wrongrecord": (
         HEAD + INFO.format("") + "@hookimpl\ndef simscale_register_models(): yield 3\n",
@@ -131,9 +89,12 @@ BROKEN = {
         "    yield LoggerSpec(name='x', target='a:b')\n",
         "expected ModelSpec",
     ),
-    "badname": (_sound("Bad Name"), "expected lower-case letters"),
-    "badtarget": (HEAD + INFO.format("") + _models("x", target="no_colon"), "package.module:attr"),
-    "twice": (_sound("x", "x"), "declares 'x' twice"),
+    "badname": (sound("Bad Name"), "expected lower-case letters"),
+    "badtarget": (
+        HEAD + INFO.format("") + models_of("x", target="no_colon"),
+        "package.module:attr",
+    ),
+    "twice": (sound("x", "x"), "declares 'x' twice"),
     "raising": (
         HEAD
         + INFO.format("")
@@ -144,8 +105,8 @@ BROKEN = {
         HEAD + INFO.format("") + "@hookimpl\ndef simscale_on_run_start(run): pass\n",
         "an event and does nothing at module level",
     ),
-    "badrange": (_sound("x", info=", requires_api='newest'"), "not a version range"),
-    "badkind": (_sound("x", info=", selects={'modle': 'x'}"), "unknown kind 'modle'"),
+    "badrange": (sound("x", info=", requires_api='newest'"), "not a version range"),
+    "badkind": (sound("x", info=", selects={'modle': 'x'}"), "unknown kind 'modle'"),
 }
 
 
@@ -154,8 +115,8 @@ def test_many_broken_plugins_at_once_leave_the_others_alone(
 ) -> None:
     for name, (code, _) in BROKEN.items():
         site.add(name, code)
-    site.add("agood", _sound("first"))
-    site.add("zgood", _sound("last"))
+    site.add("agood", sound("first"))
+    site.add("zgood", sound("last"))
     host = Host()
     with caplog.at_level(logging.WARNING, "simscaleai"):
         states = _states(host)
@@ -190,7 +151,7 @@ def test_strict_makes_any_fault_an_error(site: Site, monkeypatch: pytest.MonkeyP
 
 def test_a_plugin_that_kills_the_process_can_be_blocked(site: Site) -> None:
     site.add("killer", "import os; os._exit(9)\n")
-    site.add("good", _sound("mine"))
+    site.add("good", sound("mine"))
     code = (
         f"import sys; sys.path.insert(0, {str(site.folder)!r})\n"
         "from simscaleai_core.cli.app import run\n"
@@ -210,8 +171,8 @@ def test_a_plugin_that_kills_the_process_can_be_blocked(site: Site) -> None:
 
 
 def test_a_plugin_for_another_core_is_named(site: Site) -> None:
-    site.add("future", _sound("x"), requires="simscaleai_core>=99")
-    site.add("fine", _sound("y"), requires="simscaleai.core>=0.0.1")
+    site.add("future", sound("x"), requires="simscaleai_core>=99")
+    site.add("fine", sound("y"), requires="simscaleai.core>=0.0.1")
     host = Host()
     assert _states(host)["future"] == "incompatible"
     assert "it needs simscaleai-core >=99, installed is" in _reason(host, "future")
@@ -223,8 +184,8 @@ def test_a_plugin_for_another_core_is_named(site: Site) -> None:
 
 
 def test_two_distributions_with_one_entry_point_name(site: Site) -> None:
-    site.add("vision", _sound("one"), distribution="acme-vision", version="2.3")
-    site.add("vision", _sound("two"), distribution="simscaleai-plugin-vision")
+    site.add("vision", sound("one"), distribution="acme-vision", version="2.3")
+    site.add("vision", sound("two"), distribution="simscaleai-plugin-vision")
     host = Host()
     assert {c.id for c in host.of_kind("model")} == {"vision/two", "acme-vision/one"}
     record = host.record("acme-vision")
@@ -234,15 +195,15 @@ def test_two_distributions_with_one_entry_point_name(site: Site) -> None:
 
 def test_three_distributions_with_one_entry_point_name(site: Site) -> None:
     for letter in "abc":
-        site.add("vision", _sound(f"m{letter}"), distribution=f"{letter}-vision")
+        site.add("vision", sound(f"m{letter}"), distribution=f"{letter}-vision")
     host = Host()
     assert {c.spec.name for c in host.of_kind("model")} == {"ma", "mb", "mc"}
     assert len({r.name for r in host.records}) == len(host.records)
 
 
 def test_two_plugins_offer_one_name(site: Site) -> None:
-    site.add("one", _sound("pi"), distribution="acme-one", version="2.3")
-    site.add("two", _sound("pi"))
+    site.add("one", sound("pi"), distribution="acme-one", version="2.3")
+    site.add("two", sound("pi"))
     with pytest.raises(UnknownComponentError) as caught:
         Host().component("model", "pi")
     text = str(caught.value)
@@ -254,8 +215,8 @@ def test_two_plugins_offer_one_name(site: Site) -> None:
 
 
 def test_a_required_plugin_wins_an_ambiguous_name(site: Site) -> None:
-    site.add("one", _sound("pi"), distribution="acme-one")
-    site.add("two", _sound("pi"))
+    site.add("one", sound("pi"), distribution="acme-one")
+    site.add("two", sound("pi"))
     for asked in ("one", "acme-one"):
         assert Host(select_plugins([asked])).component("model", "pi").plugin == "one"
     with pytest.raises(UnknownComponentError):
@@ -272,14 +233,14 @@ def test_the_cores_own_cannot_be_shadowed(site: Site) -> None:
 
 
 def test_a_plugin_may_not_call_itself_builtin(site: Site) -> None:
-    site.add("builtin", _sound("evil"), distribution="acme-evil")
+    site.add("builtin", sound("evil"), distribution="acme-evil")
     host = Host()
     names = [r.name for r in host.records]
     assert names.count("builtin") == 1, "two plugins would have the ids builtin/..."
 
 
 def test_unknown_names_suggest_when_sure(site: Site) -> None:
-    site.add("good", _sound("diffusion"))
+    site.add("good", sound("diffusion"))
     site.add("broken", BROKEN["importing"][0])
     with pytest.raises(UnknownComponentError) as caught:
         Host().component("model", "difusion")
@@ -301,7 +262,7 @@ def test_a_missing_plugin_is_named_and_only_first_party_ones_are_suggested(site:
 def test_a_target_that_cannot_be_imported_names_its_plugin(site: Site) -> None:
     for name, target in [("gone", "no_such.module:X"), ("attr", "json:NoSuchName"),
                          ("exits", "fake_simscaleai_plugin_exits.bad:X")]:  # fmt: skip
-        site.add(name, HEAD + INFO.format("") + _models(name, target=target))
+        site.add(name, HEAD + INFO.format("") + models_of(name, target=target))
     (site.folder / "fake_simscaleai_plugin_exits" / "bad.py").write_text("import sys; sys.exit(5)")
     host = Host()
     for name in ("gone", "attr", "exits"):
@@ -313,10 +274,10 @@ def test_the_order_does_not_depend_on_the_path(
     site: Site, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = tmp_path_factory.mktemp("other")
-    site.add("beta", _sound("b"))
-    site.add("vision", _sound("v"), distribution="zeta-vision")
-    Site(other).add("alpha", _sound("a"))
-    Site(other).add("vision", _sound("w"), distribution="acme-vision")
+    site.add("beta", sound("b"))
+    site.add("vision", sound("v"), distribution="zeta-vision")
+    Site(other).add("alpha", sound("a"))
+    Site(other).add("vision", sound("w"), distribution="acme-vision")
     found = []
     for folders in ([site.folder, other], [other, site.folder]):
         with monkeypatch.context() as patch:
@@ -349,8 +310,8 @@ def test_the_order_does_not_depend_on_the_path(
     ],
 )
 def test_simscale_plugins(site: Site, value: str | None, loaded: set[str]) -> None:
-    site.add("one", _sound("a"))
-    site.add("two", _sound("b"))
+    site.add("one", sound("a"))
+    site.add("two", sound("b"))
     environ = {} if value is None else {"SIMSCALE_PLUGINS": value}
     states = _states(Host(select_plugins(environ=environ)))
     assert {n for n in ("one", "two") if states.get(n) == "loaded"} == loaded
@@ -373,7 +334,7 @@ def test_asked_for_and_kept_out_is_a_contradiction(options: dict[str, Any]) -> N
 
 
 def test_blocked_by_its_distribution_and_asked_for(site: Site) -> None:
-    site.add("one", _sound("a"))
+    site.add("one", sound("a"))
     with pytest.raises(SimScaleError, match="blocked"):
         _states(Host(select_plugins(["one"], blocked=["simscaleai-plugin-one"])))
 
@@ -391,7 +352,7 @@ def test_commands_are_listed_without_import_and_can_be_blocked(site: Site) -> No
 def test_commands_follow_the_plugins_own_name(site: Site) -> None:
     """A distribution that is not called simscaleai-plugin-NAME is blocked by its plugin's name."""
     extra = "[simscaleai.commands]\nfly = fake_acme_flight.commands:app\n"
-    site.add("flight", _sound("x"), distribution="acme-flight", extra=extra)
+    site.add("flight", sound("x"), distribution="acme-flight", extra=extra)
     points = command_entry_points(select_plugins(blocked=["flight"]))
     assert "fly" not in {p.name for p in points}
 
@@ -400,7 +361,7 @@ def test_commands_follow_the_plugins_own_name(site: Site) -> None:
 
 
 def _selecting(kind: str, name: str) -> str:
-    code = HEAD + INFO.format(f", selects={{{kind!r}: {name!r}}}") + _models("pi")
+    code = HEAD + INFO.format(f", selects={{{kind!r}: {name!r}}}") + models_of("pi")
     code += "@hookimpl\ndef simscale_register_loggers():\n"
     return code + "    yield LoggerSpec(name='cloud', target='json:JSONDecoder')\n"
 
