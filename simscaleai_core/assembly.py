@@ -16,7 +16,7 @@ from simscaleai_core.checkpoints import CheckpointStore
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.contracts import DataSpec, EvalFunction
 from simscaleai_core.feed import Feed, build_feed, describe
-from simscaleai_core.host import Host, compile_events, select_plugins
+from simscaleai_core.host import Host, compile_events, naming_origin, select_plugins
 from simscaleai_core.loggers import LoggerGroup
 from simscaleai_core.loop import Loop
 from simscaleai_core.mechanisms import Precision, Strategy, is_sharded
@@ -118,7 +118,8 @@ class Trainer:
         check_ranks_agree(strategy, config, run.facts)
         parts = self._parts(run, feed, data)
         run.hook = parts.events.hook
-        return Loop(run, parts).train()
+        with naming_origin(self.host.components):
+            return Loop(run, parts).train()
 
     def _build(self, kind: str, name: str) -> Any:
         return building.build_part(self.host, kind, name, self.config)
@@ -230,8 +231,9 @@ def train_from_config(
     config = building.with_ids(fill_slots(config, host, given), host)
     check_option_tables(config, host)
     warn_of_unused(config, host)
-    data = building.load_data(host, config)
-    policy = building.build_policy(host, config, data.spec)
+    with naming_origin(host.components):
+        data = building.load_data(host, config)
+        policy = building.build_policy(host, config, data.spec)
     trainer = Trainer(policy, data.train_loader, config, data.eval_loader, host=host)
     return trainer, trainer.train()
 

@@ -14,6 +14,7 @@ from simscaleai_core.errors import PluginError
 from simscaleai_core.host.discovery import command_entry_points, core_version, discover
 from simscaleai_core.host.events import compile_events
 from simscaleai_core.host.loading import check_required, collect, load, missing_plugin
+from simscaleai_core.host.origin import naming_origin
 from simscaleai_core.host.records import Component, PluginRecord
 from simscaleai_core.host.registry import import_hookspecs, import_target, resolve
 from simscaleai_core.host.selection import PluginSelection, select_plugins
@@ -127,5 +128,6 @@ __all__ = [
     "compile_events",
     "core_version",
     "import_target",
+    "naming_origin",
     "select_plugins",
 ]

@@ -126,3 +126,33 @@ def test_two_plugins_that_offer_one_model(tmp_path: Path) -> None:
     resumed = simscale(site, *TRAIN, "vlb", "--resume", "c/final.pt", cwd=tmp_path)
     assert resumed.returncode == 2, resumed.stderr
     assert "act/vlx" in resumed.stderr and "vlb/vlx" in resumed.stderr
+
+
+RAISING = """
+import torch
+
+
+class Policy(torch.nn.Module):
+    def __init__(self, WHERE=0):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(4))
+        if "WHERE" == "init":
+            raise RuntimeError("no memory for it")
+
+    def forward(self, batch):
+        return {"loss": torch.stack([self.weight, batch["no such key"]]).sum()}
+"""
+
+
+@pytest.mark.parametrize(("where", "error"), [("init", "no memory"), ("forward", "no such key")])
+def test_a_model_that_raises_is_named(tmp_path: Path, where: str, error: str) -> None:
+    site = Site(tmp_path / "site")
+    site.folder.mkdir()
+    package = "fake_simscaleai_plugin_faulty"
+    info = INFO.format(", selects={'model': 'faulty'}")
+    site.add("faulty", HEAD + info + models_of("faulty", target=f"{package}.model:Policy"))
+    (site.folder / package / "model.py").write_text(RAISING.replace("WHERE", where))
+    done = simscale(site, *TRAIN, "faulty", cwd=tmp_path)
+    assert done.returncode == 1 and error in done.stderr
+    note = "raised in the code of plugin 'faulty' (simscaleai-plugin-faulty 1.0)"
+    assert done.stderr.count(note) == 1

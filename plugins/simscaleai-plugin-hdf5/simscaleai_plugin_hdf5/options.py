@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from attrs import Attribute, field, frozen
 
@@ -16,14 +15,9 @@ def _at_least_one(_: object, attribute: Attribute[int], value: int) -> None:
         raise ValueError(f"{attribute.name}: expected a whole number >= 1, got {value!r}")
 
 
-def _at_most_seq_len(instance: Any, attribute: Attribute[int | None], value: int | None) -> None:
-    if value is None:
-        return
-    _at_least_one(instance, attribute, value)  # type: ignore[arg-type]
-    if value > instance.seq_len:
-        raise ValueError(
-            f"{attribute.name}: expected at most seq_len={instance.seq_len}, got {value}"
-        )
+def _at_least_one_if_given(_: object, attribute: Attribute[int | None], value: int | None) -> None:
+    if value is not None:
+        _at_least_one(_, attribute, value)  # type: ignore[arg-type]
 
 
 def _budget(_: object, attribute: Attribute[float], value: float) -> None:
@@ -38,7 +32,7 @@ class HDF5Options:
 
     seq_len: int = field(default=1, validator=_at_least_one)
     """Timesteps per sample; windows never cross an episode."""
-    obs_len: int | None = field(default=None, validator=_at_most_seq_len)
+    obs_len: int | None = field(default=None, validator=_at_least_one_if_given)
     """Timesteps of the observations, from the sample's first; as many as seq_len if not given."""
     pad: bool = False
     """Whether every timestep has a sample: what lies outside the episode repeats its edge, and
@@ -66,10 +60,13 @@ def checked_options(
         The options.
 
     Raises:
-        ConfigError: If one is out of range, or `obs_keys` is not a list of keys.
+        ConfigError: If one is out of range, or `obs_keys` is not a list of keys, or `obs_len` is
+            greater than `seq_len`.
     """
     if isinstance(obs_keys, str) or (obs_keys is not None and not obs_keys):
         raise ConfigError(f"obs_keys: expected a list of keys, got {obs_keys!r}")
+    if isinstance(obs_len, int) and isinstance(seq_len, int) and obs_len > seq_len:
+        raise ConfigError(f"obs_len: expected at most seq_len={seq_len}, got {obs_len}")
     try:
         return HDF5Options(
             seq_len=seq_len,

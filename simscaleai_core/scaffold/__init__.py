@@ -1,0 +1,144 @@
+"""``simscale plugins new``: a distribution that works before its author types a line.
+
+The templates are plain files with ``$name`` in them, in ``templates/common`` and
+``templates/KIND``; `KINDS` says what differs between the kinds.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from string import Template
+
+from attrs import frozen
+
+from simscaleai_core.errors import ConfigError
+from simscaleai_core.host import core_version
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
+_SUFFIX = ".tmpl"
+
+
+@frozen
+class Kind:
+    """What a scaffold of one kind of component is made of."""
+
+    spec: str
+    """Name of the declaration record."""
+    hook: str
+    """Name of the provider hook."""
+    module: str
+    """Module of the component."""
+    noun: str
+    """What its class is called, after the plugin's name."""
+    needs: str = ""
+    """Further dependency, as a requirement; nothing if there is none."""
+    declares: str = ""
+    """Further argument of the declaration."""
+
+    @property
+    def suite(self) -> str:
+        """Name of the conformance suite."""
+        return f"{self.spec.removesuffix('Spec')}Suite"
+
+
+KINDS = {
+    "model": Kind("ModelSpec", "simscale_register_models", "policy", "Policy"),
+    "dataset": Kind(
+        "DatasetSpec", "simscale_register_datasets", "dataset", "Dataset",
+        declares='suffixes=(".npz",)',
+    ),
+    "env": Kind(
+        "EnvSpec", "simscale_register_envs", "env", "Env", needs="gymnasium>=1.2",
+        declares='expert="$package.env:expert"',
+    ),
+    "logger": Kind("LoggerSpec", "simscale_register_loggers", "logger", "Logger"),
+    "checkpoint-backend": Kind(
+        "CheckpointBackendSpec", "simscale_register_checkpoint_backends", "backend", "Backend"
+    ),
+    "eval-function": Kind(
+        "EvalFunctionSpec", "simscale_register_eval_functions", "evaluation", "Evaluation"
+    ),
+    "strategy": Kind("StrategySpec", "simscale_register_strategies", "strategy", "Strategy"),
+    "precision": Kind("PrecisionSpec", "simscale_register_precisions", "precision", "Precision"),
+    "extension": Kind("ExtensionSpec", "simscale_register_extensions", "extension", "Extension"),
+}  # fmt: skip
+"""Every kind of component that a plugin can be begun for."""
+
+
+def new_plugin(name: str, kind: str, folder: Path) -> list[Path]:
+    """Write a complete distribution.
+
+    Args:
+        name: Name of the plugin, such as ``"my-policy"``.
+        kind: One of `KINDS`.
+        folder: Where to write; must not exist, or be empty.
+
+    Returns:
+        The files, sorted.
+
+    Raises:
+        ConfigError: If the name cannot be one, the kind is unknown, or there is something already.
+    """
+    if not _NAME.match(name):
+        raise ConfigError(
+            f"name: expected lower-case letters, digits and single '-', starting with a letter, "
+            f"got {name!r}"
+        )
+    if kind not in KINDS:
+        raise ConfigError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"there is something at {folder} already. Choose another --output.")
+    words = _words(name, kind)
+    templates = resources.files(__name__) / "templates"
+    contents = {
+        Template(place).substitute(words): Template(text).substitute(words)
+        for part in ("common", kind)
+        for place, text in _texts(templates / part)
+    }
+    for place, text in contents.items():
+        path = folder / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return sorted(folder / place for place in contents)
+
+
+def _words(name: str, kind: str) -> dict[str, str]:
+    """Return what stands in the templates for each word."""
+    about = KINDS[kind]
+    package = f"simscaleai_plugin_{name.replace('-', '_')}"
+    major, minor = [*core_version().split("."), "0"][:2]
+    stem = "".join(part.capitalize() for part in name.split("-"))
+    declares = Template(about.declares).substitute(package=package)
+    return {
+        "name": name,
+        "distribution": f"simscaleai-plugin-{name}",
+        "package": package,
+        "kind": kind,
+        "slot": kind.replace("-", "_"),
+        "readable": kind.replace("-", " "),
+        "cls": stem if stem.endswith(about.noun) else f"{stem}{about.noun}",
+        "module": about.module,
+        "spec": about.spec,
+        "imports": ", ".join(sorted([about.spec, "PluginInfo"])),
+        "hook": about.hook,
+        "suite": about.suite,
+        "core_range": f">={major}.{minor},<{major}.{int(minor) + 1}",
+        "needs": f',\n    "{about.needs}"' if about.needs else "",
+        "declares": f"\n        {declares}," if declares else "",
+    }
+
+
+def _texts(folder: Traversable, place: str = "") -> list[tuple[str, str]]:
+    """Return (place, text) of every template in a folder, without the suffix."""
+    found: list[tuple[str, str]] = []
+    for entry in sorted(folder.iterdir(), key=lambda e: e.name):
+        where = f"{place}{entry.name}"
+        if entry.is_dir():
+            found += _texts(entry, f"{where}/")
+        elif entry.name.endswith(_SUFFIX):
+            text = entry.read_text(encoding="utf-8")
+            found.append((where.removesuffix(_SUFFIX).replace("dot_", "."), text))
+    return found
