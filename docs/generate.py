@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import UnionType
@@ -25,7 +28,12 @@ _NOTE = "<!-- written by docs/generate.py; change the code's documentation inste
 
 def pages() -> dict[str, str]:
     """Return the generated pages by file name."""
-    return {"config.md": config_page(), "hooks.md": hooks_page(), "cli.md": cli_page()}
+    return {
+        "config.md": config_page(),
+        "hooks.md": hooks_page(),
+        "cli.md": cli_page(),
+        "lifecycle.md": lifecycle_page(),
+    }
 
 
 def config_page() -> str:
@@ -91,6 +99,56 @@ def cli_page() -> str:
         "[exit-status.md](exit-status.md).",
         body.strip(),
     )
+
+
+_TRACED = (
+    "train --model bc --extension ema --extension throughput --num-workers 0 --device cpu "
+    "--max-steps 4 --log-every 2 --eval-every 4 --save-every 4"
+)
+
+
+def lifecycle_page() -> str:
+    """Return the page that shows the hooks of a run, drawn from the record of one."""
+    command = [sys.executable, "-m", "simscaleai_core", *_TRACED.split()]
+    with tempfile.TemporaryDirectory() as folder:
+        record = Path(folder) / "trace"
+        environ = {**os.environ, "SIMSCALE_TRACE_HOOKS": str(record)}
+        subprocess.run(  # noqa: S603 - our own command
+            command, cwd=folder, env=environ, check=True, capture_output=True
+        )
+        lines = record.read_text(encoding="utf-8").splitlines()
+    return _page(
+        "# The life of a run",
+        _NOTE,
+        "Drawn from the record of a run (see [debug a plugin](../how-to/debug-a-plugin.md)):",
+        f"```text\nSIMSCALE_TRACE_HOOKS=FILE simscale {_TRACED}\n```",
+        "Every hook in the order in which it was fired, with the number of steps completed at that "
+        "moment and who heard it; `-` is nobody. Providers come first: each plugin is asked once. "
+        "`simscale_transform_batch` and `simscale_on_grads_ready` come before the counters "
+        "advance, all other events after.",
+        f"```text\n{_timeline(lines)}\n```",
+        "What each of them may do: [hooks](hooks.md#events).",
+    )
+
+
+def _timeline(lines: Iterable[str]) -> str:
+    fired: list[tuple[str, str, list[str]]] = []
+    for line in lines:
+        step, hook, listener, _ = line.split("\t")
+        if hook.startswith("simscale_register_"):
+            hook = "simscale_register_..."
+        if fired and fired[-1][:2] == (step, hook):
+            if listener not in fired[-1][2]:
+                fired[-1][2].append(listener)
+        else:
+            fired.append((step, hook, [listener]))
+    rows = [f"{'steps':<7}{'hook':<32}heard by"]
+    before = ""
+    for step, hook, listeners in fired:
+        shown = "" if step in {before, "-"} else step
+        rows.append(f"{shown:<7}{hook:<32}{', '.join(listeners)}")
+        before = step
+    return "\n".join(rows)
 
 
 def _kind(hook: str) -> list[tuple[str, type[ComponentSpec]]]:
