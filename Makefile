@@ -23,7 +23,7 @@ $(VENV)/.installed: constraints.txt $(METADATA)
 
 demo: setup  ## record demonstrations, train a policy, evaluate it in closed loop
 	@mkdir -p $(DEMO)
-	$(BIN)/simscale record --env reach --episodes 200 --output $(DEMO)/reach.h5
+	$(BIN)/simscale record --env reach --episodes 200 --output $(DEMO)/reach.h5 --overwrite
 	$(BIN)/simscale train --model bc --dataset $(DEMO)/reach.h5 --config docs/examples/demo.toml --checkpoint-dir $(DEMO)
 	$(BIN)/simscale eval $(DEMO)/final.pt --env reach --episodes 200 --output $(DEMO)/eval.json
 	$(BIN)/simscale plot $(DEMO)

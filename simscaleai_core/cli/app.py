@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
-from simscaleai_core.cli.train import train_command
 from simscaleai_core.errors import SimScaleError
 from simscaleai_core.host.discovery import command_entry_points, core_version
 from simscaleai_core.host.selection import select_plugins
@@ -81,6 +80,8 @@ def build_app(tokens: Sequence[str]) -> App:
         console=Console(soft_wrap=not sys.stdout.isatty()),
     )
     if tokens[:1] == ["train"]:
+        from simscaleai_core.cli.train import train_command
+
         app.command(train_command(tokens[1:]), name="train")
     else:
         app.command(_train_summary, name="train")

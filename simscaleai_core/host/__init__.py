@@ -1,123 +1,35 @@
-"""The plugin host: the only module that drives a pluggy manager.
+"""The plugin host: the only package that drives a pluggy manager.
 
-`Host` is the facade: it finds plugins by metadata, loads them one by one, knows every component
-and compiles the listeners of a run.
+`Host` is the facade; `compile_events` compiles the listeners of a run. Names are imported when they
+are first used, so that ``simscale --help`` needs little of it.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
-from types import ModuleType
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from simscaleai_core.errors import PluginError
-from simscaleai_core.host.discovery import command_entry_points, core_version, discover
-from simscaleai_core.host.events import compile_events
-from simscaleai_core.host.loading import check_required, collect, load, missing_plugin
-from simscaleai_core.host.origin import naming_origin
-from simscaleai_core.host.records import Component, PluginRecord
-from simscaleai_core.host.registry import import_hookspecs, import_target, resolve
-from simscaleai_core.host.selection import PluginSelection, select_plugins
+if TYPE_CHECKING:
+    from simscaleai_core.host.discovery import command_entry_points, core_version
+    from simscaleai_core.host.events import compile_events
+    from simscaleai_core.host.facade import Host
+    from simscaleai_core.host.origin import naming_origin
+    from simscaleai_core.host.records import Component, PluginRecord
+    from simscaleai_core.host.registry import import_target
+    from simscaleai_core.host.selection import PluginSelection, select_plugins
 
-logger = logging.getLogger("simscaleai")
-
-
-class Host:
-    """Every plugin that is installed, and every component that the loaded ones declare.
-
-    Plugins are found when the host is made and imported when a component is first asked for.
-
-    Args:
-        selection: What the user said about plugins; from the environment alone if None.
-
-    Raises:
-        PluginError: If a required plugin is not installed or is kept from loading.
-    """
-
-    def __init__(self, selection: PluginSelection | None = None) -> None:
-        self.selection = selection or select_plugins()
-        self.records: list[PluginRecord] = discover(self.selection)
-        self._components: list[Component] | None = None
-
-    @property
-    def components(self) -> list[Component]:
-        """Every declared component, after loading every plugin that may load."""
-        if self._components is None:
-            for record in self.records:
-                if record.state == "discovered":
-                    load(record)
-            components = collect(self.records)
-            self._components = components
-            self._report()
-            check_required(self.records, self.selection.required)
-        return self._components
-
-    def component(self, kind: str, name: str) -> Component:
-        """Find one component by short name or full id."""
-        return resolve(
-            kind,
-            name,
-            self.components,
-            required=[self.canonical(n) for n in self.selection.required],
-            records=self.records,
-        )
-
-    def of_kind(self, kind: str) -> list[Component]:
-        """Return the components of one kind, sorted by id."""
-        return sorted((c for c in self.components if c.kind == kind), key=lambda c: c.id)
-
-    def selected(self, kind: str) -> list[str]:
-        """Return the components of a kind that the required plugins select, as full ids."""
-        chosen = []
-        for name in self.selection.required:
-            record = self.record(name)
-            if record.info and kind in record.info.selects:
-                short = record.info.selects[kind]
-                chosen.append(short if "/" in short else f"{record.name}/{short}")
-        return list(dict.fromkeys(chosen))
-
-    def record(self, name: str) -> PluginRecord:
-        """Return the record of a plugin, by its name or its distribution's.
-
-        Raises:
-            UnknownComponentError: If there is no such plugin.
-        """  # noqa: DOC501 - built by missing_plugin
-        self.components  # noqa: B018 - loads
-        for record in self.records:
-            if name in {record.name, record.distribution}:
-                return record
-        raise missing_plugin(name, [r.name for r in self.records])
-
-    def canonical(self, name: str) -> str:
-        """Return the name that a plugin goes by, given that or its distribution's."""
-        return next((r.name for r in self.records if name in {r.name, r.distribution}), name)
-
-    def versions(self, plugins: Sequence[str]) -> dict[str, str]:
-        """Return distribution and version of plugins by name."""
-        return {r.name: r.source for r in self.records if r.name in plugins}
-
-    def own_hooks(self) -> list[ModuleType]:
-        """Return the modules in which loaded plugins specify hooks of their own.
-
-        Raises:
-            PluginError: If one cannot be imported, or names a hook that is not its own.
-        """
-        self.components  # noqa: B018 - loads
-        return [import_hookspecs(r) for r in self.records if r.info and r.info.hookspecs]
-
-    def _report(self) -> None:
-        """Say one line for each plugin with which something is wrong."""
-        for record in self.records:
-            is_out = record.state in {"failed", "incompatible"}
-            if not is_out and not (record.state == "loaded" and record.reason):
-                continue
-            state = f"is {record.state}" if is_out else "goes by another name"
-            message = f"plugin {record.name!r} ({record.source}) {state}: {record.reason}"
-            if self.selection.strict:
-                raise PluginError(message, plugin=record.name, distribution=record.source)
-            if not {record.name, record.distribution} & set(self.selection.required):
-                logger.warning("%s. Silence this: --no-plugin %s", message, record.name)
-
+_HOMES = {
+    "Component": "records",
+    "Host": "facade",
+    "PluginRecord": "records",
+    "PluginSelection": "selection",
+    "command_entry_points": "discovery",
+    "compile_events": "events",
+    "core_version": "discovery",
+    "import_target": "registry",
+    "naming_origin": "origin",
+    "select_plugins": "selection",
+}
 
 __all__ = [
     "Component",
@@ -131,3 +43,14 @@ __all__ = [
     "naming_origin",
     "select_plugins",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Return a public name, imported from its home when it is first used.
+
+    Raises:
+        AttributeError: If there is no such name.
+    """
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

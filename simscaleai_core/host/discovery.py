@@ -7,8 +7,6 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
-from packaging.requirements import InvalidRequirement, Requirement
-
 from simscaleai_core.host.records import PluginRecord
 from simscaleai_core.host.selection import BUILTIN, PluginSelection, is_file, is_unpublished
 
@@ -120,6 +118,8 @@ def _filter(record: PluginRecord, selection: PluginSelection) -> None:
 
 def _core_misfit(distribution: str) -> str:
     """Say why a distribution's own requirement excludes this core; pip may have been bypassed."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
     version = core_version()
     try:
         requires = metadata.requires(distribution) or []

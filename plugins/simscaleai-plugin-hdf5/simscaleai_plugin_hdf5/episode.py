@@ -47,7 +47,7 @@ def checked_arrays(
         _check_name(key, place)
         inside, array = place.at(key=key), np.asarray(values)
         image = array.ndim == 4
-        checked = _image(array, inside) if image else _numbers(array, inside)
+        checked = _image(array, inside) if image else _numbers(array, inside, keep=np.float32)
         arrays[f"{OBSERVATIONS}/{key}"] = checked
     for path, array in arrays.items():
         if len(array) != length:
@@ -55,6 +55,29 @@ def checked_arrays(
                 f"{length} timesteps, as its actions have", f"{len(array)} timesteps", _MEND
             )
     return arrays
+
+
+def checked_actions(actions: Array, length: int, place: Place) -> Array:
+    """Check actions that are to go beside observations that are there already.
+
+    Args:
+        actions: `[T, A]`.
+        length: Timesteps of the observations, at least T.
+        place: Where the episode is to go, for messages.
+
+    Returns:
+        Actions to write, float64 `[T, A]`.
+
+    Raises:
+        DataError: If they are not sound, or longer than the observations.
+    """
+    here = place.at(key=ACTIONS)
+    array = _numbers(np.asarray(actions), here, num_axes=2)
+    if not 1 <= len(array) <= length:
+        raise here.fault(
+            f"1 to {length} timesteps, as the observations have", f"{len(array)}", _MEND
+        )
+    return array
 
 
 def check_text(value: str, place: Place) -> None:
@@ -84,7 +107,7 @@ def store_episode(
 
     Args:
         group: The episode.
-        arrays: By path in the episode: numbers `[T, ...]` float64, images `[T, H, W, C]` uint8.
+        arrays: By path in the episode: numbers `[T, ...]`, images `[T, H, W, C]` uint8.
         facts: Attributes of the episode; None is left out.
     """
     for path, array in arrays.items():
@@ -113,7 +136,9 @@ def _check_name(key: str, place: Place) -> None:
         raise place.fault("a key of plain characters", repr(key), remedy, fact="observation key")
 
 
-def _numbers(array: Array, place: Place, num_axes: int | None = None) -> Array:
+def _numbers(
+    array: Array, place: Place, num_axes: int | None = None, keep: type[np.generic] = np.float64
+) -> Array:
     if array.dtype.kind not in "biuf":
         raise place.fault("real numbers", f"{array.dtype}", _MEND)
     is_wrong = array.ndim not in {1, 2, 3} if num_axes is None else array.ndim != num_axes
@@ -123,7 +148,7 @@ def _numbers(array: Array, place: Place, num_axes: int | None = None) -> Array:
         raise place.fault(axes, f"{list(array.shape)} {array.dtype}", _MEND)
     if len(array):
         finite_rows(array, array[0].size, place)
-    return array.astype(np.float64)
+    return array.astype(keep if array.dtype == keep else np.float64)
 
 
 def _image(array: Array, place: Place) -> Array:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 
-from simscaleai_plugin_hdf5.episode import check_text, checked_arrays, store_episode
-from simscaleai_plugin_hdf5.faults import Place
-from simscaleai_plugin_hdf5.layout import OBSERVATIONS
+from simscaleai_plugin_hdf5.audit import episode_names
+from simscaleai_plugin_hdf5.copying import RELABELLED, copy_episode, stored_shapes
+from simscaleai_plugin_hdf5.episode import (
+    check_text,
+    checked_actions,
+    checked_arrays,
+    store_episode,
+)
+from simscaleai_plugin_hdf5.faults import Place, reading
+from simscaleai_plugin_hdf5.layout import ACTIONS, OBSERVATIONS, REWARDS
 from simscaleai_plugin_hdf5.staging import StagedFile
 
 FORMAT = "simscaleai"
@@ -30,7 +38,8 @@ class EpisodeWriter:
 
     The file appears under its name only when the context ends without an exception; until then,
     and after an exception, whatever had that name before is untouched. Numbers are stored as
-    float64 and images as uint8, one frame per chunk, compressed; all carry checksums.
+    float64, or float32 where observations come as float32, and images as uint8, one frame per
+    chunk, compressed; all carry checksums. The same episodes give the same bytes.
 
     Args:
         path: The file to make; its directory is made too.
@@ -97,12 +106,10 @@ class EpisodeWriter:
             DataError: If the episode is not sound: nothing of it is written then.
             RuntimeError: If called outside the context, or after the disk was full.
         """
-        file = self._staged.file
-        if file is None:
-            raise RuntimeError("EpisodeWriter.write: no file is open; use it inside its context")
+        file = self._open_file()
         place = self._place.at(episode=(name := f"episode_{self.num_episodes}"))
         arrays = checked_arrays(observations, actions, rewards, place)
-        self._check_same(arrays, place)
+        self._check_same({key: array.shape[1:] for key, array in arrays.items()}, place)
         if language is not None:
             check_text(language, place.at(key="@language"))
         with self._staged.writing():
@@ -110,6 +117,72 @@ class EpisodeWriter:
             store_episode(file.create_group(name), arrays, facts)
         self.num_episodes += 1
         return name
+
+    def relabel(self, name: str, actions: Array, *, language: str) -> str:
+        """Write an episode once more, under another instruction with its own actions.
+
+        The observations are hard links to the first one's and take no space; if the actions are
+        fewer, they are copies of its first timesteps. The rewards are zeros, because those of the
+        first belong to its instruction.
+
+        Args:
+            name: An episode of this file, as `write` returned it.
+            actions: What to do on seeing the same observations, or the first of them `[T, A]`.
+            language: The other instruction.
+
+        Returns:
+            Name of the new episode.
+
+        Raises:
+            DataError: If the actions or the instruction are not sound.
+            RuntimeError: If called outside the context, or after the disk was full.
+        """
+        file = self._open_file()
+        place = self._place.at(episode=(new := f"episode_{self.num_episodes}"))
+        array = checked_actions(actions, len(file[name][ACTIONS]), place)
+        check_text(language, place.at(key="@language"))
+        if array.shape[1:] != file[name][ACTIONS].shape[1:]:
+            expected = f"{list(file[name][ACTIONS].shape)}, as {name} has"
+            remedy = "Give actions of the same kind"
+            raise place.at(key=ACTIONS).fault(expected, f"{list(array.shape)}", remedy)
+        with self._staged.writing():
+            group = file.create_group(new)
+            arrays: dict[str, Array] = {ACTIONS: array, REWARDS: np.zeros(len(array))}
+            if len(array) == len(file[name][ACTIONS]):
+                group[OBSERVATIONS] = file[name][OBSERVATIONS]
+            else:
+                seen = file[name][OBSERVATIONS]
+                arrays |= {f"{OBSERVATIONS}/{key}": seen[key][: len(array)] for key in seen}
+            store_episode(group, arrays, {"language": language, RELABELLED: name})
+        self.num_episodes += 1
+        return new
+
+    def append(self, path: str | PathLike[str], names: Sequence[str] | None = None) -> list[str]:
+        """Copy episodes of another trajectory file as they are stored, nothing compressed anew.
+
+        Args:
+            path: The other file.
+            names: Its episodes to copy, in this order; all if not given. A relabelled episode must
+                come after its original.
+
+        Returns:
+            Names of the episodes here.
+
+        Raises:
+            DataError: If the other file cannot be read, or has other fields.
+            RuntimeError: If called outside the context, or after the disk was full.
+        """
+        file, place = self._open_file(), Place(path=Path(path))
+        new_names: dict[str, str] = {}
+        with reading(place), h5py.File(path) as source:
+            for name in episode_names(source, place) if names is None else names:
+                self._check_same(stored_shapes(source[name]), place.at(episode=name))
+                new = f"episode_{self.num_episodes}"
+                with self._staged.writing():
+                    copy_episode(source[name], file, new, new_names)
+                self.num_episodes += 1
+                new_names[name] = new
+        return list(new_names.values())
 
     def __exit__(
         self,
@@ -133,8 +206,12 @@ class EpisodeWriter:
             raise self._place.fault("at least one episode", "none", "Write an episode first")
         self._staged.finish({"n_episodes": self.num_episodes})
 
-    def _check_same(self, arrays: Mapping[str, Array], place: Place) -> None:
-        shapes = {path: array.shape[1:] for path, array in arrays.items()}
+    def _open_file(self) -> h5py.File:
+        if self._staged.file is None:
+            raise RuntimeError("EpisodeWriter: no file is open; use it inside its context")
+        return self._staged.file
+
+    def _check_same(self, shapes: dict[str, tuple[int, ...]], place: Place) -> None:
         if self.num_episodes == 0:
             self._shapes = shapes
         for path in sorted({*shapes, *self._shapes}):

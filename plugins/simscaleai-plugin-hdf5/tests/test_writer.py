@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def test_round_trip(tmp_path: Path, episodes: dict[str, Any]) -> None:
             for key, values in content["observations"].items():
                 found = group["observations"][key]
                 assert found.fletcher32
-                assert found.dtype == (np.uint8 if key == "image" else np.float64)
+                assert found.dtype == values.dtype  # uint8, float32 or float64
                 np.testing.assert_array_equal(found[()], values)
             np.testing.assert_array_equal(group["actions"][()], content["actions"])
             np.testing.assert_array_equal(group["rewards"][()], content["rewards"])
@@ -146,6 +147,114 @@ def test_targets_that_cannot_be_written(tmp_path: Path, make_episode: Any) -> No
         EpisodeWriter(tmp_path / "plain" / "a.h5").__enter__()
     with pytest.raises(RuntimeError, match="use it inside its context"):
         EpisodeWriter(tmp_path / "a.h5").write(*arrays(make_episode(5)))
+
+
+def written(path: Path, episodes: dict[str, Any], **facts: Any) -> Path:
+    with EpisodeWriter(path, env="reach") as writer:
+        for number, content in enumerate(episodes.values()):
+            writer.write(*arrays(content), seed=number, **facts)
+    return path
+
+
+def test_the_same_episodes_give_the_same_bytes(tmp_path: Path, episodes: dict[str, Any]) -> None:
+    first = written(tmp_path / "a.h5", episodes, language="push", success=True)
+    time.sleep(1.1)  # HDF5 keeps times in whole seconds
+    assert first.read_bytes() == written(
+        tmp_path / "b.h5", episodes, language="push", success=True
+    ).read_bytes()  # fmt: skip
+
+
+def test_appended_episodes_are_those_of_the_other_file(
+    tmp_path: Path, episodes: dict[str, Any]
+) -> None:
+    whole = written(tmp_path / "whole.h5", episodes, language="push", success=True)
+    with EpisodeWriter(tmp_path / "copy.h5", env="reach") as writer:
+        assert writer.append(whole, ["episode_0", "episode_1"]) == ["episode_0", "episode_1"]
+        assert writer.append(whole, ["episode_4"]) == ["episode_2"]
+    with EpisodeWriter(tmp_path / "all.h5", env="reach") as writer:
+        assert len(writer.append(whole)) == 5
+    prints = {
+        TrajectoryDataset(tmp_path / f"{name}.h5").describe().fingerprint
+        for name in ("whole", "all")
+    }
+    assert len(prints) == 1
+    with h5py.File(whole) as source, h5py.File(tmp_path / "copy.h5") as copy:
+        assert dict(copy["episode_2"].attrs) == dict(source["episode_4"].attrs)
+        left, right = (f["observations/image"] for f in (source["episode_4"], copy["episode_2"]))
+        np.testing.assert_array_equal(left[()], right[()])
+        assert (left.chunks, left.compression) == (right.chunks, right.compression)
+        for frame in range(len(left)):  # the compressed bytes themselves
+            offset = (frame, 0, 0, 0)
+            assert left.id.read_direct_chunk(offset) == right.id.read_direct_chunk(offset)
+
+
+def test_what_cannot_be_appended(tmp_path: Path, make_episode: Any) -> None:
+    other = written(tmp_path / "a.h5", {"x": make_episode(5, image=True)})
+    with EpisodeWriter(tmp_path / "b.h5") as writer:
+        writer.write(*arrays(make_episode(5)))
+        with pytest.raises(DataError, match="'image' of episode_0: expected no such field"):
+            writer.append(other)
+        with pytest.raises(DataError, match=r"expected readable data, got damage .*missing.h5"):
+            writer.append(tmp_path / "missing.h5")
+        assert writer.num_episodes == 1
+
+
+def test_a_relabelled_episode_shares_the_observations(tmp_path: Path, make_episode: Any) -> None:
+    episode = make_episode(50)
+    image = np.random.default_rng(0).integers(0, 256, (50, 32, 32, 3), dtype=np.uint8)
+    episode["observations"]["image"] = image
+    plain = tmp_path / "plain.h5"
+    with EpisodeWriter(plain) as writer:
+        writer.write(*arrays(episode), language="red", success=True)
+    shared = tmp_path / "shared.h5"
+    with EpisodeWriter(shared) as writer:
+        name = writer.write(*arrays(episode), language="red", success=True)
+        assert writer.relabel(name, -episode["actions"], language="blue") == "episode_1"
+        assert writer.relabel(name, 2 * episode["actions"], language="green") == "episode_2"
+        longer = np.ones((51, 4))
+        with pytest.raises(DataError, match="of episode_3: expected 1 to 50 timesteps, as the obs"):
+            writer.relabel(name, longer, language="blue")
+        with pytest.raises(DataError, match=r"expected \[50, 4\], as episode_0 has, got \[50, 3\]"):
+            writer.relabel(name, episode["actions"][:, 1:], language="blue")
+    moved = tmp_path / "moved.h5"
+    with EpisodeWriter(moved) as writer:
+        writer.append(plain)
+        assert writer.append(shared) == ["episode_1", "episode_2", "episode_3"]
+    for path, first in ((shared, 0), (moved, 1)):
+        with h5py.File(path) as file:
+            one, two = file[f"episode_{first}"], file[f"episode_{first + 1}"]
+            assert one["observations"] == two["observations"]  # the same object on the disk
+            assert dict(one.attrs) == {"language": "red", "success": True}
+            assert dict(two.attrs) == {"language": "blue", "relabelled_from": f"episode_{first}"}
+            np.testing.assert_array_equal(two["actions"][()], -episode["actions"])
+            np.testing.assert_array_equal(two["rewards"][()], np.zeros(50))
+    assert shared.stat().st_size - plain.stat().st_size < image.nbytes / 5
+    dataset = TrajectoryDataset(shared, include_language=True)
+    left, right = dataset[0], dataset[50]
+    assert (left["language"], right["language"]) == ("red", "blue")
+    for key, value in left["observations"].items():
+        assert (value == right["observations"][key]).all()
+    with EpisodeWriter(tmp_path / "alone.h5") as writer:  # without its original
+        writer.append(shared, ["episode_2"])
+    with h5py.File(tmp_path / "alone.h5") as file:
+        assert dict(file["episode_0"].attrs) == {"language": "green"}
+
+
+def test_a_relabelled_episode_may_be_shorter(tmp_path: Path, make_episode: Any) -> None:
+    episode = make_episode(9, image=True)
+    with EpisodeWriter(tmp_path / "a.h5") as writer:
+        name = writer.write(*arrays(episode))
+        writer.relabel(name, episode["actions"][:4] + 1, language="blue")
+    with EpisodeWriter(tmp_path / "b.h5") as writer:
+        writer.append(tmp_path / "a.h5")
+    for name in ("a.h5", "b.h5"):
+        assert len(TrajectoryDataset(tmp_path / name, include_language=True)) == 13
+        with h5py.File(tmp_path / name) as file:
+            short = file["episode_1"]
+            assert short.attrs["relabelled_from"] == "episode_0"
+            np.testing.assert_array_equal(short["actions"][()], episode["actions"][:4] + 1)
+            for key, values in episode["observations"].items():
+                np.testing.assert_array_equal(short[f"observations/{key}"][()], values[:4])
 
 
 CHILD = """

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from simscaleai_plugin_sim.catalog import find_expert, make_env, make_vector_env
     from simscaleai_plugin_sim.evaluation import EvalConfig, evaluate_policy
+    from simscaleai_plugin_sim.experts import per_slot
     from simscaleai_plugin_sim.intervals import wilson
     from simscaleai_plugin_sim.recording import record_episodes
 
@@ -20,6 +21,7 @@ _HOMES = {
     "find_expert": "catalog",
     "make_env": "catalog",
     "make_vector_env": "catalog",
+    "per_slot": "experts",
     "record_episodes": "recording",
     "wilson": "intervals",
 }
@@ -30,6 +32,7 @@ __all__ = [
     "find_expert",
     "make_env",
     "make_vector_env",
+    "per_slot",
     "record_episodes",
     "wilson",
 ]

@@ -72,6 +72,8 @@ by a twentieth, and one unit of action moves it by 25 to 28 mm instead of 20 to 
 """
 HOME_RAD = np.radians([0.0, -45.0, 0.0, -135.0, 0.0, 90.0, 45.0])
 """Joint positions at the start of an episode: the gripper points straight down [rad]."""
+READY_RAD = np.radians([0.0, -10.0, 0.0, -145.0, 0.0, 135.0, 45.0])
+"""Joint positions just above the table: the tool 0.44 m ahead and 0.24 m high [rad]."""
 JOINT_LOW_RAD = np.array([link.low for link in LINKS])
 JOINT_HIGH_RAD = np.array([link.high for link in LINKS])
 

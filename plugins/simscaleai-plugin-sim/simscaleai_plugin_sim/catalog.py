@@ -7,6 +7,7 @@ Importing this module registers our environments with Gymnasium, so that
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Protocol, cast
@@ -14,11 +15,16 @@ from typing import Any, Protocol, cast
 import gymnasium
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
-from simscaleai_core.errors import ConfigError
+from simscaleai_core.errors import ConfigError, SimScaleError
+from simscaleai_plugin_sim.processes import in_processes
 from simscaleai_plugin_sim.tasks import TASKS, Task
+from simscaleai_plugin_sim.unmade import unmade
 
 Env = gymnasium.Env[Any, Any]
 Expert = Callable[[Any], Any]
+
+VECTORIZATIONS = ("native", "sync", "async")
+"""Ways of running several environments: in one batch of their own, in turn, in processes."""
 
 
 class Components(Protocol):
@@ -47,7 +53,7 @@ def make_env(name: str, *, components: Components | None = None, **options: Any)
         A Gymnasium environment.
 
     Raises:
-        ConfigError: If nothing has that name, or the environment does not take the options.
+        ConfigError: If nothing has that name, or the environment cannot be made with the options.
 
     Example:
         >>> env = make_env("reach")
@@ -55,7 +61,7 @@ def make_env(name: str, *, components: Components | None = None, **options: Any)
         >>> observation["target_pos"].shape
         (3,)
         >>> env.close()
-    """
+    """  # noqa: DOC501 - built by unmade
     task = _own(name)
     try:
         if task is not None:
@@ -65,25 +71,29 @@ def make_env(name: str, *, components: Components | None = None, **options: Any)
         components = _installed() if components is None else components
         if any(name in _names_of(other) for other in _others(components)):
             return components.create_env(name, **options)
-    except (gymnasium.error.Error, ImportError) as error:
-        raise ConfigError(f"environment {name!r} cannot be made: {error}") from error
-    except TypeError as error:
-        raise ConfigError(
-            f"environment {name!r} with {options!r} cannot be made: {error}"
-        ) from error
+    except SimScaleError:
+        raise
+    except Exception as error:
+        raise unmade(name, options, error) from error
     raise ConfigError(_unknown(name, components))
 
 
 def make_vector_env(
-    name: str, num_envs: int, *, components: Components | None = None, **options: Any
+    name: str,
+    num_envs: int,
+    *,
+    vectorization: str | None = None,
+    components: Components | None = None,
+    **options: Any,
 ) -> VectorEnv[Any, Any, Any]:
     """Return `num_envs` environments as one vector environment that leaves resetting to the caller.
-
-    Ours run in one batch of physics; any other is made `num_envs` times and stepped in turn.
 
     Args:
         name: As for `make_env`.
         num_envs: Number of slots.
+        vectorization: ``"native"``: one batch, as ours and few others offer; ``"sync"``: made
+            `num_envs` times and stepped in turn; ``"async"``: each in a process of its own. None
+            takes native for ours and sync for any other.
         components: As for `make_env`.
         options: As for `make_env`.
 
@@ -91,20 +101,52 @@ def make_vector_env(
         A vector environment in ``AutoresetMode.DISABLED``.
 
     Raises:
-        ConfigError: If nothing has that name, or a number is out of range.
-    """
+        ConfigError: If nothing has that name, a number is out of range, or the environment does not
+            offer that kind of vector.
+    """  # noqa: DOC501 - built by unmade
+    task = _own(name)
+    kind = vectorization or ("native" if task is not None else "sync")
+    if kind not in VECTORIZATIONS:
+        raise ConfigError(
+            f"vectorization: expected one of {', '.join(VECTORIZATIONS)}, got {vectorization!r}"
+        )
     if num_envs < 1:
         raise ConfigError(f"num_envs: expected at least 1, got {num_envs}")
-    task = _own(name)
-    if task is not None:
-        try:
-            return gymnasium.make_vec(task.env_id, num_envs, **options)
-        except TypeError as error:
-            raise ConfigError(
-                f"environment {name!r} with {options!r} cannot be made: {error}"
-            ) from error
-    build = partial(make_env, name, components=components, **options)
-    return SyncVectorEnv([build] * num_envs, autoreset_mode=AutoresetMode.DISABLED)
+    try:
+        if kind == "native":
+            env_id = name if task is None else task.env_id
+            return gymnasium.make_vec(
+                env_id, num_envs, vectorization_mode="vector_entry_point", **options
+            )
+        build = partial(make_env, name, components=components, **options)
+        if kind == "async":
+            return in_processes(build, num_envs)
+        return SyncVectorEnv([build] * num_envs, autoreset_mode=AutoresetMode.DISABLED)
+    except SimScaleError:
+        raise
+    except Exception as error:
+        raise unmade(name, options, error) from error
+
+
+def default_num_envs(name: str, vectorization: str | None = None) -> int:
+    """Return how many environments to run side by side, if nobody says.
+
+    Args:
+        name: As for `make_env`.
+        vectorization: As for `make_vector_env`.
+
+    Returns:
+        32 in a native batch; 8 in turn, where more would only idle at the end; one per processor in
+        processes.
+    """
+    if vectorization == "async":
+        return os.cpu_count() or 1
+    return 32 if vectorization in {None, "native"} and is_own(name) else 8
+
+
+def is_own(name: str) -> bool:
+    """Return whether a name is that of one of our environments."""
+    return _own(name) is not None
 
 
 def find_expert(name: str) -> Expert:
@@ -161,6 +203,26 @@ def env_rows(components: Components | None = None) -> list[dict[str, str]]:
 def make_reach(**options: Any) -> Env:
     """Return the environment ``reach``; see `make_env`."""
     return make_env("reach", **options)
+
+
+def make_pick_place(**options: Any) -> Env:
+    """Return the environment ``pick_place``; see `make_env`."""
+    return make_env("pick_place", **options)
+
+
+def make_push(**options: Any) -> Env:
+    """Return the environment ``push``; see `make_env`."""
+    return make_env("push", **options)
+
+
+def make_reach_language(**options: Any) -> Env:
+    """Return the environment ``reach_language``; see `make_env`."""
+    return make_env("reach_language", **options)
+
+
+def make_pick_language(**options: Any) -> Env:
+    """Return the environment ``pick_language``; see `make_env`."""
+    return make_env("pick_language", **options)
 
 
 def register() -> None:

@@ -7,14 +7,17 @@ from typing import Any
 
 from simscaleai_core.contracts import Mean
 from simscaleai_core.errors import ConfigError
-from simscaleai_plugin_sim.catalog import make_vector_env
+from simscaleai_plugin_sim.catalog import is_own, make_vector_env
 from simscaleai_plugin_sim.evaluation import EvalConfig, evaluate_policy
 from simscaleai_plugin_sim.film import film_strip
 from simscaleai_plugin_sim.options import ClosedLoopOptions
+from simscaleai_plugin_sim.sight import check_sight, options_to_see
 
 
 class ClosedLoop:
     """Measures a policy by what it does.
+
+    Several ranks share the episodes: rank r of W runs every W-th from the r-th on.
 
     Args:
         config: The run's configuration; its ``env`` names the environment.
@@ -42,25 +45,43 @@ class ClosedLoop:
 
         Returns:
             ``success_rate`` [fraction], ``mean_return`` and ``mean_length`` [steps], as means over
-            the episodes; and, if frames are asked for, the picture ``episode`` `[H, W, 3]`.
+            this rank's episodes, nothing if it has none; and, if frames are asked for, the picture
+            ``episode`` `[H, W, 3]` on rank 0.
         """
+        rank, world_size = _rank_and_world_size()
+        seeds = self._config.episode_seeds[rank::world_size]
+        options = self._env_options(policy)
+        found: dict[str, Any] = self._measure(policy, seeds, options) if seeds else {}
+        if self._options.frames and rank == 0:
+            found["episode"] = film_strip(
+                self._env, policy, seed=seeds[0], frames=self._options.frames, **options
+            )
+        return found
+
+    def _env_options(self, policy: Any) -> dict[str, Any]:
         images = self._options.images
-        options: dict[str, Any] = {} if images is None else {"images": images}
-        num_envs = min(self._options.num_envs, self._options.episodes)
-        env = make_vector_env(self._env, num_envs, **options)
+        given: dict[str, Any] = {} if images is None else {"images": images}
+        return options_to_see(policy, given) if is_own(self._env) else given
+
+    def _measure(self, policy: Any, seeds: list[int], options: dict[str, Any]) -> dict[str, Any]:
+        env = make_vector_env(self._env, min(self._options.num_envs, len(seeds)), **options)
         try:
-            results = evaluate_policy(env, policy.predict, self._config)
+            check_sight(policy, env.single_observation_space, self._env)
+            results = evaluate_policy(env, policy.predict, EvalConfig(seeds=seeds))
         finally:
             env.close()
         n = results["n_episodes"]
-        found: dict[str, Any] = {
+        return {
             "success_rate": Mean(sum(results["successes"]), n),
             "mean_return": Mean(sum(results["returns"]), n),
             "mean_length": Mean(sum(results["lengths"]), n),
         }
-        if self._options.frames:
-            strip = film_strip(
-                self._env, policy, seed=self._options.seed, frames=self._options.frames, **options
-            )
-            found["episode"] = strip
-        return found
+
+
+def _rank_and_world_size() -> tuple[int, int]:
+    """Return this process's rank and the number of ranks; (0, 1) outside a distributed run."""
+    from torch import distributed
+
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()

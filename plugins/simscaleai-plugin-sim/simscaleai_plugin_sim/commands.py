@@ -1,13 +1,16 @@
-"""The commands that this plugin adds to ``simscale``; light until one of them runs."""
+"""Commands that this plugin adds to ``simscale``, recording first; light until one of them runs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from simscaleai_plugin_sim.recording import Recording
+    from simscaleai_plugin_sim.job import Recording
+    from simscaleai_plugin_sim.shards import EpisodeFacts
 
 
 def record(
@@ -17,38 +20,74 @@ def record(
     episodes: int = 200,
     seed: int = 0,
     workers: int = 1,
+    expert: str | None = None,
+    expert_single: bool = False,
     noise: float = 0.0,
     images: int | None = None,
+    cameras: str | None = None,
+    env_kwargs: dict[str, str] | None = None,
+    max_steps: int | None = None,
+    only_successes: bool = False,
+    max_attempts: int | None = None,
+    relabel: bool = False,
+    overwrite: bool = False,
+    num_envs: int | None = None,
     json: bool = False,
 ) -> int:
-    """Record demonstrations of a scripted expert into an HDF5 file.
+    """Record demonstrations of an expert into an HDF5 file.
+
+    A recording that was stopped or killed continues when the command is repeated: what is finished
+    is kept in the folder OUTPUT.parts.
 
     Args:
-        env: Environment to record in; it must have an expert.
+        env: Environment to record in: one of ours, or a Gymnasium id such as 'module:EnvId-v0'.
         output: HDF5 file to write.
         episodes: Number of episodes.
         seed: Seed of the first episode; the others follow it.
         workers: Processes; the file does not depend on it.
+        expert: Function of the observation to the action, 'module:function' or
+            './file.py:function'; the environment's own expert without it.
+        expert_single: The expert handles one observation at a time, not a batch.
         noise: Standard deviation of the noise on the executed action; the stored action is clean.
-        images: Side of the camera image to record as the key 'image' [pixels].
+        images: Side of the camera images to record [pixels].
+        cameras: Cameras to record, such as 'front,wrist'.
+        env_kwargs: Options of the environment, such as --env-kwargs.phrasing all.
+        max_steps: Longest episode [steps], for environments without a limit of their own.
+        only_successes: Drop failed episodes and go on until enough succeeded.
+        max_attempts: Most episodes to run for that; ten times as many as wanted without it.
+        relabel: Write each episode under every other instruction as well, sharing observations.
+        overwrite: Replace the file if it exists, or parts that were begun with other settings.
+        num_envs: Environments per process; the file does not depend on it.
         json: Print one JSON object instead of a table.
 
     Returns:
         Exit status.
     """
     from simscaleai_core.cli.output import print_facts, print_json, progress
+    from simscaleai_core.configio import parse_literal
     from simscaleai_plugin_sim.recording import record_episodes
 
-    with progress("recording episodes", episodes) as advance:
+    options = {k.replace("-", "_"): parse_literal(v) for k, v in (env_kwargs or {}).items()}
+    with _saying_how_to_continue(output), progress("recording episodes", episodes) as advance:
         recording = record_episodes(
             env,
             output,
             episodes=episodes,
             seed=seed,
+            workers=workers,
+            expert=expert,
+            expert_single=expert_single,
             noise=noise,
             images=images,
-            workers=workers,
-            on_episode=lambda episode: advance(),  # noqa: ARG005 - only counted
+            cameras=None if cameras is None else cameras.split(","),
+            env_kwargs=options,
+            max_steps=max_steps,
+            only_successes=only_successes,
+            max_attempts=max_attempts,
+            relabel=relabel,
+            overwrite=overwrite,
+            num_envs=num_envs,
+            on_episode=_Counter(advance, episodes),
         )
     facts = {"env": env, **_recording_facts(recording)}
     if json:
@@ -58,54 +97,27 @@ def record(
     return 0
 
 
-def evaluate(
-    checkpoint: Path,
-    /,
-    *,
-    env: str,
-    episodes: int = 200,
-    seed: int = 10_000,
-    num_envs: int = 32,
-    images: int | None = None,
-    gate: str | None = None,
-    output: Path | None = None,
-    json: bool = False,
-) -> int:
-    """Run a trained policy in closed loop and report how often it succeeds.
+class _Counter:
+    """Moves progress forward by each episode that is kept, up to the number wanted."""
 
-    Args:
-        checkpoint: Checkpoint file of the policy.
-        env: Environment to run it in.
-        episodes: Number of episodes.
-        seed: Seed of the first episode; the others follow it.
-        num_envs: Environments that run side by side; the result of a seed does not depend on it.
-        images: Side of the camera image in the observation [pixels], for policies that see.
-        gate: Bar to reach, such as 'success_rate>=0.95'; exit status 1 if it is missed.
-        output: File to write the results to, as JSON.
-        json: Print one JSON object instead of a table.
+    def __init__(self, advance: Callable[[], None], wanted: int) -> None:
+        self._advance = advance
+        self._left = wanted
 
-    Returns:
-        Exit status: 0, or 1 if the gate was missed.
-    """
-    from simscaleai_core.cli.output import print_facts, print_json
-    from simscaleai_plugin_sim.gate import gate_from_text
+    def __call__(self, facts: EpisodeFacts) -> None:
+        if facts.names and self._left:
+            self._left -= 1
+            self._advance()
 
-    bar = None if gate is None else gate_from_text(gate)
-    results = _measure(
-        checkpoint, env, episodes=episodes, seed=seed, num_envs=num_envs, images=images
-    )
-    results = {"checkpoint": str(checkpoint), "env": env, **results}
-    if bar is not None:
-        results |= {"gate": gate, "gate_met": bar.is_met(results)}
-    if output is not None:
-        _write_json(output, results)
-    if json:
-        print_json(results)
-    else:
-        hidden = {"seeds", "successes", "returns", "lengths"}
-        shown = {key: value for key, value in results.items() if key not in hidden}
-        print_facts(_readable(shown), title="evaluated")
-    return 0 if results.get("gate_met", True) else 1
+
+@contextmanager
+def _saying_how_to_continue(output: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        if output.with_name(f"{output.name}.parts").exists():
+            sys.stderr.write("finished episodes are kept; repeat the command to continue\n")
+        raise
 
 
 def envs(*, json: bool = False) -> int:
@@ -132,40 +144,19 @@ def envs(*, json: bool = False) -> int:
 def _recording_facts(recording: Recording) -> dict[str, Any]:
     from simscaleai_plugin_sim.intervals import wilson
 
-    return {
+    facts: dict[str, Any] = {
         "output": str(recording.path),
         "n_episodes": recording.n_episodes,
-        "success_rate": recording.successes / recording.n_episodes,
-        "success_rate_ci95": list(wilson(recording.successes, recording.n_episodes)),
-        "env_steps": recording.env_steps,
-        "bytes": recording.path.stat().st_size,
+        "n_relabelled": recording.n_relabelled,
+        "attempts": recording.attempts,
+        "n_resumed": recording.n_resumed,
+        "success_rate": None,
+        "success_rate_ci95": None,
     }
-
-
-def _measure(
-    checkpoint: Path, env: str, *, episodes: int, seed: int, num_envs: int, images: int | None
-) -> dict[str, Any]:
-    from simscaleai_core import load_policy
-    from simscaleai_core.cli.output import progress
-    from simscaleai_plugin_sim.catalog import make_vector_env
-    from simscaleai_plugin_sim.evaluation import EvalConfig, evaluate_policy
-
-    config = EvalConfig(n_episodes=episodes, seed=seed)
-    options: dict[str, Any] = {} if images is None else {"images": images}
-    made = make_vector_env(env, min(num_envs, episodes), **options)
-    try:
-        policy: Any = load_policy(checkpoint)
-        with progress("evaluating episodes", episodes) as advance:
-            return evaluate_policy(made, policy.predict, config, on_episode=advance)
-    finally:
-        made.close()
-
-
-def _write_json(path: Path, results: Mapping[str, Any]) -> None:
-    from json import dumps
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(dumps(results, indent=2) + "\n", encoding="utf-8")
+    if recording.successes is not None:
+        facts["success_rate"] = recording.successes / recording.attempts
+        facts["success_rate_ci95"] = list(wilson(recording.successes, recording.attempts))
+    return {**facts, "env_steps": recording.env_steps, "bytes": recording.path.stat().st_size}
 
 
 def _readable(facts: Mapping[str, Any]) -> dict[str, str]:
@@ -176,6 +167,6 @@ def _readable(facts: Mapping[str, Any]) -> dict[str, str]:
             return f"{value:.3f}"
         if isinstance(value, list):
             return f"[{', '.join(text(entry) for entry in value)}]"
-        return str(value)
+        return "not known" if value is None else str(value)
 
     return {key: text(value) for key, value in facts.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import gymnasium
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai_plugin_sim.core import ArmCore, Observation, action_space
+from simscaleai_plugin_sim.randomization import DomainRandomization
 from simscaleai_plugin_sim.rendering import Image
 from simscaleai_plugin_sim.tasks import build_task
 
@@ -23,7 +25,13 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float64]]):
 
     Args:
         task: Name of the task, such as ``"reach"``.
-        images: Side of the square camera image to add as the key ``image`` [pixels], or None.
+        images: Side of the square camera images [pixels]; 0 for none, None for the task's own.
+        cameras: Cameras to add, of ``"front"`` (key ``image``) and ``"wrist"`` (key
+            ``wrist_image``), as a sequence or as text with commas; None for the task's own.
+        phrasing: Which templates a task with instructions draws from: ``"seen"`` (also None),
+            ``"unseen"`` or ``"all"``.
+        randomize: What differs from episode to episode, as a `DomainRandomization` or
+            ``"default"``; None for nothing.
         render_mode: None or ``"rgb_array"``.
 
     Example:
@@ -37,9 +45,23 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float64]]):
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 20}  # type: ignore[misc]
 
     def __init__(
-        self, task: str = "reach", *, images: int | None = None, render_mode: str | None = None
+        self,
+        task: str = "reach",
+        *,
+        images: int | None = None,
+        cameras: str | Sequence[str] | None = None,
+        phrasing: str | None = None,
+        randomize: str | DomainRandomization | None = None,
+        render_mode: str | None = None,
     ) -> None:
-        self._core = ArmCore(build_task(task), 1, images)
+        self._core = ArmCore(
+            build_task(task),
+            1,
+            images=images,
+            cameras=cameras,
+            phrasing=phrasing,
+            randomize=randomize,
+        )
         self.render_mode = render_mode
         self.observation_space = self._core.observation_space()
         self.action_space = action_space()
@@ -54,11 +76,12 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float64]]):
             options: Not used.
 
         Returns:
-            Observation, and info with ``is_success`` False.
+            Observation, and info with ``is_success`` False; if the task has instructions, also
+            ``language`` and ``privileged``, see `ArmCore.facts`.
         """
         super().reset(seed=seed, options=options)
-        self._core.reset(_FIRST, [self.np_random])
-        return _first(self._core.observe()), {"is_success": False}
+        observation = self._core.reset(_FIRST, [self.np_random])
+        return _first(observation), {"is_success": False, **_first(self._core.facts())}
 
     def step(
         self, action: NDArray[np.float64]
@@ -69,21 +92,30 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float64]]):
             action: Command `[4]` [unitless, -1 to 1]; values outside are clipped.
 
         Returns:
-            Observation, reward, whether the task is done, False, and info with ``is_success``.
+            Observation, reward, whether the task is done, False, and info as from `reset`.
         """
         outcome = self._core.step(np.asarray(action, dtype=np.float64)[None])
         success = bool(outcome.success[0])
-        info = {"is_success": success}
+        info = {"is_success": success, **_first(outcome.facts)}
         return _first(outcome.observation), float(outcome.reward[0]), success, False, info
 
     def render(self) -> Image | None:
         """Return the front camera's image `[480, 480, 3]`, or None without a render mode."""
         return self._core.draw(0) if self.render_mode == "rgb_array" else None
 
+    @property
+    def physics_s(self) -> float:
+        """Time that stepping the physics has taken so far [s]."""
+        return self._core.arms.physics_s
+
     def close(self) -> None:
         """Free what drawing took; safe to call twice."""
         self._core.close()
 
 
-def _first(observation: Observation) -> Observation:
-    return {key: value[0] for key, value in observation.items()}
+def _first(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the first slot's part of what is batched."""
+    return {
+        key: _first(value) if isinstance(value, Mapping) else value[0]
+        for key, value in batch.items()
+    }

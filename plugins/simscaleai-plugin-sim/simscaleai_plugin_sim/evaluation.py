@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 from attrs import Attribute, field, frozen
 
 from simscaleai_core.errors import ConfigError
-from simscaleai_plugin_sim.catalog import make_vector_env
-from simscaleai_plugin_sim.intervals import wilson
-from simscaleai_plugin_sim.rollouts import Act, Step, Turn, run_episodes
+from simscaleai_plugin_sim.acting import Actor, Predict, set_execution
+from simscaleai_plugin_sim.catalog import default_num_envs, make_vector_env
+from simscaleai_plugin_sim.instructions import LanguageRule
+from simscaleai_plugin_sim.latency import Stopwatch, TimedSlots
+from simscaleai_plugin_sim.rollouts import run_episodes
+from simscaleai_plugin_sim.seedcheck import SeedCheck
 from simscaleai_plugin_sim.slots import Slots, as_slots
 from simscaleai_plugin_sim.success import SuccessReader, SuccessRule
-
-Predict = Callable[[Any], Any]
-
-DEFAULT_NUM_ENVS = 32
-"""Slots for an environment that is given by name."""
+from simscaleai_plugin_sim.tally import Tally
 
 
 def _at_least(least: int, *, optional: bool = False) -> Any:
@@ -33,6 +30,15 @@ def _at_least(least: int, *, optional: bool = False) -> Any:
             )
 
     return check
+
+
+def _seeds(instance: object, attribute: Attribute[Any], value: Any) -> None:  # noqa: ARG001
+    if value is None:
+        return
+    if not value or not all(type(seed) is int and seed >= 0 for seed in value):
+        raise ConfigError(
+            f"EvalConfig.seeds: expected at least one seed, integers of at least 0, got {value!r}"
+        )
 
 
 @frozen(kw_only=True)
@@ -50,11 +56,29 @@ class EvalConfig:
     max_steps: int | None = field(default=None, validator=_at_least(1, optional=True))
     """Longest episode [steps]; None leaves that to the environment."""
     num_envs: int | None = field(default=None, validator=_at_least(1, optional=True))
-    """Slots for an environment given by name (None: 32); with a ready environment, its own."""
+    """Slots for an environment given by name (None: as `default_num_envs` says); with a ready
+    environment, its own."""
     success: str | SuccessRule | None = None
     """A key of info, or a function of ``(observation, reward, terminated, truncated, info)``; None
     follows the conventions: info ``is_success``, ``success``, then the environment's methods
     ``is_success()``, ``_check_success()``."""
+    seeds: Sequence[int] | None = field(default=None, validator=_seeds)
+    """Seed of each episode; they replace `seed` and `n_episodes`."""
+    language: str | LanguageRule | None = None
+    """An instruction for all episodes, or a function of (the environment's instruction, seed) that
+    gives the one to tell, such as a swapped one; None tells the environment's own."""
+    execute: int | None = field(default=None, validator=_at_least(1, optional=True))
+    """Steps of a predicted chunk to execute before the next is predicted; None leaves it to the
+    policy."""
+    ensemble: float | None = None
+    """Coefficient of temporal ensembling [unitless]; None leaves it to the policy."""
+
+    @property
+    def episode_seeds(self) -> list[int]:
+        """Seed of each episode."""
+        if self.seeds is not None:
+            return list(self.seeds)
+        return list(range(self.seed, self.seed + self.n_episodes))
 
 
 def evaluate_policy(
@@ -68,14 +92,16 @@ def evaluate_policy(
 
     Every seed gets one episode, and a seed's episode does not depend on the number of slots. If
     `predict` is a method of an object with ``reset(mask)``, that is called whenever episodes begin,
-    with a bool mask `[N]` of the slots that they begin in.
+    with a bool mask `[N]` of the slots that they begin in. If it takes ``language``, it gets the
+    instruction: from info ``language``, else the environment's attribute ``task_description``.
 
     Args:
         env: A Gymnasium environment, a vector environment in ``AutoresetMode.DISABLED``, or a name
             for `make_vector_env`. An environment that is given stays open.
         predict: Function of an observation to actions. A single environment gives one observation
             and takes actions `[A]`; a vector environment gives a batch and takes `[N, A]`. Actions
-            are clipped to the bounds of the action space.
+            are clipped to the bounds of the action space. An observation that is a plain array is
+            given to a trained policy under the key ``state``, and to any other function as it is.
         config: Episodes, seeds and limits; None takes the defaults.
         on_episode: Called whenever an episode has ended.
 
@@ -84,11 +110,14 @@ def evaluate_policy(
         those that were successful at any step, ``success_rate_ci95`` (its Wilson interval,
         [low, high]), ``success_at_end_rate`` [fraction], ``n_episodes``, ``mean_return``,
         ``mean_length`` [steps]. Per episode, in order of seeds: ``seeds``, ``successes``,
-        ``returns``, ``lengths`` [steps]. Of the work: ``env_steps`` that counted, ``wall_s`` [s].
+        ``returns``, ``lengths`` [steps], and ``instructions`` if the policy was told any. Of the
+        work: ``env_steps`` that counted, ``seeds_obeyed`` (whether the first episode begins in the
+        same way when it is reset again), and what `Stopwatch.results` says of time.
 
     Raises:
         ConfigError: If the environment cannot be used, or does not say whether an episode
-            succeeded, or `config.num_envs` is not the number of slots of the environment.
+            succeeded, or `config.num_envs` is not the number of slots of the environment, or the
+            policy cannot do what the configuration asks of it.
 
     Example:
         >>> from simscaleai_plugin_sim import find_expert
@@ -98,7 +127,7 @@ def evaluate_policy(
     """
     config = EvalConfig() if config is None else config
     if isinstance(env, str):
-        num_envs = min(config.num_envs or DEFAULT_NUM_ENVS, config.n_episodes)
+        num_envs = min(config.num_envs or default_num_envs(env), len(config.episode_seeds))
         made = make_vector_env(env, num_envs)
         try:
             return _evaluate(as_slots(made), predict, config, on_episode)
@@ -116,73 +145,19 @@ def evaluate_policy(
 def _evaluate(
     slots: Slots, predict: Predict, config: EvalConfig, on_episode: Callable[[], None] | None
 ) -> dict[str, Any]:
-    seeds = list(range(config.seed, config.seed + config.n_episodes))
-    tally = _Tally(seeds, SuccessReader(slots, config.success))
-    started = time.perf_counter()
-    for step in run_episodes(slots, seeds, _acting(predict), max_steps=config.max_steps):
+    seeds = config.episode_seeds
+    set_execution(predict, config.execute, config.ensemble)
+    timed = TimedSlots(slots)
+    actor = Actor(predict, timed, seeds, config.language)
+    tally = Tally(seeds, SuccessReader(timed, config.success))
+    check = SeedCheck(slots, seeds[0])
+    stopwatch = Stopwatch(timed)
+    for step in run_episodes(timed, seeds, actor, max_steps=config.max_steps):
+        check.remember(step.observation)
         tally.count(step)
         if on_episode is not None:
             for _ in range(int(step.ended.sum())):
                 on_episode()
-    return {**tally.results(), "wall_s": time.perf_counter() - started}
-
-
-def _acting(predict: Predict) -> Act:
-    """Return `predict` as a function of the turn, which tells the policy where episodes begin."""
-    reset = getattr(getattr(predict, "__self__", None), "reset", None)
-
-    def act(observation: Any, turn: Turn) -> Any:
-        if callable(reset) and turn.starts.any():
-            reset(turn.starts.copy())
-        return predict(observation)
-
-    return act
-
-
-class _Tally:
-    """Results per episode, gathered step by step."""
-
-    def __init__(self, seeds: list[int], reader: SuccessReader) -> None:
-        self._seeds = seeds
-        self._reader = reader
-        n = len(seeds)
-        self._once = np.zeros(n, dtype=np.bool_)
-        self._at_end = np.zeros(n, dtype=np.bool_)
-        self._reported = np.zeros(n, dtype=np.bool_)
-        self._returns = np.zeros(n)
-        self._lengths = np.zeros(n, dtype=np.int64)
-
-    def count(self, step: Step) -> None:
-        """Add one step of every slot that runs an episode.
-
-        Raises:
-            ConfigError: If an episode ended and its success was never reported.
-        """
-        success, reported = self._reader.read(step.transition)
-        running = step.turn.episode >= 0
-        episode = step.turn.episode[running]
-        self._once[episode] |= success[running]
-        self._reported[episode] |= reported[running]
-        self._returns[episode] += step.transition.reward[running]
-        self._lengths[episode] += 1
-        ended = step.turn.episode[step.ended]
-        if not self._reported[ended].all():
-            raise self._reader.missing()
-        self._at_end[ended] = success[step.ended]
-
-    def results(self) -> dict[str, Any]:
-        """Return the results as plain numbers and lists."""
-        n = len(self._seeds)
-        return {
-            "success_rate": float(self._once.mean()),
-            "success_rate_ci95": list(wilson(int(self._once.sum()), n)),
-            "success_at_end_rate": float(self._at_end.mean()),
-            "n_episodes": n,
-            "mean_return": float(self._returns.mean()),
-            "mean_length": float(self._lengths.mean()),
-            "seeds": self._seeds,
-            "successes": self._once.tolist(),
-            "returns": self._returns.tolist(),
-            "lengths": self._lengths.tolist(),
-            "env_steps": int(self._lengths.sum()),
-        }
+    told = {} if actor.instructions is None else {"instructions": actor.instructions}
+    times = stopwatch.results(actor.call_s)
+    return {**tally.results(), **told, "seeds_obeyed": check.is_obeyed(), **times}

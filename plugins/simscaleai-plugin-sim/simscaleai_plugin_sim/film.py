@@ -1,20 +1,82 @@
-"""An episode as one picture: frames side by side, from the first to the last."""
+"""An episode drawn frame by frame, and as one picture from the first moment to the last."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simscaleai_core.errors import ConfigError
+from simscaleai_plugin_sim.acting import Actor
 from simscaleai_plugin_sim.catalog import make_env
-from simscaleai_plugin_sim.rendering import Image
-from simscaleai_plugin_sim.rollouts import fit_actions
+from simscaleai_plugin_sim.instructions import LanguageRule
+from simscaleai_plugin_sim.rollouts import Turn, run_episodes
+from simscaleai_plugin_sim.slots import as_slots
+from simscaleai_plugin_sim.success import SuccessReader, SuccessRule
+
+Frame = NDArray[np.uint8]
 
 _SHRINK = 2  # every second pixel: a strip of eight frames is then about 2000 pixels wide
 
 
-def film_strip(env_name: str, policy: Any, *, seed: int, frames: int, **options: Any) -> Image:
+def run_filmed(
+    env: Any,
+    predict: Callable[..., Any],
+    seed: int,
+    *,
+    max_steps: int | None = None,
+    success: str | SuccessRule | None = None,
+    language: str | LanguageRule | None = None,
+) -> Iterator[tuple[Frame, bool]]:
+    """Run one episode and draw it.
+
+    Args:
+        env: A single environment with render mode ``rgb_array``.
+        predict: Function of an observation to actions, as for `evaluate_policy`.
+        seed: Seed of the episode.
+        max_steps: Longest episode [steps]; None leaves that to the environment.
+        success: As in `EvalConfig`.
+        language: As in `EvalConfig`.
+
+    Yields:
+        Frames `[H, W, 3]`, the first before the first step, each with whether the episode has been
+        successful so far.
+    """
+    slots = as_slots(env)
+    actor = Actor(predict, slots, [seed], language)
+    reader = SuccessReader(slots, success)
+    first: list[Frame] = []
+
+    def act(observation: Any, turn: Turn) -> NDArray[Any]:
+        if turn.starts.any():
+            first.append(_draw(env, slots.name))
+        return actor(observation, turn)
+
+    succeeded = False
+    for step in run_episodes(slots, [seed], act, max_steps=max_steps):
+        if first:
+            yield first.pop(), False
+        succeeded |= bool(reader.read(step.transition)[0][0])
+        yield _draw(env, slots.name), succeeded
+
+
+def frames_of(frames: Sequence[Frame], moments: int) -> list[Frame]:
+    """Return evenly spaced frames, the first and the last among them; all if they are fewer."""
+    chosen = np.linspace(0, len(frames) - 1, min(moments, len(frames))).round().astype(int)
+    return [frames[index] for index in chosen]
+
+
+def film_strip(
+    env_name: str,
+    policy: Any,
+    *,
+    seed: int,
+    frames: int,
+    max_steps: int | None = None,
+    **options: Any,
+) -> Frame:
     """Run one episode and show evenly spaced moments of it.
 
     Args:
@@ -22,6 +84,7 @@ def film_strip(env_name: str, policy: Any, *, seed: int, frames: int, **options:
         policy: A policy with ``predict``, and perhaps ``reset``.
         seed: Seed of the episode.
         frames: Moments to show, at least 1; fewer if the episode is shorter.
+        max_steps: Longest episode [steps]; None leaves that to the environment.
         options: Options of the environment.
 
     Returns:
@@ -31,24 +94,25 @@ def film_strip(env_name: str, policy: Any, *, seed: int, frames: int, **options:
         ConfigError: If the environment draws nothing.
     """
     env = make_env(env_name, render_mode="rgb_array", **options)
-    drawn: list[Any] = []
     try:
-        observation, _ = env.reset(seed=seed)
-        if hasattr(policy, "reset"):
-            policy.reset(np.array([True]))
-        is_over = False
-        while not is_over:
-            drawn.append(env.render())
-            action = fit_actions(policy.predict(observation), env.action_space)
-            observation, _, terminated, truncated, _ = env.step(action)
-            is_over = terminated or truncated
-        drawn.append(env.render())
+        drawn = [f for f, _ in run_filmed(env, policy.predict, seed, max_steps=max_steps)]
     finally:
         env.close()
-    if drawn[0] is None:
-        raise ConfigError(
-            f"environment {env_name!r} draws no frames: expected rgb_array. Leave out frames."
-        )
-    moments = np.linspace(0, len(drawn) - 1, min(frames, len(drawn))).round().astype(int)
-    strip: Image = np.concatenate([drawn[i][::_SHRINK, ::_SHRINK] for i in moments], axis=1)
+    small = [frame[::_SHRINK, ::_SHRINK] for frame in frames_of(drawn, frames)]
+    strip: Frame = np.concatenate(small, axis=1)
     return strip
+
+
+def _draw(env: Any, name: str) -> Frame:
+    """Return the environment's picture.
+
+    Raises:
+        ConfigError: If it draws none.
+    """
+    frame = None if env.render_mode is None else env.render()
+    if isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.shape[2:] == (3,):
+        return np.ascontiguousarray(frame)
+    raise ConfigError(
+        f"environment {name!r} draws no frames: expected uint8 [H, W, 3] from render() in render "
+        f"mode 'rgb_array', got {type(frame).__name__}. Leave out videos and frames."
+    )

@@ -12,9 +12,19 @@ from attrs import frozen
 from simscaleai_core.errors import ConfigError
 
 METRICS = ("success_rate", "success_at_end_rate", "mean_return", "mean_length")
-"""Results that a gate can ask for."""
+"""Results of one policy that a gate can ask for."""
+COMPARISON_METRICS = (
+    "difference",
+    "mean_return_difference",
+    "p_value",
+    *(f"{side}.{metric}" for side in ("first", "second") for metric in METRICS),
+)
+"""Results of a comparison that a gate can ask for."""
 
-_FORM = re.compile(r"\s*(\w+)\s*(>=|<=|>|<)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*\Z")
+_BOUNDS = {"_low": 0, "_high": 1}
+_WITH_INTERVAL = {"success_rate", "difference", "mean_return_difference"}
+
+_FORM = re.compile(r"\s*([\w.]+)\s*(>=|<=|>|<)\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*\Z")
 _COMPARE: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
@@ -28,7 +38,8 @@ class Gate:
     """One comparison of one result with one number."""
 
     metric: str
-    """Name of the result, one of `METRICS`."""
+    """Name of the result, one of `METRICS` or `COMPARISON_METRICS`; a name that has an interval may
+    end in ``_low`` or ``_high`` for its bounds."""
     comparison: str
     """``>=``, ``<=``, ``>`` or ``<``."""
     bound: float
@@ -36,14 +47,22 @@ class Gate:
 
     def is_met(self, results: Mapping[str, Any]) -> bool:
         """Return whether the results reach the bar."""
-        return _COMPARE[self.comparison](results[self.metric], self.bound)
+        place = results
+        *sides, name = self.metric.split(".")
+        for side in sides:
+            place = place[side]
+        stem, suffix = _split(name)
+        value = place[name] if not suffix else place[f"{stem}_ci95"][_BOUNDS[suffix]]
+        return _COMPARE[self.comparison](value, self.bound)
 
 
-def gate_from_text(text: str) -> Gate:
+def gate_from_text(text: str, *, compares: bool = False) -> Gate:
     """Read a gate.
 
     Args:
-        text: Such as ``"success_rate>=0.95"``.
+        text: Such as ``"success_rate>=0.95"`` or, for a bound of its interval,
+            ``"success_rate_low>=0.95"``.
+        compares: Whether it is for a comparison of two policies.
 
     Returns:
         The gate.
@@ -55,14 +74,25 @@ def gate_from_text(text: str) -> Gate:
         >>> gate_from_text("success_rate>=0.95").is_met({"success_rate": 0.97})
         True
     """
+    metrics = COMPARISON_METRICS if compares else METRICS
     match = _FORM.match(text)
-    if match is None or match[1] not in METRICS:
+    if match is None or _split(match[1])[0] not in metrics:
+        example = "difference>=-0.02" if compares else "success_rate>=0.95"
         raise ConfigError(
             f"gate {text!r}: expected a result, a comparison and a number, such as "
-            f"'success_rate>=0.95'. Results: {', '.join(METRICS)}."
+            f"{example!r}. Results: {', '.join(metrics)}."
         )
     try:
         bound = float(match[3])
     except ValueError:
         raise ConfigError(f"gate {text!r}: expected a number, got {match[3]!r}") from None
     return Gate(match[1], match[2], bound)
+
+
+def _split(metric: str) -> tuple[str, str]:
+    """Return the result's name, and ``_low`` or ``_high`` if a bound of its interval is meant."""
+    for suffix in _BOUNDS:
+        stem = metric.removesuffix(suffix)
+        if stem != metric and stem.rpartition(".")[2] in _WITH_INTERVAL:
+            return stem, suffix
+    return metric, ""

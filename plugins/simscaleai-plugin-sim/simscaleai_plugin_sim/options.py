@@ -10,12 +10,12 @@ class ClosedLoopOptions:
     """How the closed-loop evaluation during training is run."""
 
     episodes: int = 50
-    """Episodes per evaluation."""
+    """Episodes per evaluation, over all ranks."""
     seed: int = 20_000
     """Seed of the first episode; every evaluation runs the same episodes."""
     num_envs: int = 32
-    """Environments that run side by side."""
+    """Environments that run side by side on each rank."""
     images: int | None = None
-    """Side of the square camera image in the observation [pixels]; for policies that see."""
+    """Side of the square camera images [pixels]; our environments take it from the policy."""
     frames: int = 0
     """Frames of the first episode to hand to the loggers as one strip; 0 draws nothing."""

@@ -22,6 +22,30 @@ def simscale_register_envs() -> Iterator[EnvSpec]:
         expert="simscaleai_plugin_sim.tasks.reach:Reach.expert",
         summary="7-DoF arm: bring the tool to a point, to within 2 cm",
     )
+    yield EnvSpec(
+        name="pick_place",
+        target="simscaleai_plugin_sim.catalog:make_pick_place",
+        expert="simscaleai_plugin_sim.tasks.pick_place:PickPlace.expert",
+        summary="7-DoF arm: take a cube from a pedestal and put it down on a target",
+    )
+    yield EnvSpec(
+        name="push",
+        target="simscaleai_plugin_sim.catalog:make_push",
+        expert="simscaleai_plugin_sim.tasks.push:Push.expert",
+        summary="7-DoF arm: push a cube over the table to a goal, to within 3 cm",
+    )
+    yield EnvSpec(
+        name="reach_language",
+        target="simscaleai_plugin_sim.catalog:make_reach_language",
+        expert="simscaleai_plugin_sim.tasks.reach_language:ReachLanguage.expert",
+        summary="7-DoF arm with a camera: bring the tool to the ball that an instruction names",
+    )
+    yield EnvSpec(
+        name="pick_language",
+        target="simscaleai_plugin_sim.catalog:make_pick_language",
+        expert="simscaleai_plugin_sim.tasks.pick_language:PickLanguage.expert",
+        summary="7-DoF arm with two cameras: put the cube that an instruction names on a plate",
+    )
 
 
 @hookimpl

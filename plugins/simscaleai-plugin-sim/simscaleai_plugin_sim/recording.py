@@ -1,61 +1,26 @@
-"""Recording the scripted expert: episodes by seed, into one HDF5 file.
-
-N: slots, T: steps of an episode.
-"""
+"""Recording an expert: episodes by seed, into one HDF5 file, in parts that survive a kill."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
-from multiprocessing import get_context
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from attrs import field, frozen
-from numpy.typing import NDArray
-
 from simscaleai_core.errors import ConfigError
-from simscaleai_plugin_sim.catalog import Expert, find_expert, make_vector_env
-from simscaleai_plugin_sim.rollouts import Step, Turn, run_episodes
-from simscaleai_plugin_sim.slots import as_slots
-from simscaleai_plugin_sim.success import SuccessReader
+from simscaleai_plugin_sim.catalog import Expert
+from simscaleai_plugin_sim.collecting import Plan
+from simscaleai_plugin_sim.crew import Alone, Crew, Together
+from simscaleai_plugin_sim.experts import expert_name, load_expert, source_digest
+from simscaleai_plugin_sim.job import Job, Recording
+from simscaleai_plugin_sim.shards import EpisodeFacts, PartsFolder
 
-Array = NDArray[Any]
-
-CHUNK = 32
-"""Episodes that a worker records at a time."""
-
-
-@frozen(kw_only=True)
-class Episode:
-    """One recorded episode."""
-
-    seed: int
-    """Seed of the episode."""
-    observations: Mapping[str, Array]
-    """Observation before each action, each key `[T, ...]`."""
-    actions: Array
-    """The expert's action for each observation, without the noise `[T, A]`."""
-    rewards: Array
-    """Reward of each step `[T]`."""
-    success: bool
-    """Whether the task was done at any step."""
-
-
-@frozen(kw_only=True)
-class Recording:
-    """What was recorded."""
-
-    path: Path
-    """The file."""
-    n_episodes: int
-    """Episodes in it, successful or not."""
-    successes: int
-    """Episodes that were successful."""
-    env_steps: int
-    """Steps in all episodes."""
+SHARD = 25
+"""Most episodes in a shard: what a worker may lose when it is killed."""
+_ATTEMPTS_PER_SUCCESS = 10
+_DISTRIBUTIONS = ("simscaleai-plugin-sim", "gymnasium", "mujoco", "numpy")
 
 
 def record_episodes(
@@ -64,186 +29,152 @@ def record_episodes(
     *,
     episodes: int,
     seed: int = 0,
+    expert: str | Expert | None = None,
+    expert_single: bool = False,
     noise: float = 0.0,
     images: int | None = None,
+    cameras: Sequence[str] | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
+    max_steps: int | None = None,
+    only_successes: bool = False,
+    max_attempts: int | None = None,
+    relabel: bool = False,
+    overwrite: bool = False,
     workers: int = 1,
-    num_envs: int = CHUNK,
-    on_episode: Callable[[Episode], None] | None = None,
+    num_envs: int | None = None,
+    on_episode: Callable[[EpisodeFacts], None] | None = None,
 ) -> Recording:
-    """Record the scripted expert and write every episode, successful or not, to one file.
+    """Record an expert and write its episodes to one file.
 
-    The file depends on the environment, the seeds and the noise; it does not depend on `workers` or
-    `num_envs`. It appears under its name only when it is complete.
+    The file depends on the environment, the expert, the seeds and the noise; it does not depend on
+    `workers` or `num_envs`. It appears under its name only when it is complete; until then its
+    finished parts are in the folder ``PATH.parts``, and the same call continues from them.
 
     Args:
-        env_name: Name of an environment with an expert, such as ``"reach"``.
+        env_name: Name of an environment, or a Gymnasium id.
         path: HDF5 file to write.
-        episodes: Number of episodes; their seeds are `seed` to ``seed + episodes - 1``.
+        episodes: Number of episodes; their seeds are `seed`, ``seed + 1``, ...
         seed: Seed of the first episode, at least 0.
+        expert: A function of the batched observation (each key `[N, ...]`; an observation without
+            keys is ``state``) to actions `[N, A]`, or where to import it: ``"module:function"``,
+            ``"./file.py:function"``. None for the environment's own.
+        expert_single: Whether `expert` handles one observation at a time; see `per_slot`.
         noise: Standard deviation of Gaussian noise on the action that is executed [units of
             action, at least 0]; the action that is stored is the expert's own, so that the data
-            shows how to come back from where the noise led (Laskey et al. 2017, DART).
-        images: Side of a square camera image to record as the key ``image`` [pixels], or None.
-        workers: Processes.
-        num_envs: Slots per process.
-        on_episode: Called with each episode once it is written, in order of seeds.
+            shows how to come back from where the noise led.
+        images: Side of the square camera images to record [pixels], passed to the environment.
+        cameras: Cameras to record, passed to the environment.
+        env_kwargs: Further options of the environment.
+        max_steps: Longest episode [steps]; None leaves that to the environment.
+        only_successes: Whether to drop failed episodes and go on until `episodes` succeeded.
+        max_attempts: Most episodes to run for that; None for ten times `episodes`.
+        relabel: Whether to write each episode under every other instruction as well, with the
+            expert's actions for it; the expert must have ``retold``.
+        overwrite: Whether to replace a file, or parts begun with other settings.
+        workers: Processes. A function as `expert` must then be importable.
+        num_envs: Slots per process; None chooses.
+        on_episode: Called with the facts of each episode once it is recorded; those of an earlier,
+            interrupted recording come first. Order of seeds if there is one worker.
 
     Returns:
         What was recorded.
 
     Raises:
-        ConfigError: If a number is out of range, or the environment has no expert.
+        ConfigError: If an argument cannot be used, the file exists, or too few episodes succeeded.
 
     Source:
         Laskey et al. 2017 (CoRL, DART) for labels without noise under noisy execution.
     """
-    from simscaleai_plugin_hdf5.writer import EpisodeWriter
-
-    _check(episodes=episodes, seed=seed, noise=noise, workers=workers)
-    find_expert(env_name)
-    seeds = range(seed, seed + episodes)
-    collect = partial(
-        collect_episodes, env_name, noise=noise, images=images, num_envs=min(num_envs, episodes)
+    path = Path(path)
+    numbers = {"episodes": episodes, "seed": seed, "noise": noise, "workers": workers}
+    limits = {"num_envs": num_envs, "max_steps": max_steps, "max_attempts": max_attempts}
+    _check({**numbers, **{name: limit for name, limit in limits.items() if limit is not None}})
+    _check_output(path, overwrite=overwrite)
+    options = {"images": images, "cameras": None if cameras is None else tuple(cameras)}
+    plan = Plan(
+        env=env_name,
+        env_options={k: v for k, v in options.items() if v is not None} | dict(env_kwargs or {}),
+        expert=expert,
+        expert_single=expert_single,
+        noise=noise,
+        max_steps=max_steps,
+        only_successes=only_successes,
+        relabel=relabel,
+        num_envs=num_envs,
     )
-    metadata: dict[str, str | float | int] = {
-        "expert": "scripted",
-        "noise": noise,
-        "first_seed": seed,
+    settings = _settings(plan, episodes, seed)
+    folder = PartsFolder(path)
+    size = max(1, min(SHARD, math.ceil(episodes / workers)))
+    with folder.held():
+        size = folder.begin(settings, size, overwrite=overwrite)
+        job = Job(plan, folder, episodes, range(seed, seed + episodes), size)
+        if only_successes:
+            most = _ATTEMPTS_PER_SUCCESS * episodes if max_attempts is None else max_attempts
+            job.most = range(seed, seed + most)
+        try:
+            with _crew(plan, folder, min(workers, job.num_missing())) as crew:
+                job.run(crew, on_episode or _ignore)
+            return job.merge()
+        finally:
+            if not job.has_any():
+                folder.remove()
+
+
+def _crew(plan: Plan, folder: PartsFolder, workers: int) -> Crew:
+    return Alone(plan, folder) if workers <= 1 else Together(plan, folder, workers)
+
+
+def _settings(plan: Plan, episodes: int, seed: int) -> dict[str, Any]:
+    """Return everything that the content of the file depends on, as JSON gives it back."""
+    expert = load_expert(plan.env, plan.expert, single=plan.expert_single)
+    settings = {
+        "env": plan.env,
+        "env_kwargs": dict(plan.env_options),
+        "expert": expert_name(plan.expert),
+        "expert_single": plan.expert_single,
+        "episodes": episodes,
+        "seed": seed,
+        "noise": float(plan.noise),
+        "max_steps": plan.max_steps,
+        "only_successes": plan.only_successes,
+        "relabel": plan.relabel,
+        "sha256 of the expert's file": source_digest(expert),
+        **{f"version of {name}": version(name) for name in _DISTRIBUTIONS},
     }
-    successes = env_steps = 0
-    stream = collect(seeds) if workers == 1 else _spread(collect, seeds, workers)
-    with EpisodeWriter(Path(path), env=env_name, metadata=metadata) as writer:
-        for episode in stream:
-            facts: dict[str, Any] = {"success": episode.success, "seed": episode.seed}
-            writer.write(episode.observations, episode.actions, episode.rewards, **facts)
-            successes += episode.success
-            env_steps += len(episode.rewards)
-            if on_episode is not None:
-                on_episode(episode)
-    return Recording(path=Path(path), n_episodes=episodes, successes=successes, env_steps=env_steps)
+    as_read: dict[str, Any] = json.loads(json.dumps(settings, default=str))
+    return as_read
 
 
-def collect_episodes(
-    env_name: str, seeds: Sequence[int], *, noise: float, images: int | None, num_envs: int
-) -> Iterator[Episode]:
-    """Run the expert and yield its episodes in order of seeds.
+def _ignore(facts: EpisodeFacts) -> None:
+    """Do nothing."""
 
-    Args:
-        env_name: Name of an environment with an expert.
-        seeds: Seed of each episode, at least one.
-        noise: Standard deviation of the noise on the executed action [units of action].
-        images: Side of the camera image [pixels], or None.
-        num_envs: Slots.
 
-    Yields:
-        Episodes.
+def _check_output(path: Path, *, overwrite: bool) -> None:
+    """Check where the file is to go, before anything is recorded.
+
+    Raises:
+        ConfigError: If something is there.
     """
-    options: dict[str, Any] = {} if images is None else {"images": images}
-    env = make_vector_env(env_name, num_envs, **options)
-    try:
-        slots = as_slots(env)
-        demonstrator = _Demonstrator(find_expert(env_name), seeds, noise)
-        reader = SuccessReader(slots)
-        drafts = [_Draft(seed=seed) for seed in seeds]
-        finished: set[int] = set()
-        due = 0
-        for step in run_episodes(slots, seeds, demonstrator.act):
-            finished |= _note(step, drafts, demonstrator.label, reader)
-            while due in finished:
-                yield drafts[due].finish()
-                due += 1
-    finally:
-        env.close()
-
-
-def _collect_list(
-    collect: Callable[[Sequence[int]], Iterator[Episode]], seeds: Sequence[int]
-) -> list[Episode]:
-    return list(collect(seeds))
-
-
-def _spread(
-    collect: Callable[[Sequence[int]], Iterator[Episode]], seeds: Sequence[int], workers: int
-) -> Iterator[Episode]:
-    """Yield the episodes of several processes in order of seeds."""
-    chunks = [seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK)]
-    # spawn: a forked child would share the parent's threads and OpenGL state.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for batch in pool.map(partial(_collect_list, collect), chunks):
-            yield from batch
-
-
-class _Demonstrator:
-    """The expert with noise on what is executed; each episode has a noise stream of its own."""
-
-    def __init__(self, expert: Expert, seeds: Sequence[int], noise: float) -> None:
-        self._expert = expert
-        self._noise = noise
-        # Philox is keyed by the seed: another stream than the environment's own.
-        self._streams = [np.random.Generator(np.random.Philox(key=seed)) for seed in seeds]
-        self.label: Array = np.empty(0)
-
-    def act(self, observation: Any, turn: Turn) -> Array:
-        self.label = self._expert(observation)
-        executed = self.label.copy()
-        if self._noise:
-            for slot in np.flatnonzero(turn.episode >= 0):
-                stream = self._streams[turn.episode[slot]]
-                executed[slot] += self._noise * stream.standard_normal(executed.shape[1])
-        return executed
-
-
-@frozen(kw_only=True)
-class _Draft:
-    """An episode while it is being recorded."""
-
-    seed: int
-    observations: list[dict[str, Array]] = field(factory=list)
-    actions: list[Array] = field(factory=list)
-    rewards: list[float] = field(factory=list)
-    successes: list[bool] = field(factory=list)
-
-    def finish(self) -> Episode:
-        """Return the episode and let go of its steps."""
-        keys = self.observations[0]
-        episode = Episode(
-            seed=self.seed,
-            observations={key: np.stack([o[key] for o in self.observations]) for key in keys},
-            actions=np.stack(self.actions),
-            rewards=np.array(self.rewards),
-            success=any(self.successes),
+    if path.is_dir():
+        raise ConfigError(f"output {str(path)!r}: expected a file name, got a directory")
+    if path.exists() and not overwrite:
+        raise ConfigError(
+            f"output {str(path)!r} exists already: expected a new file. Choose another name, or "
+            "pass --overwrite (overwrite=True) to replace it."
         )
-        self.observations.clear()
-        return episode
 
 
-def _note(step: Step, drafts: Sequence[_Draft], label: Array, reader: SuccessReader) -> set[int]:
-    """Return the episodes that ended with a step, after adding it to the drafts."""
-    success, _ = reader.read(step.transition)
-    for slot in np.flatnonzero(step.turn.episode >= 0):
-        draft = drafts[step.turn.episode[slot]]
-        draft.observations.append({k: v[slot].copy() for k, v in step.observation.items()})
-        draft.actions.append(label[slot].copy())
-        draft.rewards.append(float(step.transition.reward[slot]))
-        draft.successes.append(bool(success[slot]))
-    return {int(index) for index in step.turn.episode[step.ended]}
-
-
-def _check(*, episodes: int, seed: int, noise: float, workers: int) -> None:
+def _check(numbers: Mapping[str, float]) -> None:
     """Check the numbers, all at once.
 
     Raises:
         ConfigError: If any is out of range.
     """
+    least = {"seed": 0, "noise": 0}
     problems = [
-        f"{name}: expected at least {least}, got {value!r}"
-        for name, value, least in (
-            ("episodes", episodes, 1),
-            ("seed", seed, 0),
-            ("noise", noise, 0),
-            ("workers", workers, 1),
-        )
-        if not value >= least
+        f"{name}: expected at least {least.get(name, 1)}, got {value!r}"
+        for name, value in numbers.items()
+        if not value >= least.get(name, 1)
     ]
     if problems:
         raise ConfigError(*problems)

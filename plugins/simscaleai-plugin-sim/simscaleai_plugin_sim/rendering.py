@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai_core.errors import SimScaleError
-from simscaleai_plugin_sim.scene import CAMERA
 
 Image = NDArray[np.uint8]
 
@@ -30,8 +29,8 @@ class RenderingError(SimScaleError):
     """Images were asked for and no OpenGL library could draw them."""
 
 
-class FrontCamera:
-    """Draws the scene from the front camera; makes its OpenGL context with the first picture.
+class Renderer:
+    """Draws the scene from any camera; makes its OpenGL context with the first picture.
 
     Args:
         model: The model whose states will be drawn.
@@ -41,15 +40,17 @@ class FrontCamera:
     def __init__(self, model: mujoco.MjModel, size: int) -> None:
         self._model = model
         self._size = size
+        self._option = mujoco.MjvOption()
         self._gl: Any = None
         self._context: Any = None
         self._scene: Any = None
 
-    def draw(self, data: mujoco.MjData) -> Image:
+    def draw(self, data: mujoco.MjData, camera: str) -> Image:
         """Return the scene as an image.
 
         Args:
             data: State with current poses.
+            camera: Name of a camera of the model.
 
         Returns:
             RGB image `[H, W, 3]`, top row first [0 to 255].
@@ -57,12 +58,11 @@ class FrontCamera:
         if self._context is None:
             self._open()
         self._gl.make_current()
-        camera = mujoco.MjvCamera()
-        camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
-        camera.fixedcamid = self._model.camera(CAMERA).id
+        view = mujoco.MjvCamera()
+        view.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        view.fixedcamid = self._model.camera(camera).id
         every = int(mujoco.mjtCatBit.mjCAT_ALL)
-        option, perturb = mujoco.MjvOption(), mujoco.MjvPerturb()
-        mujoco.mjv_updateScene(self._model, data, option, perturb, camera, every, self._scene)
+        mujoco.mjv_updateScene(self._model, data, self._option, None, view, every, self._scene)
         viewport = mujoco.MjrRect(0, 0, self._size, self._size)
         mujoco.mjr_render(viewport, self._scene, self._context)
         image = np.empty((self._size, self._size, 3), dtype=np.uint8)

@@ -5,11 +5,15 @@ N: slots (simulations in the batch).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
 import mujoco
 import numpy as np
-from mujoco.batch import Batch
 from numpy.typing import NDArray
 
+from simscaleai_core.errors import ConfigError
 from simscaleai_plugin_sim.arm import FINGER_TRAVEL_M, HOME_RAD, NUM_JOINTS
 from simscaleai_plugin_sim.control import joint_targets
 from simscaleai_plugin_sim.scene import build_model
@@ -35,15 +39,21 @@ class ArmSimulation:
     number of slots nor what the others do changes it.
 
     Args:
-        task_bodies: MJCF bodies to add to the world.
+        task_bodies: MJCF bodies to add to the world. Those with a free joint are objects, those
+            with ``mocap="true"`` are markers, each counted from 0 in the order of the text.
         num_slots: Simulations in the batch.
+
+    Raises:
+        ConfigError: If the installed MuJoCo has no batched simulation.
     """
 
     def __init__(self, task_bodies: str, num_slots: int) -> None:
         self.model = build_model(task_bodies)
         self.num_slots = num_slots
+        self.physics_s = 0.0
+        """Time that stepping the physics has taken so far [s]."""
         # One thread: 32 slots take 2.4 ms per control step, and workers stay independent.
-        self._batch = Batch(self.model, nsim=num_slots, nthread=1)
+        self._batch = _batch_type()(self.model, nsim=num_slots, nthread=1)
         self._qpos: Array = self._batch.bind("qpos")
         self._qvel: Array = self._batch.bind("qvel")
         self._ctrl: Array = self._batch.bind("ctrl")
@@ -53,6 +63,11 @@ class ArmSimulation:
         self._site_pos: Array = self._batch.bind("site_xpos")
         self._site_mat: Array = self._batch.bind("site_xmat")
         self._tool = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_SITE, "tool")
+        free = np.flatnonzero(self.model.jnt_type == int(mujoco.mjtJoint.mjJNT_FREE))
+        self.object_bodies: list[int] = self.model.jnt_bodyid[free].tolist()
+        self.before_drawing: Callable[[int], None] | None = None
+        self._object_qpos = self.model.jnt_qposadr[free].tolist()
+        self._object_qvel = self.model.jnt_dofadr[free].tolist()
 
     @property
     def joint_pos(self) -> Array:
@@ -68,6 +83,48 @@ class ArmSimulation:
     def tool_pos(self) -> Array:
         """Tool centre point in the base frame `[N, 3]` [m], a copy."""
         return self._site_pos[:, self._tool].copy()
+
+    @property
+    def gripper_width(self) -> Array:
+        """Distance between the finger pads `[N, 1]` [m]."""
+        width: Array = self._qpos[:, NUM_JOINTS : NUM_JOINTS + 2].sum(axis=1, keepdims=True)
+        return width
+
+    def object_pos(self, index: int = 0) -> Array:
+        """Return the position of an object (a body with a free joint) `[N, 3]` [m], a copy."""
+        start = self._object_qpos[index]
+        return self._qpos[:, start : start + 3].copy()
+
+    def object_quat(self, index: int = 0) -> Array:
+        """Return the orientation of an object `[N, 4]` (w, x, y, z) [unitless], with w >= 0."""
+        start = self._object_qpos[index]
+        quat: Array = self._qpos[:, start + 3 : start + 7]
+        return np.where(quat[:, :1] < 0.0, -quat, quat)
+
+    def object_vel(self, index: int = 0) -> Array:
+        """Return the velocity of an object `[N, 6]`: linear [m/s], then angular [rad/s], a copy.
+
+        The linear part is in the base frame, the angular part in the object's own.
+        """
+        start = self._object_qvel[index]
+        return self._qvel[:, start : start + 6].copy()
+
+    def place_object(
+        self, slots: Slots, position: Array, quat: Array | None = None, index: int = 0
+    ) -> None:
+        """Put an object somewhere at rest in some slots; call it between `home` and `settle`.
+
+        Args:
+            slots: Slots to change `[K]`.
+            position: Where to put its centre `[K, 3]` [m].
+            quat: Its orientation `[K, 4]` (w, x, y, z) [unitless]; None leaves it upright.
+            index: Which object, in the order of the task's bodies.
+        """
+        start = self._object_qpos[index]
+        self._qpos[slots, start : start + 3] = position
+        self._qpos[slots, start + 3 : start + 7] = (1.0, 0.0, 0.0, 0.0) if quat is None else quat
+        velocity = self._object_qvel[index]
+        self._qvel[slots, velocity : velocity + 6] = 0.0
 
     def marker_pos(self, index: int = 0) -> Array:
         """Return the position of a marker (a mocap body) `[N, 3]` [m], a copy."""
@@ -90,6 +147,16 @@ class ArmSimulation:
         self._qpos[slots, NUM_JOINTS : NUM_JOINTS + 2] = FINGER_TRAVEL_M
         self._ctrl[slots, :NUM_JOINTS] = HOME_RAD
         self._ctrl[slots, NUM_JOINTS] = FINGER_TRAVEL_M
+
+    def pose(self, slots: Slots, joint_pos: Array) -> None:
+        """Put the arms of some slots elsewhere; call it between `home` and `settle`.
+
+        Args:
+            slots: Slots to change `[K]`.
+            joint_pos: Joint positions `[7]` or `[K, 7]` [rad].
+        """
+        self._qpos[slots, :NUM_JOINTS] = joint_pos
+        self._ctrl[slots, :NUM_JOINTS] = joint_pos
 
     def settle(self, slots: Slots) -> None:
         """Compute poses and velocities of slots `[K]` after their state was written."""
@@ -117,9 +184,47 @@ class ArmSimulation:
             tool_mat=self._site_mat[:, self._tool].reshape(-1, 3, 3),
         )
         self._ctrl[:, NUM_JOINTS] = 0.5 * FINGER_TRAVEL_M * (actions[:, 3] + 1.0)
+        started = perf_counter()
         self._batch.step(nstep=SUBSTEPS, stage=_CURRENT)
+        self.physics_s += perf_counter() - started
+
+    def expand(self, name: str) -> Array:
+        """Return a field of the model as writable values per slot `[N, ...]`.
+
+        Args:
+            name: Name of the field in ``mujoco.MjModel``.
+        """
+        values: Array = self._batch.expand(name)
+        return values
+
+    def settle_model(self, slots: Slots) -> None:
+        """Compute what follows from the model's fields in slots `[K]` after those were written."""
+        self._batch.set_const(slots)
+
+    def model_of(self, slot: int) -> mujoco.MjModel:
+        """Return a copy of one slot's model, with the slot's own values."""
+        return self._batch.get_model(slot)
 
     def load(self, slot: int, data: mujoco.MjData) -> None:
         """Copy a slot's state into `data` and compute its poses, ready to be drawn."""
+        if self.before_drawing is not None:
+            self.before_drawing(slot)
         self._batch.get_data(slot, data)
         mujoco.mj_fwdPosition(self.model, data)
+
+
+def _batch_type() -> Any:
+    """Return MuJoCo's batched simulation.
+
+    Raises:
+        ConfigError: If the installed MuJoCo has none.
+    """
+    try:
+        # Here, so that evaluating other environments works with the MuJoCo that they need.
+        from mujoco.batch import Batch
+    except ImportError as error:
+        raise ConfigError(
+            f"the arm's environments need batched simulation: expected mujoco >= 4, got mujoco "
+            f"{mujoco.__version__}. Install it with `pip install 'mujoco>=4'`."
+        ) from error
+    return Batch

@@ -6,6 +6,7 @@ N: slots; a single environment is one slot whose observations and actions are no
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import gymnasium
@@ -15,6 +16,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
 from simscaleai_core.errors import ConfigError
+from simscaleai_plugin_sim.processes import Guard
 
 Mask = NDArray[np.bool_]
 Infos = Mapping[str, Any]
@@ -43,11 +45,13 @@ class Slots(Protocol):
     """Name of the environment, for messages."""
     num_slots: int
     """Number of slots N."""
+    is_batched: bool
+    """Whether observations and actions have a leading dimension of N."""
     action_space: gymnasium.Space[Any]
     """Space of what `step` takes."""
 
-    def reset(self, seeds: Sequence[int], mask: Mask) -> Any:
-        """Return the observation, after an episode began in the slots of the mask `[N]`."""
+    def reset(self, seeds: Sequence[int], mask: Mask) -> tuple[Any, Infos]:
+        """Return observation and infos, after an episode began in the slots of the mask `[N]`."""
         ...
 
     def step(self, actions: Any) -> Transition:
@@ -58,8 +62,12 @@ class Slots(Protocol):
         """Return a key's values, one per slot, and in which slots `[N]` it was reported."""
         ...
 
-    def ask(self, method: str) -> Sequence[Any] | None:
-        """Return what a method without arguments gives in each slot, or None if there is none."""
+    def ask(self, name: str) -> Sequence[Any] | None:
+        """Return an attribute of each slot, called if it can be, or None if there is none."""
+        ...
+
+    def physics_s(self) -> float | None:
+        """Return the time that physics has taken so far [s], or None if that is not counted."""
         ...
 
     def one(self, transition: Transition, slot: int) -> tuple[Any, ...]:
@@ -71,15 +79,16 @@ class SingleSlot:
     """One Gymnasium environment as one slot."""
 
     num_slots = 1
+    is_batched = False
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
         self._env = env
         self.name = _name(env)
         self.action_space: gymnasium.Space[Any] = env.action_space
 
-    def reset(self, seeds: Sequence[int], mask: Mask) -> Any:  # noqa: ARG002 - one slot
-        """Return the first observation of a new episode."""
-        return self._env.reset(seed=seeds[0])[0]
+    def reset(self, seeds: Sequence[int], mask: Mask) -> tuple[Any, Infos]:  # noqa: ARG002
+        """Return the first observation and info of a new episode."""
+        return self._env.reset(seed=seeds[0])
 
     def step(self, actions: Any) -> Transition:
         """Return what one step gives."""
@@ -96,11 +105,16 @@ class SingleSlot:
         """Return the key's value as a list of one, and whether it was reported `[1]`."""
         return [infos.get(key)], np.array([key in infos])
 
-    def ask(self, method: str) -> Sequence[Any] | None:
-        """Return what the method gives, as a list of one, or None if there is none."""
-        if not self._env.has_wrapper_attr(method):
+    def ask(self, name: str) -> Sequence[Any] | None:
+        """Return the attribute, called if it can be, as a list of one; None if there is none."""
+        if not self._env.has_wrapper_attr(name):
             return None
-        return [self._env.get_wrapper_attr(method)()]
+        found = self._env.get_wrapper_attr(name)
+        return [found() if callable(found) else found]
+
+    def physics_s(self) -> float | None:
+        """Return the time that physics has taken so far [s], or None if that is not counted."""
+        return _physics_s(self._env)
 
     def one(self, transition: Transition, slot: int) -> tuple[Any, ...]:
         """Return the transition as ``env.step`` gave it."""
@@ -116,10 +130,15 @@ class SingleSlot:
 class VectorSlots:
     """A Gymnasium vector environment as its slots.
 
+    Args:
+        env: The environment, in ``AutoresetMode.DISABLED``.
+
     Raises:
         ConfigError: If the environment resets itself: the seed of an episode could not be chosen,
             and some of its steps would not be transitions.
     """
+
+    is_batched = True
 
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
         mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
@@ -132,17 +151,19 @@ class VectorSlots:
         self._env = env
         self.name = _name(env)
         self.num_slots = env.num_envs
+        self._guarded = Guard(env, self.name)
         self.action_space: gymnasium.Space[Any] = env.action_space
 
-    def reset(self, seeds: Sequence[int], mask: Mask) -> Any:
-        """Return every slot's observation, after an episode began in those of the mask `[N]`."""
+    def reset(self, seeds: Sequence[int], mask: Mask) -> tuple[Any, Infos]:
+        """Return every slot's observation and infos, after episodes began in the mask `[N]`."""
         # The mask goes in a fresh dict, because SyncVectorEnv takes it out.
         options = {"reset_mask": mask.copy()}
-        return self._env.reset(seed=list(seeds), options=options)[0]  # type: ignore[arg-type]
+        began: tuple[Any, Infos] = self._guarded(self._env.reset, seed=list(seeds), options=options)
+        return began
 
     def step(self, actions: Any) -> Transition:
         """Return what one step gives in every slot."""
-        observation, reward, terminated, truncated, infos = self._env.step(actions)
+        observation, reward, terminated, truncated, infos = self._guarded(self._env.step, actions)
         return Transition(
             observation,
             np.asarray(reward, dtype=np.float64),
@@ -161,13 +182,17 @@ class VectorSlots:
         everywhere = np.ones(self.num_slots, dtype=np.bool_)
         return values, np.asarray(infos.get(f"_{key}", everywhere), dtype=np.bool_)
 
-    def ask(self, method: str) -> Sequence[Any] | None:
-        """Return what the method gives in each slot, or None if there is none."""
+    def ask(self, name: str) -> Sequence[Any] | None:
+        """Return an attribute of each slot, called if it can be, or None if there is none."""
         call = getattr(self._env, "call", None)
-        if call is None or not all(call("has_wrapper_attr", method)):
+        if call is None or not all(self._guarded(call, "has_wrapper_attr", name)):
             return None
-        answers: Sequence[Any] = call(method)
+        answers: Sequence[Any] = self._guarded(call, name)
         return answers
+
+    def physics_s(self) -> float | None:
+        """Return the time that physics has taken so far [s], or None if that is not counted."""
+        return _physics_s(self._env)
 
     def one(self, transition: Transition, slot: int) -> tuple[Any, ...]:
         """Return one slot's part of the transition."""
@@ -199,9 +224,19 @@ def as_slots(env: Any) -> Slots:
     )
 
 
+def _physics_s(env: Any) -> float | None:
+    counted = getattr(env.unwrapped, "physics_s", None)
+    return None if counted is None else float(counted)
+
+
 def _name(env: Any) -> str:
     spec = getattr(env, "spec", None)
-    return str(spec.id) if spec is not None else type(env.unwrapped).__name__
+    if spec is not None:
+        return str(spec.id)
+    first = next(iter(getattr(env.unwrapped, "env_fns", ())), None)
+    if isinstance(first, partial) and first.args and isinstance(first.args[0], str):
+        return first.args[0]  # as make_vector_env builds them
+    return type(env.unwrapped).__name__
 
 
 def _cut(value: Any, slot: int) -> Any:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai_core.errors import ConfigError
-from simscaleai_plugin_sim.slots import Slots, Transition
+from simscaleai_plugin_sim.slots import Infos, Slots, Transition
 
 Mask = NDArray[np.bool_]
 SuccessRule = Callable[..., Any]
@@ -33,7 +34,7 @@ class SuccessReader:
         self._slots = slots
         self._rule = rule
         self._keys = (rule,) if isinstance(rule, str) else INFO_KEYS
-        self._last_keys: list[str] = []
+        self._infos: Infos = {}
 
     def read(self, transition: Transition) -> tuple[Mask, Mask]:
         """Return whether each slot is successful `[N]`, and whether that was reported `[N]`."""
@@ -41,7 +42,7 @@ class SuccessReader:
         if callable(self._rule):
             outcomes = [self._rule(*self._slots.one(transition, slot)) for slot in range(n)]
             return _truth(outcomes, np.ones(n, dtype=np.bool_)), np.ones(n, dtype=np.bool_)
-        self._last_keys = [key for key in transition.infos if not key.startswith("_")]
+        self._infos = transition.infos
         for key in self._keys:
             values, present = self._slots.reported(transition.infos, key)
             if present.any():
@@ -57,15 +58,50 @@ class SuccessReader:
         searched = [f"info[{key!r}]" for key in self._keys]
         if self._rule is None:
             searched += [f"{method}()" for method in METHODS]
+        held = sorted(key for key in self._infos if not key.startswith("_"))
         return ConfigError(
             f"environment {self._slots.name!r} does not say whether an episode succeeded: searched "
-            f"{', '.join(searched)}; info held {sorted(self._last_keys)!r}. Give "
+            f"{', '.join(searched)}; info held {held!r}. Give "
             "EvalConfig(success=...): a key of info, or a function of (observation, reward, "
             "terminated, truncated, info)."
         )
 
 
+def rule_from_text(text: str) -> str | SuccessRule:
+    """Return a success rule that a command line names.
+
+    Args:
+        text: A key of info, or ``module:function``.
+
+    Returns:
+        The key, or the function.
+
+    Raises:
+        ConfigError: If the module or the function is not there.
+
+    Example:
+        >>> rule_from_text("goal_met")
+        'goal_met'
+    """
+    module, colon, name = text.partition(":")
+    if not colon:
+        return text
+    try:
+        rule: SuccessRule = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"success {text!r} cannot be loaded: {error}. Expected a key of info, or "
+            "module:function with a function of (observation, reward, terminated, truncated, info)."
+        ) from error
+    if not callable(rule):
+        raise ConfigError(f"success {text!r}: expected a function, got {type(rule).__name__}")
+    return rule
+
+
 def _truth(values: Any, present: Mask) -> Mask:
+    if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "bfiu":
+        truth: Mask = present & (values != 0)
+        return truth
     pairs = zip(values, present, strict=True)
     return np.array([bool(there) and _is_true(value) for value, there in pairs], dtype=np.bool_)
 

@@ -16,6 +16,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from simscaleai_plugin_sim.core import ArmCore, Observation, action_space
+from simscaleai_plugin_sim.randomization import DomainRandomization
 from simscaleai_plugin_sim.rendering import Image
 from simscaleai_plugin_sim.tasks import build_task
 
@@ -30,7 +31,13 @@ class ArmVectorEnv(VectorEnv[Observation, NDArray[np.float64], NDArray[Any]]):
         task: Name of the task, such as ``"reach"``.
         max_episode_steps: Control steps after which an episode is cut off [steps]; None takes the
             task's own, -1 means never.
-        images: Side of the square camera image to add as the key ``image`` [pixels], or None.
+        images: Side of the square camera images [pixels]; 0 for none, None for the task's own.
+        cameras: Cameras to add, of ``"front"`` (key ``image``) and ``"wrist"`` (key
+            ``wrist_image``), as a sequence or as text with commas; None for the task's own.
+        phrasing: Which templates a task with instructions draws from: ``"seen"`` (also None),
+            ``"unseen"`` or ``"all"``.
+        randomize: What differs from episode to episode, as a `DomainRandomization` or
+            ``"default"``; None for nothing.
         render_mode: None or ``"rgb_array"``.
 
     Example:
@@ -54,9 +61,19 @@ class ArmVectorEnv(VectorEnv[Observation, NDArray[np.float64], NDArray[Any]]):
         *,
         max_episode_steps: int | None = None,
         images: int | None = None,
+        cameras: str | Sequence[str] | None = None,
+        phrasing: str | None = None,
+        randomize: str | DomainRandomization | None = None,
         render_mode: str | None = None,
     ) -> None:
-        self._core = ArmCore(build_task(task), num_envs, images)
+        self._core = ArmCore(
+            build_task(task),
+            num_envs,
+            images=images,
+            cameras=cameras,
+            phrasing=phrasing,
+            randomize=randomize,
+        )
         own_limit = self._core.task.max_episode_steps
         limit = own_limit if max_episode_steps is None else max_episode_steps
         self._limit = np.inf if limit == -1 else limit
@@ -84,7 +101,8 @@ class ArmVectorEnv(VectorEnv[Observation, NDArray[np.float64], NDArray[Any]]):
             options: ``{"reset_mask": bool [N]}`` chooses the slots; all of them without it.
 
         Returns:
-            Observations of every slot, each key `[N, ...]`, and infos.
+            Observations of every slot, each key `[N, ...]`, and infos with ``is_success``; if the
+            task has instructions, also ``language`` and ``privileged``, see `ArmCore.facts`.
 
         Raises:
             ValueError: If the seeds or the mask do not fit the number of slots.
@@ -95,11 +113,11 @@ class ArmVectorEnv(VectorEnv[Observation, NDArray[np.float64], NDArray[Any]]):
         for slot in slots.tolist():
             if seeds[slot] is not None:
                 self._generators[slot] = seeding.np_random(seeds[slot])[0]
-        self._core.reset(slots, [self._generators[slot] for slot in slots])
+        observation = self._core.reset(slots, [self._generators[slot] for slot in slots])
         self._elapsed[mask] = 0
         self._ended[mask] = False
         infos = {"is_success": np.zeros(self.num_envs, dtype=np.bool_), "_is_success": mask}
-        return self._core.observe(), infos
+        return observation, {**infos, **self._core.facts()}
 
     def step(
         self, actions: NDArray[np.float64]
@@ -110,7 +128,7 @@ class ArmVectorEnv(VectorEnv[Observation, NDArray[np.float64], NDArray[Any]]):
             actions: Commands `[N, 4]` [unitless, -1 to 1]; values outside are clipped.
 
         Returns:
-            Observations, rewards, terminations, truncations, and infos with ``is_success``; each
+            Observations, rewards, terminations, truncations, and infos as from `reset`; each
             `[N, ...]`.
 
         Raises:
@@ -126,6 +144,7 @@ class ArmVectorEnv(VectorEnv[Observation, NDArray[np.float64], NDArray[Any]]):
         truncated = self._elapsed >= self._limit
         self._ended = outcome.success | truncated
         infos = {"is_success": outcome.success.copy(), "_is_success": np.ones_like(truncated)}
+        infos |= outcome.facts
         return outcome.observation, outcome.reward, outcome.success, truncated, infos
 
     def render(self) -> tuple[Image, ...] | None:
@@ -137,6 +156,11 @@ class ArmVectorEnv(VectorEnv[Observation, NDArray[np.float64], NDArray[Any]]):
     def close_extras(self, **kwargs: Any) -> None:  # noqa: ARG002 - Gymnasium's signature
         """Free what drawing took."""
         self._core.close()
+
+    @property
+    def physics_s(self) -> float:
+        """Time that stepping the physics has taken so far [s]."""
+        return self._core.arms.physics_s
 
     @property
     def expert(self) -> Any:

@@ -1,7 +1,13 @@
+import os
+import sys
+from functools import partial
+from importlib.metadata import version
+
 import gymnasium
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from simscaleai_plugin_sim.catalog import (
+    default_num_envs,
     env_rows,
     find_expert,
     make_env,
@@ -9,6 +15,7 @@ from simscaleai_plugin_sim.catalog import (
     make_vector_env,
 )
 from simscaleai_plugin_sim.env import ArmEnv
+from simscaleai_plugin_sim.tasks import TASKS
 from simscaleai_plugin_sim.vector import ArmVectorEnv
 
 from simscaleai_core.errors import ConfigError
@@ -57,7 +64,7 @@ def test_an_unknown_name_lists_the_known_ones(name, hint):
     with pytest.raises(ConfigError) as caught:
         make_env(name, components=Others())
     assert str(caught.value) == (
-        f"unknown environment {name!r}. Installed: acme/lift, reach; any "
+        f"unknown environment {name!r}. Installed: {', '.join(sorted(['acme/lift', *TASKS]))}; any "
         f"Gymnasium id such as 'CartPole-v1' or 'module:EnvId-v0' works too.{hint}"
     )
 
@@ -84,7 +91,7 @@ def test_options_that_do_not_fit():
 
 def test_only_ours_have_an_expert():
     assert find_expert("reach") is not None
-    with pytest.raises(ConfigError, match=r"'CartPole-v1' has no scripted expert.*: reach\."):
+    with pytest.raises(ConfigError, match=r"'CartPole-v1' has no scripted expert.*reach"):
         find_expert("CartPole-v1")
 
 
@@ -94,5 +101,89 @@ def test_the_declared_target_makes_the_environment():
 
 def test_the_listing_has_every_environment_once_by_its_own_name():
     rows = env_rows(Others())
-    assert [row["name"] for row in rows] == ["reach", "acme/lift"]
+    assert [row["name"] for row in rows] == [*TASKS, "acme/lift"]
     assert rows[0]["gymnasium_id"] == "SimScale/Reach-v0" and rows[0]["expert"] == "yes"
+
+
+@pytest.mark.parametrize(
+    ("name", "vectorization", "kind"),
+    [
+        ("reach", None, ArmVectorEnv),
+        ("reach", "native", ArmVectorEnv),
+        ("reach", "sync", SyncVectorEnv),
+        ("Pendulum-v1", "sync", SyncVectorEnv),
+    ],
+)
+def test_ways_of_running_several(name, vectorization, kind):
+    envs = make_vector_env(name, 2, vectorization=vectorization)
+    assert isinstance(envs, kind) and envs.num_envs == 2
+    assert envs.metadata["autoreset_mode"] is AutoresetMode.DISABLED
+    envs.close()
+
+
+def test_ways_that_there_are_none_of():
+    with pytest.raises(ConfigError, match="expected one of native, sync, async, got 'threads'"):
+        make_vector_env("reach", 2, vectorization="threads")
+    with pytest.raises(ConfigError, match="'Pendulum-v1' cannot be made"):
+        make_vector_env("Pendulum-v1", 2, vectorization="native")
+
+
+def test_how_many_run_side_by_side_if_nobody_says():
+    assert default_num_envs("reach") == default_num_envs("reach", "native") == 32
+    assert default_num_envs("reach", "sync") == default_num_envs("CartPole-v1") == 8
+    assert default_num_envs("reach", "async") == os.cpu_count()
+
+
+MODULE = """
+import gymnasium
+
+
+def build(**options):
+    %s
+
+
+gymnasium.register("Clash-v0", entry_point=build)
+"""
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    def write(name, body):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(MODULE % body)
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        return f"{name}:Clash-v0"
+
+    yield write
+    gymnasium.registry.pop("Clash-v0", None)
+
+
+@pytest.mark.parametrize("name", ["gymnasium_robotics", "robosuite"])
+def test_a_package_that_needs_an_older_mujoco_is_named_with_the_remedy(package, name):
+    env_id = package(name, "assert 3 in (2, 4)")
+    with pytest.raises(ConfigError) as caught:
+        make_env(env_id)
+    assert str(caught.value) == (
+        f"environment {env_id!r} cannot be made: {name} fails with the installed mujoco "
+        f"{version('mujoco')} (AssertionError in __init__.py). Install 'mujoco<3.12' in a virtual "
+        "environment for it."
+    )
+    sys.modules.pop(name)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("raise RuntimeError('no licence')", "no licence"),
+        ("assert False", "AssertionError in __init__.py"),
+        ("import no_such_part", "No module named 'no_such_part'"),
+    ],
+)
+@pytest.mark.parametrize("make", [make_env, partial(make_vector_env, num_envs=2)])
+def test_what_an_environment_dies_of_is_one_line(package, body, reason, make):
+    env_id = package("clashing_package", body)
+    with pytest.raises(ConfigError) as caught:
+        make(env_id)
+    assert str(caught.value) == f"environment {env_id!r} cannot be made: {reason}"
+    sys.modules.pop("clashing_package")

@@ -1,11 +1,10 @@
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from simscaleai_plugin_sim import find_expert
 from simscaleai_plugin_sim.closed_loop import ClosedLoop
-from simscaleai_plugin_sim.film import film_strip
 from simscaleai_plugin_sim.options import ClosedLoopOptions
+from torch import distributed
 
 from simscaleai_core.contracts import Mean
 from simscaleai_core.errors import ConfigError
@@ -13,7 +12,10 @@ from simscaleai_core.errors import ConfigError
 
 class Expert:
     def predict(self, observation):
-        return find_expert("reach")(observation)
+        is_single = observation["ee_pos"].ndim == 1
+        batch = {k: v[None] if is_single else v for k, v in observation.items()}
+        actions = find_expert("reach")(batch)
+        return actions[0] if is_single else actions
 
 
 def test_it_reports_means_over_its_episodes():
@@ -43,14 +45,35 @@ def test_numbers_out_of_range_are_refused_before_training():
         ClosedLoop(SimpleNamespace(env="reach"), ClosedLoopOptions(episodes=0))
 
 
-def test_an_episode_is_shown_as_one_strip() -> None:
-    class Expert:
-        def predict(self, observation: dict[str, np.ndarray]) -> np.ndarray:
-            batch = {key: value[None] for key, value in observation.items()}
-            return find_expert("reach")(batch)[0]
+@pytest.mark.parametrize("world_size", [2, 3, 8])
+def test_ranks_share_the_episodes(monkeypatch, world_size):
+    """Each rank in turn, as the others see it; merging over ranks is the core's."""
+    function = ClosedLoop(SimpleNamespace(env="reach"), ClosedLoopOptions(episodes=7, frames=2))
+    alone = function(Expert())
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "get_world_size", lambda: world_size)
+    parts = []
+    for rank in range(world_size):
+        monkeypatch.setattr(distributed, "get_rank", lambda rank=rank: rank)
+        parts.append(function(Expert()))
+    for name in ("success_rate", "mean_return", "mean_length"):
+        means = [part[name] for part in parts if name in part]
+        assert sum(mean.count for mean in means) == alone[name].count == 7
+        assert sum(mean.total for mean in means) == pytest.approx(alone[name].total)
+    assert ["episode" in part for part in parts] == [True] + [False] * (world_size - 1)
+    assert len([part for part in parts if part]) == min(world_size, 7)
 
-    strip = film_strip("reach", Expert(), seed=3, frames=4)
-    assert strip.shape == (240, 4 * 240, 3) and strip.dtype == np.uint8
-    first, last = strip[:, :240], strip[:, -240:]
-    assert np.abs(first.astype(int) - last.astype(int)).max() > 50  # the arm has moved
-    assert np.array_equal(strip, film_strip("reach", Expert(), seed=3, frames=4))
+
+def test_images_come_from_the_policy():
+    class Seeing(Expert):
+        def __init__(self):
+            self.hparams = {"image_keys": ["image"], "image_size": [32, 32]}
+            self.shapes = set()
+
+        def predict(self, observation):
+            self.shapes.add(observation["image"].shape)
+            return super().predict(observation)
+
+    policy = Seeing()
+    ClosedLoop(SimpleNamespace(env="reach"), ClosedLoopOptions(episodes=2))(policy)
+    assert policy.shapes == {(2, 32, 32, 3)}

@@ -1,23 +1,13 @@
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
-import pytest
-from simscaleai_plugin_sim import catalog, find_expert
-from simscaleai_plugin_sim.commands import envs, evaluate, record
+import h5py
+from simscaleai_plugin_sim import catalog
+from simscaleai_plugin_sim.commands import envs, record
+from simscaleai_plugin_sim.tasks import TASKS
 
-from simscaleai_core.errors import ConfigError
-
-
-class Expert:
-    def predict(self, observation):
-        return find_expert("reach")(observation)
-
-
-@pytest.fixture
-def checkpoint(tmp_path, monkeypatch):
-    """A checkpoint whose policy is the expert; reading checkpoints is the core's and tested there."""
-    monkeypatch.setattr("simscaleai_core.registry.load_policy", lambda path: Expert())
-    return tmp_path / "final.pt"
+from simscaleai_core.cli import app
 
 
 def test_record_prints_one_json_object_and_writes_the_file(tmp_path, capsys):
@@ -34,41 +24,58 @@ def test_record_prints_a_table(tmp_path, capsys):
     assert "success_rate" in out and "1.000" in out
 
 
-def test_evaluate_prints_one_json_object_and_writes_it(checkpoint, tmp_path, capsys):
-    output = tmp_path / "results" / "eval.json"
-    assert evaluate(checkpoint, env="reach", episodes=6, output=output, json=True) == 0
-    results = json.loads(capsys.readouterr().out)
-    assert results == json.loads(output.read_text())
-    assert results["success_rate"] == 1.0 and results["seeds"][0] == 10_000
-    assert results["checkpoint"] == str(checkpoint) and results["env"] == "reach"
+def run(*words):
+    return app.run([str(word) for word in ("record", *words)])
 
 
-def test_evaluate_prints_the_rate_with_its_interval(checkpoint, capsys):
-    assert evaluate(checkpoint, env="reach", episodes=4) == 0
+def test_record_takes_every_option_from_the_command_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    path = tmp_path / "p.h5"
+    command = ["--env", "recording_toys:Toys/Point-v0", "--expert", "recording_toys:go_single",
+               "--expert-single", "--episodes", 3, "--output", path, "--only-successes",
+               "--env-kwargs.reachable", 0.5, "--env-kwargs.form", "box", "--max-steps", 20,
+               "--max-attempts", 50, "--num-envs", 2, "--seed", 7]  # fmt: skip
+    assert run(*command, "--json") == 0
     captured = capsys.readouterr()
-    assert "success_rate_ci95" in captured.out and "[0.510, 1.000]" in captured.out
-    assert "seeds" not in captured.out
-    assert "evaluating episodes: 4/4" in captured.err
+    facts = json.loads(captured.out)
+    assert facts["n_episodes"] == 3 < facts["attempts"]
+    assert facts["success_rate"] == 3 / facts["attempts"]
+    assert captured.err.splitlines()[-1] == "recording episodes: 3/3"
+    with h5py.File(path) as file:
+        assert json.loads(file.attrs["env_spec"])["kwargs"] == {"form": "box", "reachable": 0.5}
+    assert run(*command) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert run(*command, "--overwrite", "--noise", 0.1) == 0
 
 
-@pytest.mark.parametrize(("gate", "status"), [("success_rate>=0.9", 0), ("mean_length<2", 1)])
-def test_a_gate_decides_the_exit_status(checkpoint, capsys, gate, status):
-    assert evaluate(checkpoint, env="reach", episodes=3, gate=gate, json=True) == status
-    assert json.loads(capsys.readouterr().out)["gate_met"] is (status == 0)
+def test_cameras_are_passed_on(tmp_path):
+    path = tmp_path / "r.h5"
+    assert run("--env", "reach", "--episodes", 1, "--images", 32, "--cameras", "wrist",
+               "--output", path) == 0  # fmt: skip
+    with h5py.File(path) as file:
+        assert file["episode_0/observations/wrist_image"].shape[1:] == (32, 32, 3)
+        assert "image" not in file["episode_0/observations"]
 
 
-def test_a_gate_that_cannot_be_read_stops_before_the_work(tmp_path):
-    with pytest.raises(ConfigError, match="gate 'success': expected"):
-        evaluate(tmp_path / "missing.pt", env="reach", gate="success")
+def test_an_expert_that_fails_is_one_line_and_the_rest_on_request(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    command = ["--env", "recording_toys:Toys/Point-v0", "--expert", "recording_toys:breaks",
+               "--episodes", 9, "--output", tmp_path / "p.h5"]  # fmt: skip
+    assert run(*command) == 2
+    *_, line = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: expert 'recording_toys:breaks' failed at seed ")
+    assert "ZeroDivisionError: a goal on the right" in line
+    assert run(*command, "--traceback") == 2
+    assert "recording_toys.py" in capsys.readouterr().err
 
 
 def test_envs_lists_ours(monkeypatch, capsys):
     others = SimpleNamespace(component_names=lambda kind: ["sim/reach", "acme/lift"])
     monkeypatch.setattr(catalog, "_installed", lambda: others)
     assert envs(json=True) == 0
-    assert [row["name"] for row in json.loads(capsys.readouterr().out)["envs"]] == [
-        "reach",
-        "acme/lift",
-    ]
+    rows = json.loads(capsys.readouterr().out)["envs"]
+    assert [row["name"] for row in rows] == [*TASKS, "acme/lift"]
+    assert {"reach", "pick_place", "push", "reach_language"} <= set(TASKS)
+    assert all(row["summary"] and row["expert"] == "yes" for row in rows[:-1])
     assert envs() == 0
     assert "SimScale/Reach-v0" in capsys.readouterr().out

@@ -195,9 +195,9 @@ def test_a_reset_that_does_not_fit_is_refused(arguments, message):
 def test_numbers_out_of_range_are_refused():
     with pytest.raises(ConfigError, match="num_envs: expected at least 1, got 0"):
         ArmVectorEnv(0)
-    with pytest.raises(ConfigError, match="images: expected 1 to 1024 pixels, got 5000"):
+    with pytest.raises(ConfigError, match="images: expected 1 to 1024 pixels, or 0, got 5000"):
         ArmEnv(images=5000)
-    with pytest.raises(ConfigError, match=r"unknown task 'reech'. Tasks: reach"):
+    with pytest.raises(ConfigError, match=r"unknown task 'reech'\. Tasks: .*, reach,"):
         ArmEnv("reech")
 
 

@@ -21,6 +21,10 @@ def test_everything_declared_can_be_imported():
     specs = [*plugin.simscale_register_envs(), *plugin.simscale_register_eval_functions()]
     assert [(spec.kind, spec.name) for spec in specs] == [
         ("env", "reach"),
+        ("env", "pick_place"),
+        ("env", "push"),
+        ("env", "reach_language"),
+        ("env", "pick_language"),
         ("eval_function", "closed_loop"),
     ]
     for spec in specs:

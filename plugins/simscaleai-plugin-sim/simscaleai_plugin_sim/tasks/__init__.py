@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from simscaleai_core.errors import ConfigError
+from simscaleai_plugin_sim.tasks.pick_language import PickLanguage
+from simscaleai_plugin_sim.tasks.pick_place import PickPlace
+from simscaleai_plugin_sim.tasks.push import Push
 from simscaleai_plugin_sim.tasks.reach import Reach
-from simscaleai_plugin_sim.tasks.task import Task
+from simscaleai_plugin_sim.tasks.reach_language import ReachLanguage
+from simscaleai_plugin_sim.tasks.task import LanguageTask, Task
 
-TASKS: dict[str, type[Task]] = {Reach.name: Reach}
+TASKS: dict[str, type[Task]] = {
+    task.name: task for task in (Reach, PickPlace, Push, ReachLanguage, PickLanguage)
+}
 """Every task by name."""
 
 
@@ -21,4 +27,14 @@ def build_task(name: str) -> Task:
     return TASKS[name]()
 
 
-__all__ = ["TASKS", "Reach", "Task", "build_task"]
+__all__ = [
+    "TASKS",
+    "LanguageTask",
+    "PickLanguage",
+    "PickPlace",
+    "Push",
+    "Reach",
+    "ReachLanguage",
+    "Task",
+    "build_task",
+]

@@ -6,16 +6,33 @@ N: slots, K: slots that an episode begins in.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
+from simscaleai_plugin_sim.phrasing import Phrasebook
 from simscaleai_plugin_sim.simulation import ArmSimulation, Slots
 
 Array = NDArray[np.float64]
 Observation = dict[str, NDArray[np.generic]]
+
+
+class Expert(Protocol):
+    """A scripted expert; it may also have ``retold``, as `InstructedExpert`."""
+
+    def __call__(self, observation: Mapping[str, Array], /) -> Array:
+        """Return actions `[N, 4]`, a function of the batched observation alone."""
+        ...
+
+
+class InstructedExpert(Expert, Protocol):
+    """An expert that knows what it would do under another instruction."""
+
+    def retold(self, observation: Mapping[str, Array], /) -> list[tuple[list[str], Array]]:
+        """Return, for each other thing to name, the instructions `[N]` and actions `[N, 4]`."""
+        ...
 
 
 class Task(Protocol):
@@ -27,6 +44,11 @@ class Task(Protocol):
     """Id in Gymnasium's registry."""
     max_episode_steps: ClassVar[int]
     """Control steps after which an episode is cut off [steps]."""
+
+    @property
+    def expert(self) -> Expert:
+        """The scripted expert: observation and privileged state to actions `[N, 4]`."""
+        ...
 
     def bodies(self) -> str:
         """Return the MJCF bodies that the task adds to the world."""
@@ -53,10 +75,37 @@ class Task(Protocol):
         ...
 
     def judge(self, observation: Mapping[str, Array]) -> tuple[Array, NDArray[np.bool_]]:
-        """Return reward `[N]` and whether the task is done `[N]`."""
+        """Return reward `[N]` and whether the task is done `[N]`.
+
+        Args:
+            observation: Batched observation without images, and the privileged state, if any.
+        """
         ...
 
-    @staticmethod
-    def expert(observation: Mapping[str, Array]) -> Array:
-        """Return the scripted expert's actions `[N, 4]`, a function of the observation alone."""
+
+@runtime_checkable
+class PrivilegedTask(Task, Protocol):
+    """A task whose expert or judge knows more than the observation holds."""
+
+    def privileged(self, arms: ArmSimulation) -> Observation:
+        """Return what expert and judge know and the observation does not hold, each `[N, ...]`."""
+        ...
+
+
+@runtime_checkable
+class LanguageTask(Task, Protocol):
+    """A task that is told in words which thing it is about, and is done from camera images."""
+
+    images: ClassVar[int]
+    """Side of the camera images unless another is asked for [pixels]."""
+    cameras: ClassVar[tuple[str, ...]]
+    """Cameras unless others are asked for."""
+    phrasebook: ClassVar[Phrasebook]
+    """The ways to say what to do."""
+
+    def privileged(self, arms: ArmSimulation) -> Observation:
+        """Return what expert and judge know and the observation does not hold, each `[N, ...]`.
+
+        ``target_index`` and ``template_index`` of the instruction, `[N]` each, are added to it.
+        """
         ...
