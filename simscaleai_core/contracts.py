@@ -68,6 +68,8 @@ class DataSpec:
     """Statistics of each low-dimensional observation key, and of ``"actions"``."""
     language: bool = False
     """Whether samples carry an instruction."""
+    instructions: tuple[str, ...] = ()
+    """The distinct instructions, sorted."""
     num_episodes: int = 0
     """Episodes in the data."""
     num_samples: int = 0

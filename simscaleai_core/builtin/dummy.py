@@ -126,6 +126,7 @@ class DummyTrajectoryDataset(Dataset[dict[str, Any]]):
             pad=self._pad,
             statistics={"state": _statistics(state), "actions": _statistics(self._actions)},
             language=self._language,
+            instructions=tuple(sorted(_INSTRUCTIONS)) if self._language else (),
             num_episodes=len(self),
             num_samples=len(self),
             fingerprint=digest.hexdigest(),

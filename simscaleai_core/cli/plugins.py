@@ -1,4 +1,4 @@
-"""``simscale plugins list|info|doctor``."""
+"""``simscale plugins list|info|doctor|check|new``."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ app.command(
     "simscaleai_core.cli.check:check",
     name="check",
     help="Run the conformance checks of a plugin and of each of its components.",
+)
+app.command(
+    "simscaleai_core.cli.new:new",
+    name="new",
+    help="Write a complete plugin that works and passes its own tests, to be changed into yours.",
 )
 
 

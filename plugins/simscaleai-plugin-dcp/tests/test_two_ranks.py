@@ -7,17 +7,25 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from dcp_kit import TinyPolicy, differences, read
+from simscaleai_plugin_dcp.backend import DcpBackend
 
+from simscaleai_core.checkpoints import read_checkpoint
 from simscaleai_core.manifest import damage_of, list_checkpoints
+from simscaleai_core.testing.runs import TinyPolicy
+from simscaleai_core.testing.trees import tree_differences as differences
 
 pytest.importorskip("simscaleai_plugin_ddp")
 pytestmark = pytest.mark.slow
 
 WORKER = Path(__file__).parent / "worker.py"
+
+
+def read(path: Path) -> dict[str, Any]:
+    return read_checkpoint(path, DcpBackend())
 
 
 def torchrun(directory: Path, *arguments: object) -> subprocess.CompletedProcess[str]:

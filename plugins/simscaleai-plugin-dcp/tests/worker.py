@@ -7,19 +7,16 @@ import os
 import resource
 import signal
 import sys
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from dcp_kit import TinyPolicy, awkward_tree
-
 from simscaleai_core import SimScaleError, TrainConfig, Trainer
 from simscaleai_core.builtin.dummy import DummyTrajectoryDataset
 from simscaleai_core.plugin import hookimpl
+from simscaleai_core.testing.runs import TinyPolicy
+from simscaleai_core.testing.trees import awkward_tree
 
 
 class Fault:

@@ -262,6 +262,9 @@ class TrajectoryDataset(Dataset[Sample]):
             pad=self._lead is not None,
             statistics=key_statistics(recording, self._windows.episodes),
             language=recording.language is not None,
+            instructions=tuple(sorted({recording.language[e] for e in self._windows.episodes}))
+            if recording.language
+            else (),
             num_episodes=len(self._windows.episodes),
             num_samples=len(self),
             fingerprint=fingerprint(recording, self._windows.episodes),

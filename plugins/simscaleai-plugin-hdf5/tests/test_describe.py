@@ -99,3 +99,13 @@ def test_what_cannot_be_split(write_file: Write, make_episode: Any) -> None:
         dataset.split(0.5, seed=0)
     with pytest.raises(ConfigError, match="fraction: expected a number between 0 and 1, got 1"):
         dataset.split(1, seed=0)
+
+
+def test_the_distinct_instructions_are_told(write_file, episodes) -> None:
+    path = write_file(episodes)
+    spec = TrajectoryDataset(path, include_language=True).describe()
+    assert spec.instructions == ("", "push the cube", "reach the caf\u00e9")
+    assert TrajectoryDataset(path).describe().instructions == ()
+    train, held_out = TrajectoryDataset(path, include_language=True).split(0.2, seed=0)
+    parts = train.describe().instructions, held_out.describe().instructions
+    assert set(parts[0]) | set(parts[1]) == set(spec.instructions)

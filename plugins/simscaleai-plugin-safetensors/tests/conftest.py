@@ -1,16 +1,12 @@
-"""What the tests share: one thread, and a kit to train with."""
+"""What the tests share: one thread, and no waiting for the disk."""
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))  # the kit, under --import-mode=importlib
 
 
 @pytest.fixture(autouse=True, scope="session")

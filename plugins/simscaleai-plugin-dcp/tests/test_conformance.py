@@ -1,0 +1,23 @@
+"""The plugin and its backend do what every plugin and every checkpoint backend must."""
+# ruff: noqa: RUF012 - the options of a suite are constants
+
+from __future__ import annotations
+
+from simscaleai_core.testing import CheckpointBackendSuite, PluginSuite
+
+
+class TestPlugin(PluginSuite):
+    component = "dcp"
+
+
+class TestDcp(CheckpointBackendSuite):
+    component = "dcp/dcp"
+
+
+class TestSeveralFiles(CheckpointBackendSuite):
+    component = "dcp/dcp"
+    options = {"files_per_rank": 3}
+    unsupported = {
+        "same_tree_gives_same_bytes": "torch's threads take tensors in the order they come to them",
+        "full_disk_is_reported": "torch drops the errors of its writing threads",
+    }

@@ -1,0 +1,15 @@
+"""The plugin and its strategy do what every plugin and every strategy must."""
+# ruff: noqa: RUF012 - the options of a suite are constants
+
+from __future__ import annotations
+
+from simscaleai_core.testing import PluginSuite, StrategySuite
+
+
+class TestPlugin(PluginSuite):
+    component = "ddp"
+
+
+class TestDDP(StrategySuite):
+    component = "ddp/ddp"
+    config = {"backend": "gloo"}

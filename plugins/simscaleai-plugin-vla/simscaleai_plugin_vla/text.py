@@ -1,0 +1,108 @@
+"""From instructions to tokens.
+
+U: distinct instructions of a batch, L: tokens of the longest, E: width of a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from attrs import frozen
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from simscaleai_plugin_vla.layers import Block
+from simscaleai_plugin_vla.tokenizer import TextTokenizer
+
+_KERNEL = 5
+_ROUND = 8  # lengths are rounded up to this, so that a compiled network sees few shapes
+
+
+@frozen
+class Instructions:
+    """The instructions of a batch: each distinct one once."""
+
+    ids: Tensor
+    """Token ids, int64 `[U, L]`, 0 behind the end."""
+    mask: Tensor
+    """Bool `[U, L]`, True at tokens."""
+    rows: Tensor
+    """Row of each sample's instruction, int64 `[B]`."""
+
+
+def tokenized(
+    texts: Sequence[str], tokenizer: TextTokenizer, *, max_length: int, device: torch.device
+) -> Instructions:
+    """Tokenise the instructions of a batch, each distinct one once.
+
+    Args:
+        texts: Instruction of each sample.
+        tokenizer: Turns them into ids.
+        max_length: Tokens kept of each instruction.
+        device: Where the tensors go.
+
+    Returns:
+        The instructions.
+    """
+    known: dict[str, int] = {}
+    rows = [known.setdefault(text, len(known)) for text in texts]
+    tokens = [tokenizer.encode(text)[:max_length] for text in known]
+    longest = max(len(t) for t in tokens)
+    length = min(-(-longest // _ROUND) * _ROUND, max_length)
+    ids = torch.zeros(len(tokens), length, dtype=torch.int64)
+    mask = torch.zeros(len(tokens), length, dtype=torch.bool)
+    for row, found in enumerate(tokens):
+        ids[row, : len(found)] = torch.tensor(found)
+        mask[row, : len(found)] = True
+    row_of = torch.tensor(rows, dtype=torch.int64)
+    return Instructions(ids.to(device), mask.to(device), row_of.to(device))
+
+
+class TextEncoder(nn.Module):
+    """Embedding, two strided convolutions and transformer layers over an instruction.
+
+    The convolutions spell words from bytes wherever they stand, so that a word is known again in
+    a sentence that was never seen, and leave one token of four; the attention layers see order by
+    distance only.
+
+    Args:
+        vocab_size: Number of token ids.
+        dim: Width E of a token.
+        num_heads: Attention heads.
+        num_layers: Transformer layers.
+
+    Source:
+        Ours; spelling by convolutions follows Kim et al. 2016 (arXiv:1508.06615).
+    """
+
+    def __init__(self, *, vocab_size: int, dim: int, num_heads: int, num_layers: int) -> None:
+        super().__init__()
+        widths = (dim // 2, dim, dim)
+        self.embedding = nn.Embedding(vocab_size, widths[0])
+        self.spelling = nn.ModuleList(
+            nn.Conv1d(a, b, _KERNEL, stride=2, padding=_KERNEL // 2) for a, b in pairwise(widths)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in widths[:-1])
+        self.blocks = nn.ModuleList(Block(dim, num_heads, rotary=True) for _ in range(num_layers))
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode instructions.
+
+        Args:
+            ids: Token ids `[U, L]`.
+            mask: Which of them count, bool `[U, L]`.
+
+        Returns:
+            Tokens `[U, L / 4, E]` and which of them count, bool `[U, L / 4]`.
+        """
+        x = self.embedding(ids)
+        for norm, convolution in zip(self.norms, self.spelling, strict=True):
+            kept = norm(x) * mask[..., None]  # what is behind the end must not be spelt
+            x = F.gelu(convolution(kept.transpose(1, 2))).transpose(1, 2)
+            mask = mask[:, ::2]
+        for block in self.blocks:
+            x = block(x, mask)
+        return self.norm(x), mask

@@ -1,0 +1,171 @@
+"""A sound checkpoint backend, and backends that break one thing each."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+import time
+import zipfile
+from typing import Any, ClassVar
+
+import torch
+
+from simscaleai_core.builtin.pt import PtBackend
+from simscaleai_core.testing import CheckpointBackendSuite
+
+ZIP = b"PK"
+
+
+class Sound(PtBackend):
+    pass
+
+
+class OddSuffix(Sound):
+    suffix = ".p t"
+
+
+class TuplesBecomeLists(Sound):
+    def save(self, path, tree):
+        super().save(path, _listed(tree))
+
+
+class HalvesPrecision(Sound):
+    def save(self, path, tree):
+        kinds = tree.get("kinds", {})
+        found = {k: v.float() if v.dtype == torch.float64 else v for k, v in kinds.items()}
+        super().save(path, {**tree, "kinds": found} if kinds else tree)
+
+
+class ChangesTheTree(Sound):
+    def save(self, path, tree):
+        super().save(path, tree)
+        tree["saved"] = True
+
+
+class SharesMemory(Sound):
+    cache: ClassVar[dict[Any, Any]] = {}
+
+    def load(self, path):
+        stat = path.stat()
+        key = (str(path), stat.st_mtime_ns, stat.st_size)
+        if key not in self.cache:
+            self.cache[key] = super().load(path)
+        return self.cache[key]
+
+
+class WritesAnIndex(Sound):
+    def save(self, path, tree):
+        super().save(path, tree)
+        (path.parent / "index.txt").write_text(path.name)
+
+
+class PrintsProgress(Sound):
+    def save(self, path, tree):
+        print("saving", path)
+        super().save(path, tree)
+
+
+class WritesTheTime(Sound):
+    def save(self, path, tree):
+        super().save(path, tree)
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("archive/made", str(time.time_ns()))
+
+
+class AsciiOnly(Sound):
+    def save(self, path, tree):
+        str(path).encode("ascii")
+        super().save(path, tree)
+
+
+class TakesHalfFiles(Sound):
+    def load(self, path):
+        try:
+            return super().load(path)
+        except Exception:
+            if path.read_bytes()[:2] == ZIP:
+                return {}
+            raise
+
+
+class TakesAnything(Sound):
+    def load(self, path):
+        try:
+            return super().load(path)
+        except Exception:
+            if path.read_bytes()[:2] in {ZIP, b""}:
+                raise
+            return {}
+
+
+class Unpickles(Sound):
+    def load(self, path):
+        with zipfile.ZipFile(path):
+            return torch.load(path, weights_only=False)
+
+
+class UnpicklesFirst(Sound):
+    def load(self, path):
+        data = path.read_bytes()
+        if data[:1] == b"\x80":
+            return pickle.loads(data)
+        return super().load(path)
+
+
+class ForgetsTheOptimizer(Sound):
+    def load(self, path):
+        tree = super().load(path)
+        for state in tree.get("optimizer_state_dict", {}).get("state", {}).values():
+            state["exp_avg"].zero_()
+        return tree
+
+
+class WritesInPlace(Sound):
+    """Writes under the final name first, where the earlier checkpoint is."""
+
+    def save(self, path, tree):
+        final = path.with_name(path.name.removeprefix(".").partition(".tmp-")[0])
+        if final == path:
+            return super().save(path, tree)
+        try:
+            super().save(final, tree)
+        except OSError:
+            final.unlink()
+            raise
+        shutil.move(final, path)
+        return None
+
+
+class HidesAFullDisk(Sound):
+    def save(self, path, tree):
+        try:
+            super().save(path, tree)
+        except OSError:
+            path.write_bytes(b"")
+
+
+def _listed(node):
+    if isinstance(node, dict):
+        return {k: _listed(v) for k, v in node.items()}
+    return [_listed(v) for v in node] if isinstance(node, list | tuple) else node
+
+
+TABLE: list[tuple[Any, str, str]] = [
+    (OddSuffix, "suffix_is_one", "'.p t'"),
+    (TuplesBecomeLists, "round_trip_is_exact", "tuple"),
+    (HalvesPrecision, "round_trip_is_exact", "float64"),
+    (ChangesTheTree, "saving_changes_nothing", "saved"),
+    (SharesMemory, "loaded_memory_is_its_own", "mapping"),
+    (WritesAnIndex, "writes_only_where_it_is_told", "index.txt"),
+    (PrintsProgress, "writes_only_where_it_is_told", "standard output"),
+    (WritesTheTime, "same_tree_gives_same_bytes", "times"),
+    (AsciiOnly, "any_path_works", "spaces"),
+    (TakesHalfFiles, "cut_file_is_refused", "cut to 30 %"),
+    (TakesAnything, "foreign_file_is_refused", "54 foreign bytes"),
+    (Unpickles, "nothing_is_executed", "weights_only=True"),
+    (UnpicklesFirst, "nothing_is_executed", "executed"),
+    (ForgetsTheOptimizer, "resume_is_exact", "resumed"),
+    (WritesInPlace, "crash_loses_nothing", "killed at file operation"),
+    (HidesAFullDisk, "full_disk_is_reported", "OSError"),
+]
+SOUND = [(CheckpointBackendSuite, Sound)]

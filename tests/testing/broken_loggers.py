@@ -1,0 +1,167 @@
+"""A sound logger, and loggers that break one thing each."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+from simscaleai_core.testing import LoggerSuite
+
+_NUMBERS = itertools.count()
+
+
+class Sound:
+    """Rows of JSON; written when it is closed."""
+
+    def __init__(self, config, options=None):
+        self.path = Path(config.checkpoint_dir) / "rows.json"
+        self.rows = None
+
+    def start(self, facts, step):
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        old = json.loads(self.path.read_text()) if step and self.path.exists() else []
+        self.rows = [r for r in old if r[0] <= step]
+        self.write()
+
+    def log(self, metrics, step):
+        if self.rows is not None:
+            self.rows += [[step, n, float(v)] for n, v in metrics.items()]
+
+    def close(self, status):
+        if self.rows is not None:
+            self.write()
+            self.rows = None
+
+    def write(self):
+        self.path.write_text(json.dumps(self.rows))
+
+
+class SoundLogger(LoggerSuite):
+    @classmethod
+    def read_back(cls, folder):
+        found: dict[str, list[tuple[int, float]]] = {}
+        for step, name, value in json.loads((folder / "rows.json").read_text()):
+            found.setdefault(name, []).append((step, value))
+        return found
+
+
+class DropsEvaluations(Sound):
+    def log(self, metrics, step):
+        super().log({n: v for n, v in metrics.items() if not n.startswith("eval/")}, step)
+
+
+class KeepsLaterRows(Sound):
+    def start(self, facts, step):
+        super().start(facts, 10**9 if step else 0)
+
+
+class LosesStoppedRuns(Sound):
+    def close(self, status):
+        if status == "stopped":
+            self.rows = None
+        super().close(status)
+
+
+class PlainJson(Sound):
+    def log(self, metrics, step):
+        if self.rows is not None:
+            json.dumps(metrics)
+            super().log(metrics, step)
+
+
+class AddsToMetrics(Sound):
+    def log(self, metrics, step):
+        super().log(metrics, step)
+        metrics["step"] = step
+
+
+class OpensEarly(Sound):
+    def __init__(self, config, options=None):
+        super().__init__(config)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.touch()
+
+
+class ClosesOnce(Sound):
+    def close(self, status):
+        self.rows.sort(key=lambda row: row[0])
+        super().close(status)
+
+
+class OneForAll(Sound):
+    current = None
+
+    def start(self, facts, step):
+        super().start(facts, step)
+        OneForAll.current = self
+
+    def log(self, metrics, step):
+        if OneForAll.current is not None:
+            Sound.log(OneForAll.current, metrics, step)
+
+    def close(self, status):
+        super().close(status)
+        OneForAll.current = None
+
+
+class Prints(Sound):
+    def log(self, metrics, step):
+        super().log(metrics, step)
+        print(step, metrics)
+
+
+class SetsEnvironment(Sound):
+    def start(self, facts, step):
+        super().start(facts, step)
+        os.environ["KIT_RUN"] = str(next(_NUMBERS))
+
+
+class NeedsNetwork(Sound):
+    def start(self, facts, step):
+        socket.getaddrinfo("192.0.2.1", 443)
+        super().start(facts, step)
+
+
+class StoresEnvironment(Sound):
+    def start(self, facts, step):
+        super().start(facts, step)
+        self.path.with_name("about.json").write_text(json.dumps(dict(os.environ)))
+
+
+class IsSlow(Sound):
+    def log(self, metrics, step):
+        super().log(metrics, step)
+        until = time.process_time() + 0.008
+        while len(metrics) == 20 and time.process_time() < until:
+            pass
+
+
+class FailsInRuns(Sound):
+    def log(self, metrics, step):
+        super().log(metrics, step)
+        if "perf/samples_per_s" in metrics:
+            raise KeyError("perf")
+
+
+TABLE: list[tuple[Any, str, str]] = [
+    (DropsEvaluations, "values_read_back", "eval/success_rate"),
+    (KeepsLaterRows, "resume_drops_later_rows", "continued at step 4"),
+    (LosesStoppedRuns, "rows_survive_a_failure", "'stopped'"),
+    (PlainJson, "takes_every_number", "float()"),
+    (AddsToMetrics, "metrics_are_not_changed", "Copy"),
+    (OpensEarly, "nothing_before_start", "rows.json"),
+    (ClosesOnce, "calls_in_any_order", "closing"),
+    (OneForAll, "two_at_once", "instance"),
+    (Prints, "is_silent_on_stdout", "standard error"),
+    (SetsEnvironment, "process_is_left_alone", "KIT_RUN"),
+    (NeedsNetwork, "works_offline", "offline"),
+    (StoresEnvironment, "no_secret_is_written", "about.json"),
+    (IsSlow, "calls_are_quick", "5 ms"),
+    (FailsInRuns, "works_in_a_run", "KeyError"),
+]
+SOUND = [(SoundLogger, Sound)]
