@@ -6,7 +6,7 @@ DISTRIBUTIONS := . $(sort $(wildcard plugins/*))
 METADATA := $(DISTRIBUTIONS:=/pyproject.toml)
 DEMO := runs/demo
 
-.PHONY: help setup demo test test-slow lint wheels bench clean
+.PHONY: help setup demo test test-slow lint wheels bench bench-policies clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ wheels: setup  ## build every distribution into dist/
 
 bench: setup  ## time this project beside what one would pick instead
 	@for b in startup data loop checkpoint overhead ddp; do $(BIN)/python benchmarks/$$b.py || exit 1; done
+
+bench-policies: setup  ## measure the policies in closed loop against their targets; hours
+	$(BIN)/python benchmarks/policies --json benchmarks/results/$$(date -u +%F)-policies.json
 
 clean:  ## remove what was built; runs/ stays
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
