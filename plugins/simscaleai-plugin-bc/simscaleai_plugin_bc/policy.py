@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
-import numpy as np
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from simscaleai_core.contracts import Batch, DataSpec
-from simscaleai_core.errors import ConfigError, DataError
-from simscaleai_core.normalize import Normalizer, joined_statistics
-from simscaleai_plugin_bc.encoder import ImageEncoder
-from simscaleai_plugin_bc.options import LOSSES
+from simscaleai_plugin_bc.heads.base import check_loss, masked_loss, mlp
+from simscaleai_plugin_bc.inputs import Inputs, Reading
+from simscaleai_plugin_bc.policy_base import ImitationPolicy
 
-_IMAGE_NDIM = 4  # [B, C, H, W]
+_FORMER_NAMES = {"state_normalizer.": "inputs.state_normalizer.", "encoder.": "inputs.encoders.0."}
 
 
-class BCPolicy(nn.Module):
-    """An MLP from the state, and an image if asked, to the action.
+class BCPolicy(ImitationPolicy):
+    """An MLP from the state, and images if asked, to the action.
 
     The normalisers of state and action are inside: a checkpoint alone is enough to act. Actions
     are normalised only where the data's leave [-1, 1].
@@ -31,12 +26,15 @@ class BCPolicy(nn.Module):
         action_dim: Dimensions A of an action.
         hidden_dim: Width of the hidden layers.
         n_layers: Number of hidden layers.
-        use_image: Whether the policy sees the image besides the state.
-        image_size: Height and width of the image [pixels]; other sizes are refused.
+        use_image: Whether the policy sees images besides the state.
+        image_size: Height and width of every image [pixels]; other sizes are refused.
         dropout: Fraction of hidden units that are dropped in training, in [0, 1).
         loss_type: ``"mse"``, ``"l1"`` or ``"huber"``, on the normalised action.
         state_keys: Observation keys of the state, in order; taken from the data if None.
-        image_key: Observation key of the image.
+        image_key: Observation key of the image, if there is one.
+        image_keys: Observation keys of several images, in order.
+        augment_shift: Largest random shift of an image in training [pixels].
+        augment_colour: Largest random change of an image's colours in training [fraction].
 
     Raises:
         ConfigError: If the loss is unknown.
@@ -45,6 +43,7 @@ class BCPolicy(nn.Module):
         Pomerleau 1991 (behavioural cloning); the MLP is ours.
 
     Example:
+        >>> import numpy as np
         >>> policy = BCPolicy(state_dim=20, action_dim=4)
         >>> policy.predict({"state": np.zeros(20, dtype=np.float32)}).shape
         (4,)
@@ -62,36 +61,43 @@ class BCPolicy(nn.Module):
         loss_type: str = "mse",
         state_keys: Sequence[str] | None = None,
         image_key: str = "image",
+        image_keys: Sequence[str] | None = None,
+        augment_shift: int = 0,
+        augment_colour: float = 0.0,
     ) -> None:
-        super().__init__()
-        if loss_type not in LOSSES:
-            raise ConfigError(
-                f"field 'loss_type': expected one of {', '.join(LOSSES)}, got {loss_type!r}"
-            )
-        size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-        self.hparams: dict[str, Any] = {
+        keys = list(image_keys or [image_key]) if use_image else []
+        size = [image_size, image_size] if isinstance(image_size, int) else list(image_size)
+        hparams = {
             "state_dim": state_dim,
             "action_dim": action_dim,
             "hidden_dim": hidden_dim,
             "n_layers": n_layers,
             "use_image": use_image,
-            "image_size": list(size),
+            "image_size": size,
             "dropout": dropout,
-            "loss_type": loss_type,
+            "loss_type": check_loss(loss_type),
             "state_keys": None if state_keys is None else list(state_keys),
             "image_key": image_key,
+            "image_keys": keys or None,
+            "augment_shift": augment_shift,
+            "augment_colour": augment_colour,
         }
-        self._image_size = size
-        self._image_key = image_key
+        inputs = Inputs(
+            state_dim,
+            state_keys=state_keys,
+            image_keys=keys,
+            image_size=size,
+            image_dim=hidden_dim,
+            augment_shift=augment_shift,
+            augment_colour=augment_colour,
+        )
+        super().__init__(inputs, action_dim, hparams)
         self._loss_type = loss_type
-        self.state_normalizer = Normalizer(state_dim)
-        self.action_normalizer = Normalizer(action_dim)
-        self.encoder = ImageEncoder(hidden_dim) if use_image else None
-        in_dim = state_dim + (hidden_dim if use_image else 0)
-        self.net = _mlp(in_dim, hidden_dim, action_dim, n_layers=n_layers, dropout=dropout)
+        self.net = mlp(inputs.dim, hidden_dim, action_dim, n_layers=n_layers, dropout=dropout)
+        self.register_load_state_dict_pre_hook(_rename_former)  # type: ignore[no-untyped-call]
 
     @classmethod
-    def from_data(cls, data: DataSpec, **options: Any) -> BCPolicy:
+    def from_data(cls, data: DataSpec, **options: Any) -> Self:
         """Build the policy for a dataset.
 
         Args:
@@ -104,193 +110,55 @@ class BCPolicy(nn.Module):
         Raises:
             DataError: If the data has no low-dimensional key, or no image where one is asked for.
         """
-        keys = options.pop("state_keys", None) or data.state_keys
-        sized = {"state_dim": sum(_dim(data, k) for k in keys), "action_dim": data.action_dim}
-        if not keys:
-            raise DataError(
-                "behaviour cloning needs a state: expected at least one low-dimensional "
-                f"observation key, got {', '.join(data.observations) or 'none'}."
-            )
-        if options.get("use_image"):
-            if not data.image_keys:
-                raise DataError(
-                    "use_image is on, but the data has no image: expected an observation key of "
-                    f"shape (C, H, W), got {', '.join(data.observations)}."
-                )
-            options.setdefault("image_key", data.image_keys[0])
-            options.setdefault("image_size", data.observations[options["image_key"]][1:])
-        policy = cls(**{**sized, **options}, state_keys=keys)
-        policy.adapt_to(data)
-        return policy
+        if "image_key" in options:
+            options.setdefault("image_keys", [options["image_key"]])
+        return super().from_data(data, **options)
 
-    def adapt_to(self, data: DataSpec) -> None:
-        """Check the data against the policy; take its statistics if the policy has none yet.
+    @classmethod
+    def data_options(cls, **options: Any) -> dict[str, Any]:
+        """Return how a dataset should be opened for a policy with these options.
 
         Args:
-            data: What the dataset says of itself.
+            options: The policy's options.
 
-        Raises:
-            DataError: If dimensions or keys do not fit; the key, and both shapes, are named.
-        """  # noqa: DOC501 - built by _missing_key
-        keys = self.hparams["state_keys"] or list(data.state_keys)
-        for key in keys:
-            if key not in data.observations:
-                raise _missing_key(key, data.observations)
-        dims = {k: _dim(data, k) for k in keys}
-        if sum(dims.values()) != self.hparams["state_dim"]:
-            listed = " + ".join(f"{k} {d}" for k, d in dims.items())
-            raise DataError(
-                f"the data does not fit the policy: expected state_dim={self.hparams['state_dim']} "
-                f"dimensions of state, got {sum(dims.values())} ({listed}). Build the policy with "
-                f"state_dim={sum(dims.values())}, or choose keys with obs_keys."
-            )
-        if data.action_dim != self.hparams["action_dim"]:
-            raise DataError(
-                f"the data does not fit the policy: expected {self.hparams['action_dim']} action "
-                f"dimensions, got {data.action_dim}. Build it with action_dim={data.action_dim}.",
-                key="actions",
-            )
-        self.hparams["state_keys"] = keys
-        if not self.state_normalizer.fitted and all(k in data.statistics for k in keys):
-            mean, std, names = joined_statistics(data.statistics, keys)
-            self.state_normalizer.fit(mean=mean, std=std, names=names)
-        actions = data.statistics.get("actions")
-        if actions is None or self.action_normalizer.fitted:
-            return
-        if max(map(abs, (*actions.low, *actions.high))) > 1.0:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # a constant action is harmless
-                self.action_normalizer.fit(mean=actions.mean, std=actions.std)
+        Returns:
+            Keyword arguments of a dataset.
+        """
+        return {"include_image": True} if options.get("use_image") else {}
+
+    @property
+    def encoder(self) -> nn.Module | None:
+        """The encoder of the first camera, or None."""
+        return next(iter(self.inputs.encoders), None)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return the loss of a batch, and the predicted actions.
 
         Args:
             batch: Observations `[B, D]` by key (`[B, T, D]` counts as B * T samples), images
-                `[B, C, H, W]`, and ``actions`` `[B, A]`.
+                `[B, C, H, W]`, ``actions`` `[B, A]` and perhaps ``is_pad``, bool `[B, T]`.
 
         Returns:
             ``loss`` `[]` and ``predicted_actions`` `[B, A]` in the data's units.
         """
-        actions = batch["actions"]
+        actions, is_pad = batch["actions"], batch.get("is_pad")
         normalized = self._normalized_action(batch["observations"])
         target = self.action_normalizer(actions.reshape(-1, actions.shape[-1]))
-        loss = _loss(self._loss_type, normalized, target)
+        is_pad = None if is_pad is None else is_pad.reshape(-1)
+        loss = masked_loss(self._loss_type, normalized, target, is_pad)
         return {"loss": loss, "predicted_actions": self.action_normalizer.inverse(normalized)}
 
-    @torch.no_grad()
-    def predict(self, obs: Any) -> Any:
-        """Return the actions for one observation or a batch of them.
-
-        Args:
-            obs: Observations by key, or the state itself: NumPy or torch, `[D]` or `[B, D]`;
-                images `[C, H, W]` or `[B, C, H, W]` in [0, 1], or uint8 with channels last.
-
-        Returns:
-            Actions `[A]` or `[B, A]`, NumPy if the observations are, in the data's units.
-
-        Raises:
-            DataError: If a key is missing or has the wrong size.
-        """
-        table = obs if isinstance(obs, Mapping) else {"state": obs}
-        is_numpy = not any(isinstance(v, Tensor) for v in table.values())
-        tensors = {k: self._as_tensor(v) for k, v in table.items() if self._is_wanted(k)}
-        keys = [k for k in tensors if k != self._image_key]
-        is_single = bool(keys) and tensors[keys[0]].ndim == 1
-        if is_single:
-            tensors = {k: v.unsqueeze(0) for k, v in tensors.items()}
-        was_training = self.training
-        if was_training:
-            self.eval()
-        try:
-            action = self.action_normalizer.inverse(self._normalized_action(tensors))
-        finally:
-            if was_training:
-                self.train()
-        action = action[0] if is_single else action
-        return action.cpu().numpy() if is_numpy else action
-
-    def _is_wanted(self, key: str) -> bool:
-        if key == self._image_key:
-            return self.encoder is not None
-        keys = self.hparams["state_keys"]
-        return keys is None or key in keys or key == "state"
-
-    def _as_tensor(self, value: Any) -> Tensor:
-        """Return float32 on the policy's device; uint8 images become [C, H, W] in [0, 1]."""
-        tensor = torch.as_tensor(np.asarray(value) if not isinstance(value, Tensor) else value)
-        tensor = tensor.to(self.state_normalizer.mean.device)
-        if tensor.dtype == torch.uint8:
-            return tensor.movedim(-1, -3).float() / 255
-        return tensor.float()
+    def _act(self, reading: Reading) -> Any:
+        return self.action_normalizer.inverse(self._normalized_action(reading.tensors))
 
     def _normalized_action(self, observations: Mapping[str, Tensor]) -> Tensor:
-        features = self.state_normalizer(self._state(observations))
-        if self.encoder is not None:
-            image = observations.get(self._image_key)
-            if image is None:
-                raise _missing_key(self._image_key, observations)
-            image = image.flatten(0, 1) if image.ndim > _IMAGE_NDIM else image
-            if tuple(image.shape[-2:]) != self._image_size:
-                raise DataError(
-                    f"key {self._image_key!r}: expected images of {self._image_size} pixels, got "
-                    f"{tuple(image.shape[-2:])}. Build the policy with that image_size.",
-                    key=self._image_key,
-                )
-            features = torch.cat([features, self.encoder(image)], dim=-1)
-        action: Tensor = self.net(features)
+        features = self.inputs(observations)
+        action: Tensor = self.net(features.reshape(-1, features.shape[-1]))
         return action
 
-    def _state(self, observations: Mapping[str, Tensor]) -> Tensor:
-        """Concatenate the state's keys to `[B, D]`."""
-        keys: Sequence[str] = self.hparams["state_keys"] or [
-            k for k in observations if k != self._image_key
-        ]
-        if "state" in observations and any(k not in observations for k in keys):
-            keys = ("state",)  # already joined, in the policy's order
-        for key in keys:
-            if key not in observations:
-                raise _missing_key(key, observations)
-        parts = [observations[k] for k in keys]
-        state = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
-        if state.shape[-1] != self.hparams["state_dim"]:
-            listed = ", ".join(f"{k} {list(observations[k].shape)}" for k in keys)
-            raise DataError(
-                f"the observation does not fit the policy: expected {self.hparams['state_dim']} "
-                f"dimensions of state, got {state.shape[-1]} ({listed})."
-            )
-        return state.reshape(-1, state.shape[-1])
 
-
-def _mlp(in_dim: int, hidden_dim: int, out_dim: int, *, n_layers: int, dropout: float) -> nn.Module:
-    layers: list[nn.Module] = []
-    width = in_dim
-    for _ in range(n_layers):
-        layers += [nn.Linear(width, hidden_dim), nn.GELU()]
-        if dropout:
-            layers.append(nn.Dropout(dropout))
-        width = hidden_dim
-    return nn.Sequential(*layers, nn.Linear(width, out_dim))
-
-
-def _loss(kind: str, predicted: Tensor, target: Tensor) -> Tensor:
-    if kind == "l1":
-        return F.l1_loss(predicted, target)
-    if kind == "huber":
-        return F.huber_loss(predicted, target)
-    return F.mse_loss(predicted, target)
-
-
-def _dim(data: DataSpec, key: str) -> int:
-    shape = data.observations.get(key)
-    if shape is None:
-        raise _missing_key(key, data.observations)
-    return shape[0] if shape else 1
-
-
-def _missing_key(key: str, found: Mapping[str, Any]) -> DataError:
-    return DataError(
-        f"observation key {key!r} is missing: expected by the policy, found "
-        f"{', '.join(sorted(found)) or 'none'}. Give it, or build the policy for other keys.",
-        key=key,
-    )
+def _rename_former(_: nn.Module, state: dict[str, Any], prefix: str, *__: Any) -> None:
+    """Give weights the names of today; up to 0.1.0 the policy held its inputs itself."""
+    for former, current in _FORMER_NAMES.items():
+        for name in [k for k in state if k.startswith(prefix + former)]:
+            state[prefix + current + name[len(prefix + former) :]] = state.pop(name)

@@ -127,9 +127,7 @@ class PretrainedVision(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Encode images `[B, 3, H, W]` in [0, 1] as tokens `[B, N, E]` and cells `[B, N, F]`."""
-        pixels = F.interpolate(
-            images, size=(self.size, self.size), mode="bilinear", antialias=True
-        )
+        pixels = F.interpolate(images, size=(self.size, self.size), mode="bilinear", antialias=True)
         found = self.body(pixel_values=(pixels - self.mean) / self.std).last_hidden_state
         patches = found[:, -self.fine_grid[0] * self.fine_grid[1] :]  # a class token comes first
         return self.token(patches), self.cell(patches)

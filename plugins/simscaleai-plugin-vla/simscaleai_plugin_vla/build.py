@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
-from torch import nn
-
-from simscaleai_core.errors import ConfigError
 from simscaleai_plugin_bc.heads.diffusion import DiffusionHead
 from simscaleai_plugin_bc.heads.flow import FlowHead
 from simscaleai_plugin_bc.heads.regression import RegressionHead
+from torch import nn
+
+from simscaleai_core.errors import ConfigError, DataError
 from simscaleai_plugin_vla.fusion import Fusion
 from simscaleai_plugin_vla.lora import add_lora
 from simscaleai_plugin_vla.network import VLANetwork
@@ -216,3 +216,12 @@ def _named(field: str, text: str) -> list[str]:
             f"field {field!r}: expected names of {', '.join(PARTS)}, got {', '.join(unknown)}"
         )
     return names
+
+
+def chunk_misfit(horizon: int, seq_len: int) -> DataError:
+    """Return the error for windows that are not as long as the policy's chunks."""
+    return DataError(
+        f"the data does not fit the policy: expected windows of action_horizon={horizon} actions, "
+        f"got {seq_len}. Open the dataset with seq_len={horizon}, obs_len=1, pad=True.",
+        key="actions",
+    )

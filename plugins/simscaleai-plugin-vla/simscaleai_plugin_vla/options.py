@@ -55,6 +55,8 @@ class VLAOptions:
     """Probability that a word of an instruction is dropped in training."""
     word_insertion: float = field(default=0.2, validator=_FRACTION)
     """Probability that meaningless words come before a word in training."""
+    vary_words_after: int = field(default=1000, validator=ge(0))
+    """Training batches with plain instructions before words are dropped and inserted."""
     augment_shift: int = field(default=0, validator=ge(0))
     """Largest random shift of the images in training [pixels]."""
     augment_colour: float = field(default=0.0, validator=_FRACTION)

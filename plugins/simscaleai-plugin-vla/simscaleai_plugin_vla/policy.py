@@ -12,25 +12,26 @@ from typing import Any, Self
 
 import attrs
 import torch
+from simscaleai_plugin_bc.execution import ChunkExecutor, chunk_noise
+from simscaleai_plugin_bc.fitting import fit_actions, input_shapes
+from simscaleai_plugin_bc.inputs import Inputs
+from simscaleai_plugin_bc.policy_base import ImitationPolicy, acting
 from torch import Tensor
 
 from simscaleai_core.configio import structure
 from simscaleai_core.contracts import Batch, DataSpec
 from simscaleai_core.errors import DataError
-from simscaleai_plugin_bc.execution import ChunkExecutor, chunk_noise
-from simscaleai_plugin_bc.fitting import fit_actions, input_shapes
-from simscaleai_plugin_bc.inputs import Inputs, Reading
-from simscaleai_plugin_bc.policy_base import ImitationPolicy, acting
-from simscaleai_plugin_vla.augmentation import vary_words
+from simscaleai_plugin_vla.augmentation import WordVariation
 from simscaleai_plugin_vla.build import (
     build_head,
     build_network,
     build_tokenizer,
+    chunk_misfit,
     open_backbones,
     resolved,
 )
 from simscaleai_plugin_vla.options import VLAOptions
-from simscaleai_plugin_vla.text import Instructions, tokenized
+from simscaleai_plugin_vla.text import Instructions, one_each, tokenized
 from simscaleai_plugin_vla.tokenizer import AUTO, tokenizer_for
 from simscaleai_plugin_vla.vision import ImageNormalizer
 
@@ -67,7 +68,7 @@ class VLAPolicy(ImitationPolicy):
         >>> seen = {"state": torch.zeros(2), "image": torch.zeros(3, 32, 32)}
         >>> policy.predict(seen, language="reach the red ball").shape
         torch.Size([4])
-    """  # noqa: DOC502
+    """
 
     def __init__(
         self,
@@ -109,6 +110,9 @@ class VLAPolicy(ImitationPolicy):
             self.hparams, vocab_size=self.tokenizer.vocab_size, backbones=opened
         )
         self.head = build_head(self.hparams, self.network.fusion.out_dim)
+        self.vary = WordVariation(
+            drop=chosen.word_dropout, insert=chosen.word_insertion, after=chosen.vary_words_after
+        )
         self._told: list[str] = []
         self._is_warned = False
         self.set_execution()
@@ -172,7 +176,7 @@ class VLAPolicy(ImitationPolicy):
 
         Raises:
             DataError: If windows, instructions, dimensions or sizes do not fit.
-        """
+        """  # noqa: DOC501 - built by chunk_misfit
         if self.options.use_language and not data.language:
             raise DataError(
                 "the policy follows instructions, but the data has none: expected an instruction "
@@ -180,7 +184,7 @@ class VLAPolicy(ImitationPolicy):
                 "with include_language=True."
             )
         if data.seq_len != self.options.action_horizon:
-            raise self._misfit(data.seq_len)
+            raise chunk_misfit(self.options.action_horizon, data.seq_len)
         fit_actions(self.action_normalizer, data, to_range=self.options.action_head_type != "mlp")
         super().adapt_to(data)
 
@@ -197,12 +201,12 @@ class VLAPolicy(ImitationPolicy):
 
         Raises:
             DataError: If the chunks have another length, or there are no instructions.
-        """
+        """  # noqa: DOC501 - built by chunk_misfit
         actions = batch["actions"]
         if actions.ndim == 2:  # one action per sample is a chunk of one
             actions = actions[:, None]
         if actions.shape[1] != self.options.action_horizon:
-            raise self._misfit(actions.shape[1])
+            raise chunk_misfit(self.options.action_horizon, actions.shape[1])
         is_pad = batch.get("is_pad")
         is_pad = None if is_pad is None else is_pad.view(actions.shape[:2])
         texts: Sequence[str] | None = batch.get("language")
@@ -212,7 +216,9 @@ class VLAPolicy(ImitationPolicy):
                 "the dataset with include_language=True, or build the policy with "
                 "use_language=False."
             )
-        context = self._context(batch["observations"], self._varied(texts))
+        if texts is not None and self.training:
+            texts = self.vary(texts)
+        context = self._context(batch["observations"], texts)
         losses: dict[str, Tensor] = self.head.loss(context, self.action_normalizer(actions), is_pad)
         return losses
 
@@ -231,9 +237,9 @@ class VLAPolicy(ImitationPolicy):
 
         Raises:
             DataError: If a key is missing or has the wrong size, or instructions are missing.
-        """  # noqa: DOC502
+        """
         reading = self.inputs.read(obs)
-        texts = self._texts(language, reading.size)
+        texts = self._told_each(language, reading.size)
         before = self._told + [None] * (reading.size - len(self._told))
         self._told[: reading.size] = texts
         changed = [a != b for a, b in zip(texts, before, strict=False)]
@@ -258,7 +264,7 @@ class VLAPolicy(ImitationPolicy):
             Actions `[T, A]` or `[B, T, A]`, NumPy if the observations are, in the data's units.
         """
         reading = self.inputs.read(obs)
-        texts = self._texts(language, reading.size)
+        texts = self._told_each(language, reading.size)
         with acting(self):
             return reading.answer(self._chunks(reading.tensors, texts, [0] * reading.size))
 
@@ -292,6 +298,12 @@ class VLAPolicy(ImitationPolicy):
         chunks: Tensor = self.action_normalizer.inverse(self.head.sample(context, noise))
         return chunks
 
+    def _told_each(self, language: str | Sequence[str] | None, size: int) -> list[str]:
+        if language is None and self.options.use_language and not self._is_warned:
+            self._is_warned = True
+            logger.warning("the policy follows instructions but is given none: it gets empty ones")
+        return one_each(language, size)
+
     def _context(self, observations: Mapping[str, Tensor], texts: Sequence[str] | None) -> Tensor:
         """Return what the head acts on, `[B, E]`."""
         images = torch.stack(
@@ -312,37 +324,6 @@ class VLAPolicy(ImitationPolicy):
             )
         context: Tensor = self.network(images, state, told)
         return context
-
-    def _varied(self, texts: Sequence[str] | None) -> Sequence[str] | None:
-        """Return the instructions, each distinct one changed at random in training."""
-        if texts is None or not self.training:
-            return texts
-        drop, insert = self.options.word_dropout, self.options.word_insertion
-        changed = {t: vary_words(t, drop=drop, insert=insert) for t in dict.fromkeys(texts)}
-        return [changed[text] for text in texts]
-
-    def _texts(self, language: str | Sequence[str] | None, size: int) -> list[str]:
-        """Return one instruction per observation."""
-        if language is None and self.options.use_language and not self._is_warned:
-            self._is_warned = True
-            logger.warning("the policy follows instructions but is given none: it gets empty ones")
-        if language is None or isinstance(language, str):
-            return [language or ""] * size
-        if len(language) != size:
-            raise DataError(
-                f"expected one instruction or {size}, one for each observation, got "
-                f"{len(language)}."
-            )
-        return [str(text) for text in language]
-
-    def _misfit(self, seq_len: int) -> DataError:
-        horizon = self.options.action_horizon
-        return DataError(
-            f"the data does not fit the policy: expected windows of action_horizon={horizon} "
-            f"actions, got {seq_len}. Open the dataset with seq_len={horizon}, obs_len=1, "
-            "pad=True.",
-            key="actions",
-        )
 
 
 def _first(value: Tensor, ndim: int) -> Tensor:

@@ -13,6 +13,7 @@ from attrs import frozen
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from simscaleai_core.errors import DataError
 from simscaleai_plugin_vla.layers import Block
 from simscaleai_plugin_vla.tokenizer import TextTokenizer
 
@@ -106,3 +107,25 @@ class TextEncoder(nn.Module):
         for block in self.blocks:
             x = block(x, mask)
         return self.norm(x), mask
+
+
+def one_each(language: str | Sequence[str] | None, size: int) -> list[str]:
+    """Return one instruction per observation.
+
+    Args:
+        language: One for all, or one for each; None is an empty one.
+        size: Number of observations.
+
+    Returns:
+        As many texts as observations.
+
+    Raises:
+        DataError: If there is another number of them.
+    """
+    if language is None or isinstance(language, str):
+        return [language or ""] * size
+    if len(language) != size:
+        raise DataError(
+            f"expected one instruction or {size}, one for each observation, got {len(language)}."
+        )
+    return [str(text) for text in language]

@@ -20,7 +20,8 @@ class TextTokenizer:
     """A tokenizer whose whole state is one text, so that a checkpoint can hold it.
 
     Args:
-        source: ``"bytes"`` or ``"auto"``; the JSON of a `tokenizers` tokenizer; or the file that holds it.
+        source: ``"bytes"`` or ``"auto"``, which is the same here; the JSON of a `tokenizers`
+            tokenizer; or the file that holds it.
 
     Raises:
         ConfigError: If the source is neither.
@@ -38,7 +39,7 @@ class TextTokenizer:
         try:
             text = source if source.lstrip().startswith("{") else Path(source).read_text("utf-8")
             self._tokenizer = Tokenizer.from_str(text)
-        except Exception as error:  # noqa: BLE001 - tokenizers raises bare Exception
+        except Exception as error:
             raise ConfigError(
                 f"field 'tokenizer': expected 'bytes', 'bpe', a tokenizer's JSON or its file, got "
                 f"{source[:60]!r} ({error})."

@@ -26,11 +26,18 @@ def offline(monkeypatch):
 def vision(tmp_path_factory):
     folder = tmp_path_factory.mktemp("siglip")
     config = transformers.SiglipVisionConfig(
-        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=8
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=32,
+        patch_size=8,
     )
     torch.manual_seed(0)
     transformers.SiglipVisionModel(config).save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text('{"image_mean": [0.1, 0.2, 0.3], "image_std": [1, 1, 2]}')
+    (folder / "preprocessor_config.json").write_text(
+        '{"image_mean": [0.1, 0.2, 0.3], "image_std": [1, 1, 2]}'
+    )
     return f"hf:{folder}"
 
 
@@ -39,18 +46,27 @@ def text(tmp_path_factory):
     folder = tmp_path_factory.mktemp("llama")
     own = TextTokenizer.trained(TEXTS)
     config = transformers.LlamaConfig(
-        vocab_size=own.vocab_size, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2
+        vocab_size=own.vocab_size,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
     )
     torch.manual_seed(0)
     transformers.LlamaForCausalLM(config).save_pretrained(folder)
-    transformers.PreTrainedTokenizerFast(tokenizer_object=own._tokenizer, pad_token="[PAD]").save_pretrained(folder)
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=own._tokenizer, pad_token="[PAD]"
+    ).save_pretrained(folder)
     return f"hf:{folder}"
 
 
 def batch():
     generator = torch.Generator().manual_seed(0)
     return {
-        "observations": {"state": torch.randn(4, 5, generator=generator), "image": torch.rand(4, 3, SIDE, SIDE, generator=generator)},
+        "observations": {
+            "state": torch.randn(4, 5, generator=generator),
+            "image": torch.rand(4, 3, SIDE, SIDE, generator=generator),
+        },
         "actions": torch.rand(4, 8, 3, generator=generator),
         "language": TEXTS * 2,
     }
@@ -89,11 +105,15 @@ def test_a_checkpoint_needs_neither_folder_nor_network(vision, text, tmp_path, m
     again = VLAPolicy(**tree["hparams"])
     again.load_state_dict(tree["weights"])
     seen = {"state": np.zeros(5), "image": np.zeros((SIDE, SIDE, 3), dtype=np.uint8)}
-    np.testing.assert_array_equal(policy.predict(seen, TEXTS[0]), again.eval().predict(seen, TEXTS[0]))
+    np.testing.assert_array_equal(
+        policy.predict(seen, TEXTS[0]), again.eval().predict(seen, TEXTS[0])
+    )
 
 
 def test_frozen_or_adapted(vision, text):
-    policy = build(vision_backbone=vision, text_backbone=text, freeze="vision", lora_rank=2, lora_parts="text")
+    policy = build(
+        vision_backbone=vision, text_backbone=text, freeze="vision", lora_rank=2, lora_parts="text"
+    )
     policy(batch())["loss"].backward()
     assert not any(p.requires_grad for p in policy.network.vision.body.parameters())
     assert policy.network.vision.token[0].weight.grad is not None

@@ -30,7 +30,12 @@ def stats(*std: float, mean: float = 0.0, reach: float = 1.0) -> Statistics:
 
 def spec(**changes) -> DataSpec:
     given = {
-        "observations": {"joint": (3,), "cam": (3, SIDE, SIDE), "tool": (2,), "wrist": (3, SIDE, SIDE)},
+        "observations": {
+            "joint": (3,),
+            "cam": (3, SIDE, SIDE),
+            "tool": (2,),
+            "wrist": (3, SIDE, SIDE),
+        },
         "action_dim": 4,
         "seq_len": HORIZON,
         "obs_len": 1,
@@ -141,13 +146,23 @@ def test_the_language_is_heard_and_case_is_not():
 def test_predict_takes_numpy_or_torch_one_or_many_as_the_env_gives_them():
     policy = plain()
     seen = batch()["observations"]
-    raw = {k: v.double().numpy() if v.ndim == 2 else (v.movedim(1, -1) * 255).round().to(torch.uint8).numpy() for k, v in seen.items()}
-    seen = {k: v if v.ndim == 2 else torch.as_tensor(raw[k]).movedim(-1, 1).float() / 255 for k, v in seen.items()}
+    raw = {
+        k: v.double().numpy()
+        if v.ndim == 2
+        else (v.movedim(1, -1) * 255).round().to(torch.uint8).numpy()
+        for k, v in seen.items()
+    }
+    seen = {
+        k: v if v.ndim == 2 else torch.as_tensor(raw[k]).movedim(-1, 1).float() / 255
+        for k, v in seen.items()
+    }
     told = batch()["language"]
     actions = policy.predict(raw, language=told)
     assert isinstance(actions, np.ndarray) and actions.shape == (SIZE, 4)
     policy.reset()
-    np.testing.assert_allclose(policy.predict(seen, language=told).numpy(), actions, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        policy.predict(seen, language=told).numpy(), actions, rtol=1e-5, atol=1e-6
+    )
     policy.reset()
     one = policy.predict({k: v[3] for k, v in raw.items()}, language=told[3])
     assert one.shape == (4,)
@@ -158,9 +173,18 @@ def test_a_slot_looks_again_after_its_chunk_a_reset_or_another_instruction():
     policy = plain(execute=2)
     looks = []
     inner = policy._chunks
-    policy._chunks = lambda obs, texts, indices: (looks.append(list(texts)), inner(obs, texts, indices))[1]
+    policy._chunks = lambda obs, texts, indices: (
+        looks.append(list(texts)),
+        inner(obs, texts, indices),
+    )[1]
     seen = batch(2)["observations"]
-    for told in ([TEXTS[0]] * 2, [TEXTS[0]] * 2, [TEXTS[0]] * 2, [TEXTS[0], TEXTS[1]], [TEXTS[0], TEXTS[1]]):
+    for told in (
+        [TEXTS[0]] * 2,
+        [TEXTS[0]] * 2,
+        [TEXTS[0]] * 2,
+        [TEXTS[0], TEXTS[1]],
+        [TEXTS[0], TEXTS[1]],
+    ):
         policy.predict(seen, language=told)
     assert looks == [[TEXTS[0]] * 2, [TEXTS[0]] * 2, [TEXTS[1]], [TEXTS[0]]]
     policy.reset(np.array([False, True]))
@@ -222,7 +246,9 @@ def test_without_language_nothing_is_read():
 def test_windows_without_obs_len_use_their_first_timestep():
     policy, data = plain().eval(), batch()
     windows = {k: torch.stack([v, v + 1], dim=1) for k, v in data["observations"].items()}
-    torch.testing.assert_close(policy({**data, "observations": windows})["loss"], policy(data)["loss"])
+    torch.testing.assert_close(
+        policy({**data, "observations": windows})["loss"], policy(data)["loss"]
+    )
 
 
 def test_bfloat16_is_finite_and_close():
@@ -261,7 +287,13 @@ def test_image_statistics_settle_on_the_data():
 
 def test_shapes_of_data_for_options():
     wanted = VLAPolicy.data_options(action_horizon=5, use_language=False, unrelated=1)
-    assert wanted == {"seq_len": 5, "obs_len": 1, "pad": True, "include_image": True, "include_language": False}
+    assert wanted == {
+        "seq_len": 5,
+        "obs_len": 1,
+        "pad": True,
+        "include_image": True,
+        "include_language": False,
+    }
     assert VLAPolicy.data_options()["seq_len"] == VLAOptions().action_horizon
 
 
@@ -278,13 +310,21 @@ def test_adapters_start_as_nothing_and_are_all_that_is_trained_of_a_part():
     before = build()
     policy = build(lora_rank=2)
     weights = before.state_dict()
-    renamed = {k: weights[k.replace(".base.", ".")] for k in policy.state_dict() if not k.endswith((".down", ".up"))}
+    renamed = {
+        k: weights[k.replace(".base.", ".")]
+        for k in policy.state_dict()
+        if not k.endswith((".down", ".up"))
+    }
     policy.load_state_dict(renamed, strict=False)
     seen = batch()["observations"]
     torch.testing.assert_close(policy.predict_chunk(seen, "go"), before.predict_chunk(seen, "go"))
     policy(batch())["loss"].backward()
     trained = {n for n, p in policy.named_parameters() if p.requires_grad}
-    inside = {n for n in trained if n.startswith(("network.vision", "network.text", "network.fusion.layers"))}
+    inside = {
+        n
+        for n in trained
+        if n.startswith(("network.vision", "network.text", "network.fusion.layers"))
+    }
     assert inside and all(n.endswith((".down", ".up")) for n in inside)
     assert all(policy.get_parameter(n).grad is not None for n in trained)
     assert any(n.startswith("head.") for n in trained)
@@ -325,4 +365,8 @@ def test_one_action_and_no_state_are_enough():
 def test_it_is_a_module_that_moves_as_one():
     policy = plain().to(torch.float64)
     assert isinstance(policy, nn.Module)
-    assert {b.dtype for n, b in policy.named_buffers() if "normalizer" in n and "fitted" not in n and "count" not in n} == {torch.float64}
+    assert {
+        b.dtype
+        for n, b in policy.named_buffers()
+        if "normalizer" in n and "fitted" not in n and "count" not in n
+    } == {torch.float64}
