@@ -35,12 +35,8 @@ FAMILY = (
     Candidate("bc"),
     Candidate("bc, noisy demos", record=NOISE),
     Candidate("bc-chunk, execute 4", "--model bc-chunk", "--execute 4"),
-    Candidate("bc-chunk, execute 2, noisy demos", "--model bc-chunk", "--execute 2", NOISE),
-    Candidate("bc-gmm", "--model bc-gmm"),
-    Candidate("bc-rnn", "--model bc-rnn --batch-size 64"),
-    Candidate("act", "--model act --batch-size 64 --model-kwargs.hidden-dim 64"),
-    Candidate("diffusion", "--model diffusion --model-kwargs.hidden-dim 128"),
-    Candidate("flow", "--model flow --model-kwargs.hidden-dim 128"),
+    Candidate("diffusion, execute 4", "--model diffusion", "--execute 4"),
+    Candidate("flow, execute 4", "--model flow", "--execute 4"),
 )
 
 

@@ -10,7 +10,7 @@ from results import Measure, rate
 
 THREADS = 2
 VLA = "--model vla --eval-every 0 --eval-fraction 0 --save-every 0 --device cpu --num-workers 0"
-REACH = "--max-steps 2000 --lr 1e-3 --batch-size 96 --warmup-steps 100"
+REACH = "--config docs/examples/vla-reach.toml"
 PICK = "--config docs/examples/vla-pick.toml"
 
 
