@@ -116,9 +116,12 @@ def write_toml(config: TrainConfig, path: Path) -> None:
 
 
 def field_docs(cls: type) -> dict[str, str]:
-    """Return the documentation that stands under each field of an attrs class."""
-    parsed = parse_from_object(cls)
-    return {p.arg_name: " ".join((p.description or "").split()) for p in parsed.params}
+    """Return the documentation that stands under each field of an attrs class, or of its bases."""
+    return {
+        p.arg_name: " ".join((p.description or "").split())
+        for part in reversed(cls.__mro__[:-1])
+        for p in parse_from_object(part).params
+    }
 
 
 def parse_literal(text: str) -> Any:

@@ -81,3 +81,16 @@ def test_the_command_prints_one_schema_per_component(capsys: pytest.CaptureFixtu
     for name, schema in schemas.items():
         assert schema["title"] == name and schema["type"] == "object"
         assert schema["$schema"].startswith("https://json-schema.org/")
+
+
+@frozen(kw_only=True)
+class Derived(Inner):
+    depth: int = 2
+    width: int = 3
+    """How wide."""
+
+
+def test_inherited_fields_keep_their_documentation() -> None:
+    properties = options_schema(Derived)["properties"]
+    assert properties["depth"] == {"type": "integer", "default": 2, "description": "How deep."}
+    assert properties["width"]["description"] == "How wide."

@@ -23,19 +23,11 @@ def _loss(default: str = "mse") -> Any:
 
 
 @frozen(kw_only=True)
-class BCOptions:
-    """What can be chosen for ``bc``."""
+class ImageOptions:
+    """What can be chosen about images, whatever the policy."""
 
-    hidden_dim: int = _count(256)
-    """Width of the hidden layers."""
-    n_layers: int = _count(3)
-    """Number of hidden layers."""
     use_image: bool = False
     """Whether the policy sees images besides the state."""
-    dropout: float = _fraction()
-    """Fraction of hidden units that are dropped in training."""
-    loss_type: str = _loss()
-    """Loss on the normalised action: mse, l1 or huber."""
     image_keys: tuple[str, ...] | None = None
     """Observation keys of the cameras, in order; all of the data's if not given."""
     augment_shift: int = _count(0, least=0)
@@ -45,14 +37,36 @@ class BCOptions:
 
 
 @frozen(kw_only=True)
-class ChunkedOptions:
-    """What can be chosen for ``bc-chunk``."""
+class ChunkOptions(ImageOptions):
+    """What can be chosen about chunks, whatever predicts them."""
 
     horizon: int = _count(8)
     """Actions in a chunk [timesteps]."""
     execute: int | None = None
     """Steps of a chunk that are executed before the next; all of them, or 1 with ensembling, if
     not given."""
+    ensemble: float | None = None
+    """Temporal ensembling: weight exp(-m i) of the i-th oldest chunk; off if not given."""
+
+
+@frozen(kw_only=True)
+class BCOptions(ImageOptions):
+    """What can be chosen for ``bc``."""
+
+    hidden_dim: int = _count(256)
+    """Width of the hidden layers."""
+    n_layers: int = _count(3)
+    """Number of hidden layers."""
+    dropout: float = _fraction()
+    """Fraction of hidden units that are dropped in training."""
+    loss_type: str = _loss()
+    """Loss on the normalised action: mse, l1 or huber."""
+
+
+@frozen(kw_only=True)
+class ChunkedOptions(ChunkOptions):
+    """What can be chosen for ``bc-chunk``."""
+
     ensemble: float | None = 0.01
     """Temporal ensembling: weight exp(-m i) of the i-th oldest chunk; off if not given."""
     hidden_dim: int = _count(256)
@@ -63,18 +77,10 @@ class ChunkedOptions:
     """Fraction of hidden units that are dropped in training."""
     loss_type: str = _loss()
     """Loss on the normalised actions: mse, l1 or huber."""
-    use_image: bool = False
-    """Whether the policy sees images besides the state."""
-    image_keys: tuple[str, ...] | None = None
-    """Observation keys of the cameras, in order; all of the data's if not given."""
-    augment_shift: int = _count(0, least=0)
-    """Largest random shift of an image in training [pixels]."""
-    augment_colour: float = _fraction()
-    """Largest random change of an image's colours in training [fraction]."""
 
 
 @frozen(kw_only=True)
-class MixtureOptions:
+class MixtureOptions(ChunkOptions):
     """What can be chosen for ``bc-gmm``."""
 
     num_modes: int = _count(5)
@@ -83,29 +89,16 @@ class MixtureOptions:
     """Floor of each standard deviation [normalised action]."""
     horizon: int = _count(1)
     """Actions in a chunk [timesteps]."""
-    execute: int | None = None
-    """Steps of a chunk that are executed before the next; all of them, or 1 with ensembling, if
-    not given."""
-    ensemble: float | None = None
-    """Temporal ensembling: weight exp(-m i) of the i-th oldest chunk; off if not given."""
     hidden_dim: int = _count(256)
     """Width of the hidden layers."""
     n_layers: int = _count(3)
     """Number of hidden layers."""
     dropout: float = _fraction()
     """Fraction of hidden units that are dropped in training."""
-    use_image: bool = False
-    """Whether the policy sees images besides the state."""
-    image_keys: tuple[str, ...] | None = None
-    """Observation keys of the cameras, in order; all of the data's if not given."""
-    augment_shift: int = _count(0, least=0)
-    """Largest random shift of an image in training [pixels]."""
-    augment_colour: float = _fraction()
-    """Largest random change of an image's colours in training [fraction]."""
 
 
 @frozen(kw_only=True)
-class RecurrentOptions:
+class RecurrentOptions(ImageOptions):
     """What can be chosen for ``bc-rnn``."""
 
     horizon: int = _count(10)
@@ -122,25 +115,12 @@ class RecurrentOptions:
     """Width of the memory and of the layer before it."""
     n_layers: int = _count(1)
     """Number of recurrent layers."""
-    use_image: bool = False
-    """Whether the policy sees images besides the state."""
-    image_keys: tuple[str, ...] | None = None
-    """Observation keys of the cameras, in order; all of the data's if not given."""
-    augment_shift: int = _count(0, least=0)
-    """Largest random shift of an image in training [pixels]."""
-    augment_colour: float = _fraction()
-    """Largest random change of an image's colours in training [fraction]."""
 
 
 @frozen(kw_only=True)
-class ACTOptions:
+class ACTOptions(ChunkOptions):
     """What can be chosen for ``act``."""
 
-    horizon: int = _count(8)
-    """Actions in a chunk [timesteps]."""
-    execute: int | None = None
-    """Steps of a chunk that are executed before the next; all of them, or 1 with ensembling, if
-    not given."""
     ensemble: float | None = 0.01
     """Temporal ensembling: weight exp(-m i) of the i-th oldest chunk; off if not given."""
     hidden_dim: int = _count(64)
@@ -159,27 +139,14 @@ class ACTOptions:
     """Fraction of units that are dropped in training."""
     loss_type: str = _loss("l1")
     """Loss on the normalised actions: mse, l1 or huber."""
-    use_image: bool = False
-    """Whether the policy sees images besides the state."""
-    image_keys: tuple[str, ...] | None = None
-    """Observation keys of the cameras, in order; all of the data's if not given."""
-    augment_shift: int = _count(0, least=0)
-    """Largest random shift of an image in training [pixels]."""
-    augment_colour: float = _fraction()
-    """Largest random change of an image's colours in training [fraction]."""
 
 
 @frozen(kw_only=True)
-class DiffusionOptions:
+class DiffusionOptions(ChunkOptions):
     """What can be chosen for ``diffusion``."""
 
-    horizon: int = _count(8)
-    """Actions in a chunk [timesteps]."""
     execute: int | None = 4
-    """Steps of a chunk that are executed before the next; all of them, or 1 with ensembling, if
-    not given."""
-    ensemble: float | None = None
-    """Temporal ensembling: weight exp(-m i) of the i-th oldest chunk; off if not given."""
+    """Steps of a chunk that are executed before the next."""
     num_levels: int = _count(100)
     """Noise levels in training."""
     sample_steps: int = _count(10)
@@ -188,38 +155,17 @@ class DiffusionOptions:
     """Width of the denoiser."""
     n_layers: int = _count(3)
     """Residual blocks of the denoiser."""
-    use_image: bool = False
-    """Whether the policy sees images besides the state."""
-    image_keys: tuple[str, ...] | None = None
-    """Observation keys of the cameras, in order; all of the data's if not given."""
-    augment_shift: int = _count(0, least=0)
-    """Largest random shift of an image in training [pixels]."""
-    augment_colour: float = _fraction()
-    """Largest random change of an image's colours in training [fraction]."""
 
 
 @frozen(kw_only=True)
-class FlowOptions:
+class FlowOptions(ChunkOptions):
     """What can be chosen for ``flow``."""
 
-    horizon: int = _count(8)
-    """Actions in a chunk [timesteps]."""
     execute: int | None = 4
-    """Steps of a chunk that are executed before the next; all of them, or 1 with ensembling, if
-    not given."""
-    ensemble: float | None = None
-    """Temporal ensembling: weight exp(-m i) of the i-th oldest chunk; off if not given."""
+    """Steps of a chunk that are executed before the next."""
     sample_steps: int = _count(10)
     """Euler steps in sampling."""
     hidden_dim: int = _count(128)
     """Width of the velocity network."""
     n_layers: int = _count(3)
     """Residual blocks of the velocity network."""
-    use_image: bool = False
-    """Whether the policy sees images besides the state."""
-    image_keys: tuple[str, ...] | None = None
-    """Observation keys of the cameras, in order; all of the data's if not given."""
-    augment_shift: int = _count(0, least=0)
-    """Largest random shift of an image in training [pixels]."""
-    augment_colour: float = _fraction()
-    """Largest random change of an image's colours in training [fraction]."""
