@@ -30,7 +30,7 @@ ROWS: dict[str, Row] = {
     "expert-push": partial(rows_arm.expert, env="push", at_least=0.98),
     "bc-reach": partial(rows_arm.cloning, env="reach", at_least=0.99),
     "bc-pick-place": partial(rows_arm.cloning, env="pick_place", at_least=0.98),
-    "bc-push": partial(rows_arm.cloning, env="push", at_least=0.85, record=rows_arm.NOISE),
+    "bc-push": partial(rows_arm.cloning, env="push", at_least=0.85),
     "best-pick-place-50": partial(rows_arm.best_of, env="pick_place", demos=50, at_least=0.98),
     "best-push-200": partial(rows_arm.best_of, env="push", demos=200, at_least=0.95),
     "vla-reach": rows_vla.reach,

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import os
 import pickle
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from queue import Empty
 
-from torch.distributed.checkpoint.filesystem import FileSystemWriter
+from torch.distributed.checkpoint.filesystem import FileSystem, FileSystemWriter
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta
 from torch.distributed.checkpoint.planner import SavePlan, SavePlanner
 from torch.distributed.checkpoint.storage import WriteResult
@@ -16,6 +21,33 @@ from simscaleai_core.builtin.pt import PtBackend
 from simscaleai_core.contracts import StateDict
 
 TREE_FILE = "tree.pt"
+
+
+class _Files(FileSystem):
+    """Opens the files of one save and keeps what went wrong with them.
+
+    torch 2.13 writes all files but one in threads whose exceptions nobody sees.
+    """
+
+    def __init__(self) -> None:
+        self.failures: list[Exception] = []
+
+    @contextmanager
+    def create_stream(self, path: str | os.PathLike[str], mode: str) -> Iterator[io.IOBase]:
+        """Open a file and keep what fails until it is closed.
+
+        Yields:
+            The open file.
+
+        Raises:
+            Empty: After a failure; torch's sign that there is no more to write.
+        """
+        try:
+            with super().create_stream(path, mode) as stream:
+                yield stream
+        except Exception as error:
+            self.failures.append(error)
+            raise Empty from error
 
 
 class Writer(FileSystemWriter):
@@ -31,6 +63,7 @@ class Writer(FileSystemWriter):
         super().__init__(
             path, thread_count=files, per_thread_copy_ahead=0
         )  # all on the CPU already
+        self.fs = self._files = _Files()
         self._skeleton = skeleton
 
     def storage_meta(self) -> StorageMeta | None:
@@ -49,14 +82,15 @@ class Writer(FileSystemWriter):
 
         Raises:
             OSError: If a file cannot be written; the system's own reason, which torch hides.
-            RuntimeError: If torch fails for another reason.
-        """
-        try:
-            return super().write_data(plan, planner)
-        except RuntimeError as error:
-            if isinstance(error.__context__, OSError):
-                raise error.__context__ from None
-            raise
+        """  # noqa: DOC501 - what else fails in a thread is raised as it is
+        written = super().write_data(plan, planner)
+        for error in self._files.failures:
+            raise _reason(error)
+        missing = {item.index for item in plan.items} - {part.index for part in written.value()}
+        if missing:
+            count = f"{len(missing)} of {len(plan.items)} tensors"
+            raise OSError(f"{count} were not written to {Path(self.path).name}")
+        return written
 
     def finish(self, metadata: Metadata, results: list[list[WriteResult]]) -> None:
         """Write tree and table of contents, on rank 0, once every part is there.
@@ -81,3 +115,9 @@ class Writer(FileSystemWriter):
                 f"cannot read its tree back: {reason[0] if reason else error}"
             ) from None
         super().finish(metadata, results)
+
+
+def _reason(error: Exception) -> Exception:
+    """Return the system's own reason, which torch hides behind a RuntimeError."""
+    hidden = error.__context__
+    return hidden if isinstance(error, RuntimeError) and isinstance(hidden, OSError) else error

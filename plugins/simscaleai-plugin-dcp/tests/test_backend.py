@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import resource
+import signal
+import threading
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +19,12 @@ from attrs.exceptions import FrozenInstanceError
 from simscaleai_plugin_dcp.backend import DcpBackend
 from simscaleai_plugin_dcp.options import DcpOptions
 from simscaleai_plugin_dcp.plugin import PLUGIN, simscale_register_checkpoint_backends
+from torch.distributed.checkpoint import FileSystemWriter
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata
 
 from simscaleai_core.checkpoints import CheckpointStore, read_checkpoint
-from simscaleai_core.errors import CheckpointError, ConfigError
+from simscaleai_core.errors import CheckpointError, ConfigError, SaveError
+from simscaleai_core.testing.children import in_child
 from simscaleai_core.testing.trees import awkward_tree
 from simscaleai_core.testing.trees import tree_differences as differences
 
@@ -57,6 +62,54 @@ def test_several_files_per_rank(tmp_path: Path) -> None:
     DcpBackend(options=DcpOptions(files_per_rank=3)).save(tmp_path / "x.dcp", awkward_tree())
     assert len(list((tmp_path / "x.dcp").glob("__0_*.distcp"))) == 3
     assert not differences(awkward_tree(), read(tmp_path / "x.dcp"))
+
+
+@pytest.mark.parametrize("files", [1, 3])
+def test_a_full_disk_fails_the_save_whichever_thread_meets_it(tmp_path: Path, files: int) -> None:
+    sizes = {"large": 100_000, "small": 8, "tiny": 1}
+    status, said = in_child(lambda: _save_on_a_full_disk(tmp_path, sizes, files=files))
+    assert (status, said) == (0, "File too large")
+    assert [p.name for p in tmp_path.iterdir() if "dcp" in p.name or p.suffix == ".json"] == []
+
+
+def _save_on_a_full_disk(folder: Path, sizes: dict[str, int], *, files: int) -> str:
+    """Called in a child: no file may grow beyond 16 KiB."""
+    backend = DcpBackend(options=DcpOptions(files_per_rank=files))
+    store = CheckpointStore(folder, backend, backend_name="dcp")
+    store.open()
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 14, resource.RLIM_INFINITY))
+    unseen: list[object] = []
+    threading.excepthook = unseen.append
+    try:
+        store.save("step_1", {n: torch.zeros(size) for n, size in sizes.items()}, step=1)
+    except SaveError as error:
+        said = getattr(error.__cause__, "strerror", repr(error.__cause__))
+        return said if not unseen else "a thread's traceback was printed beside the error"
+    finally:
+        store.close()
+    return "it was saved"
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_file_that_cannot_be_opened_fails_the_save(tmp_path: Path, place: int) -> None:
+    path = tmp_path / "x.dcp"
+    (path / f"__0_{place}.distcp").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        DcpBackend(options=DcpOptions(files_per_rank=3)).save(path, awkward_tree())
+
+
+def test_tensors_that_torch_does_not_write_fail_the_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forget(self: Any, planner: Any, files: Any) -> Any:
+        files.get_nowait()
+        return written(self, planner, files)
+
+    written = FileSystemWriter._write_data
+    monkeypatch.setattr(FileSystemWriter, "_write_data", forget)
+    with pytest.raises(OSError, match=r"1 of 2 tensors were not written to x\.dcp"):
+        DcpBackend(options=DcpOptions(files_per_rank=2)).save(tmp_path / "x.dcp", SMALL)
 
 
 def test_it_does_not_say_where_it_was_written(tmp_path: Path) -> None:

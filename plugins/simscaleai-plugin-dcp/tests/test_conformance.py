@@ -1,5 +1,4 @@
 """The plugin and its backend do what every plugin and every checkpoint backend must."""
-# ruff: noqa: RUF012 - the options of a suite are constants
 
 from __future__ import annotations
 
@@ -19,5 +18,4 @@ class TestSeveralFiles(CheckpointBackendSuite):
     options = {"files_per_rank": 3}
     unsupported = {
         "same_tree_gives_same_bytes": "torch's threads take tensors in the order they come to them",
-        "full_disk_is_reported": "torch drops the errors of its writing threads",
     }

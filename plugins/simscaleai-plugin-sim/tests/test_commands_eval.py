@@ -157,7 +157,7 @@ def test_success_may_be_a_function_of_a_file_here(checkpoint, tmp_path, monkeypa
 
 def test_any_gymnasium_environment_and_a_policy_of_states(tmp_path, monkeypatch, capsys):
     class Balance:
-        hparams = {"use_image": False}  # noqa: RUF012
+        hparams = {"use_image": False}
 
         def predict(self, observation):
             state = observation["state"]

@@ -21,7 +21,7 @@ from simscaleai_core.errors import ConfigError
 class Walker(gymnasium.Env):
     """A white square walks over an odd-sized black picture, one pixel a step; even seeds succeed."""
 
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 12}  # noqa: RUF012 - Gymnasium's
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 12}
     observation_space = Box(-1.0, 1e6, (1,), dtype=np.float64)
     action_space = Box(-1.0, 1.0, (1,), dtype=np.float64)
 
