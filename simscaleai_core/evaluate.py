@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -12,6 +12,7 @@ from attrs import field, frozen
 
 from simscaleai_core.contracts import EvalFunction, Mean
 from simscaleai_core.mechanisms import Events, Strategy
+from simscaleai_core.metrics import floats_of
 from simscaleai_core.seeding import forked_rng
 from simscaleai_core.state import Run
 
@@ -91,9 +92,9 @@ def merge(found: Mapping[str, float | Mean], strategy: Strategy) -> dict[str, fl
     Source:
         Ours: sum of sums over sum of counts, never a mean of means.
     """
-    means = {k: v if isinstance(v, Mean) else Mean(float(v), 1) for k, v in _numbers(found)}
+    means = {k: (mean.total, mean.count) for k, mean in _means(found).items()}
     sums: dict[str, list[float]] = {}
-    for part in strategy.gather({k: (mean.total, mean.count) for k, mean in means.items()}):
+    for part in strategy.gather(means):
         for name, (total, count) in part.items():
             held = sums.setdefault(name, [0.0, 0.0])
             held[0] += total
@@ -101,12 +102,13 @@ def merge(found: Mapping[str, float | Mean], strategy: Strategy) -> dict[str, fl
     return {name: Mean(total, count).value for name, (total, count) in sums.items()}
 
 
-def _numbers(found: Mapping[str, Any]) -> Iterator[tuple[str, float | Mean]]:
-    for name, value in found.items():
-        if isinstance(value, (Mean, int, float)):
-            yield name, value
-        elif isinstance(value, (np.generic, torch.Tensor)) and np.ndim(value) == 0:
-            yield name, float(value)
+def _means(found: Mapping[str, Any]) -> dict[str, Mean]:
+    numbers = floats_of(found)
+    return {
+        name: value if isinstance(value, Mean) else Mean(numbers[name], 1)
+        for name, value in found.items()
+        if isinstance(value, Mean) or name in numbers
+    }
 
 
 def _is_picture(value: object) -> bool:

@@ -185,7 +185,8 @@ def simscale_on_metrics(run: Run, metrics: dict[str, float]) -> None:
 
     Args:
         run: The run.
-        metrics: Host floats, reduced over ranks; add to it.
+        metrics: Host floats, reduced over ranks; add to it. Loggers get the numbers in it, also
+            NumPy scalars and tensors `[]`, as floats; what is no number is left out.
     """
 
 

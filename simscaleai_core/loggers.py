@@ -8,6 +8,7 @@ from typing import Any
 
 from simscaleai_core.fence import Fence
 from simscaleai_core.mechanisms import Logger
+from simscaleai_core.metrics import floats_of
 from simscaleai_core.seeding import forked_rng
 
 logger = logging.getLogger("simscaleai")
@@ -29,11 +30,19 @@ class LoggerGroup:
             for _, member in self._members:
                 member.start(facts, step)
 
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Record host floats for a step; random numbers that a logger draws change nothing."""
+    def log(self, metrics: Mapping[str, Any], step: int) -> None:
+        """Record the numbers of a step; random numbers that a logger draws change nothing.
+
+        Args:
+            metrics: What the loop and its listeners gave; each logger gets host floats.
+            step: Steps completed.
+        """
+        if not self._members:
+            return
+        numbers = floats_of(metrics)
         with forked_rng():
             for fence, member in self._members:
-                fence.call(member.log, metrics, step)
+                fence.call(member.log, numbers, step)
 
     def log_pictures(self, pictures: Mapping[str, Any], step: int) -> None:
         """Hand pictures, uint8 arrays `[H, W, 3]`, to the loggers that can hold them."""

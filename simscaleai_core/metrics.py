@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -122,6 +123,35 @@ def scalars_of(out: Mapping[str, Any]) -> dict[str, Tensor]:
         for name, value in out.items()
         if isinstance(value, Tensor) and value.ndim == 0
     }
+
+
+def floats_of(values: Mapping[str, Any]) -> dict[str, float]:
+    """Return the numbers among values as host floats; what is no number is left out.
+
+    Args:
+        values: Numbers of Python, NumPy scalars and tensors `[]` by name, among anything else.
+
+    Returns:
+        One float per number; it may be infinite or NaN.
+
+    Example:
+        >>> floats_of({"a": 1, "b": torch.tensor(0.5), "c": "text", "d": [2.0], "e": 10**400})
+        {'a': 1.0, 'b': 0.5}
+    """
+    found: dict[str, float] = {}
+    for name, value in values.items():
+        if _is_number(value):
+            with suppress(OverflowError):  # an int beyond the largest float
+                found[name] = float(value)
+    return found
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, Tensor):
+        return value.ndim == 0 and not value.is_complex()
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.ndim == 0 and value.dtype.kind in "biuf"
+    return isinstance(value, (int, float))
 
 
 def loss_of(out: Any, policy: nn.Module, *, step: int) -> Tensor:

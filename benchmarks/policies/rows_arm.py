@@ -11,7 +11,7 @@ from results import Measure, rate, shown
 
 TRAINING_SEEDS = (0, 1, 2)
 BC = (
-    "--model bc --lr 1e-3 --batch-size 256 --warmup-steps 100 --max-steps 3000 --num-workers 0 "
+    "--model bc --lr 1e-3 --batch-size 256 --warmup-steps 100 --max-steps 5000 --num-workers 0 "
     "--eval-every 0 --eval-fraction 0 --save-every 0 --log-every 1000 --device cpu"
 )
 """The model's own defaults, and the tutorial's settings of the training."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from simscaleai_core.config import TrainConfig
+from simscaleai_core.metrics import floats_of
 
 _SHOWN = ("train/loss", "eval/loss", "train/lr", "train/grad_norm", "perf/samples_per_s")
 
@@ -53,7 +54,8 @@ class ConsoleLogger:
 class JsonlLogger:
     """Rows of ``metrics.jsonl`` in the checkpoint directory: ``{"step": ..., name: value}``.
 
-    A value that is not finite is written as null, which every JSON reader takes.
+    A value that is not finite is written as null, which every JSON reader takes; what is no number
+    is left out.
 
     Args:
         config: Gives `checkpoint_dir`.
@@ -78,7 +80,8 @@ class JsonlLogger:
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Append one row."""
         if self._file is not None:
-            row = {n: v if math.isfinite(v) else None for n, v in metrics.items()}
+            numbers = floats_of(metrics)
+            row = {n: v if math.isfinite(v) else None for n, v in numbers.items()}
             self._file.write(json.dumps({"step": step, **row}) + "\n")
             self._file.flush()
 

@@ -20,7 +20,7 @@ _BOUNDS = {
     "<=": "maximum",
     "<": "exclusiveMaximum",
 }
-_OPTIONAL: type = type(validators.optional(validators.in_(())))  # attrs keeps the class private
+_OPTIONAL: Any = type(validators.optional(validators.in_(())))  # attrs keeps the class private
 
 
 def options_schema(cls: type, *, title: str = "") -> dict[str, Any]:

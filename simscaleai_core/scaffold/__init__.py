@@ -1,7 +1,7 @@
 """``simscale plugins new``: a distribution that works before its author types a line.
 
 The templates are plain files with ``$name`` in them, in ``templates/common`` and
-``templates/KIND``; `KINDS` says what differs between the kinds.
+``templates/KIND``; `KINDS` says what else differs between the kinds.
 """
 
 from __future__ import annotations
@@ -12,13 +12,21 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from string import Template
 
-from attrs import frozen
+from attrs import fields, frozen
 
+from simscaleai_core.config import TrainConfig
 from simscaleai_core.errors import ConfigError
 from simscaleai_core.host import core_version
+from simscaleai_core.host.selection import BUILTIN
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
 _SUFFIX = ".tmpl"
+
+
+_LONGEST = 40
+"""Characters of a name: what is made of it stays readable."""
+_TRAIN = "simscale train --plugin $name --max-steps 20"
+_BC = "simscaleai-plugin-bc"  # trains where the plugin has no model of its own
 
 
 @frozen
@@ -33,10 +41,14 @@ class Kind:
     """Module of the component."""
     noun: str
     """What its class is called, after the plugin's name."""
-    needs: str = ""
-    """Further dependency, as a requirement; nothing if there is none."""
+    needs: tuple[str, ...] = ()
+    """Further dependencies, as requirements."""
+    dev: tuple[str, ...] = (_BC,)
+    """What its tests need beside that."""
     declares: str = ""
     """Further argument of the declaration."""
+    usage: str = _TRAIN
+    """First command that uses it."""
 
     @property
     def suite(self) -> str:
@@ -45,14 +57,17 @@ class Kind:
 
 
 KINDS = {
-    "model": Kind("ModelSpec", "simscale_register_models", "policy", "Policy"),
+    "model": Kind("ModelSpec", "simscale_register_models", "policy", "Policy", dev=()),
     "dataset": Kind(
         "DatasetSpec", "simscale_register_datasets", "dataset", "Dataset",
         declares='suffixes=(".npz",)',
+        usage="simscale train --plugin $name --dataset FILE.npz --max-steps 20",
     ),
     "env": Kind(
-        "EnvSpec", "simscale_register_envs", "env", "Env", needs="gymnasium>=1.2",
+        "EnvSpec", "simscale_register_envs", "env", "Env", needs=("gymnasium>=1.2",),
+        dev=(_BC, "simscaleai-plugin-sim"),
         declares='expert="$package.env:expert"',
+        usage="simscale record --env $name --episodes 20 --output demos.h5",
     ),
     "logger": Kind("LoggerSpec", "simscale_register_loggers", "logger", "Logger"),
     "checkpoint-backend": Kind(
@@ -82,11 +97,7 @@ def new_plugin(name: str, kind: str, folder: Path) -> list[Path]:
     Raises:
         ConfigError: If the name cannot be one, the kind is unknown, or there is something already.
     """
-    if not _NAME.match(name):
-        raise ConfigError(
-            f"name: expected lower-case letters, digits and single '-', starting with a letter, "
-            f"got {name!r}"
-        )
+    _check_name(name)
     if kind not in KINDS:
         raise ConfigError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -95,7 +106,7 @@ def new_plugin(name: str, kind: str, folder: Path) -> list[Path]:
     templates = resources.files(__name__) / "templates"
     contents = {
         Template(place).substitute(words): Template(text).substitute(words)
-        for part in ("common", kind)
+        for part in ("common", kind)  # a kind's own file takes the place of the common one
         for place, text in _texts(templates / part)
     }
     for place, text in contents.items():
@@ -105,11 +116,35 @@ def new_plugin(name: str, kind: str, folder: Path) -> list[Path]:
     return sorted(folder / place for place in contents)
 
 
+def first_use(name: str, kind: str) -> str:
+    """Return the first command that uses a new plugin.
+
+    Example:
+        >>> first_use("my-policy", "model")
+        'simscale train --plugin my-policy --max-steps 20'
+    """
+    return Template(KINDS[kind].usage).substitute(name=name)
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.match(name) or len(name) > _LONGEST:
+        raise ConfigError(
+            f"name: expected lower-case letters, digits and single '-', starting with a letter, "
+            f"at most {_LONGEST} characters, got {name!r}"
+        )
+    taken = {BUILTIN, *(field.name for field in fields(TrainConfig))}
+    if name.replace("-", "_") in taken:
+        raise ConfigError(
+            f"name: {name!r} has a meaning of its own on the command line. Choose another."
+        )
+
+
 def _words(name: str, kind: str) -> dict[str, str]:
     """Return what stands in the templates for each word."""
     about = KINDS[kind]
     package = f"simscaleai_plugin_{name.replace('-', '_')}"
-    major, minor = [*core_version().split("."), "0"][:2]
+    version = core_version()
+    major, minor = [*version.split("."), "0"][:2]
     stem = "".join(part.capitalize() for part in name.split("-"))
     declares = Template(about.declares).substitute(package=package)
     return {
@@ -125,9 +160,13 @@ def _words(name: str, kind: str) -> dict[str, str]:
         "imports": ", ".join(sorted([about.spec, "PluginInfo"])),
         "hook": about.hook,
         "suite": about.suite,
+        "suites": ", ".join(sorted([about.suite, "PluginSuite"])),
         "core_range": f">={major}.{minor},<{major}.{int(minor) + 1}",
-        "needs": f',\n    "{about.needs}"' if about.needs else "",
+        "oldest": version,
+        "needs": "".join(f', "{requirement}"' for requirement in about.needs),
+        "dev": "".join(f', "{requirement}"' for requirement in about.dev),
         "declares": f"\n        {declares}," if declares else "",
+        "usage": first_use(name, kind),
     }
 
 

@@ -70,7 +70,7 @@ def checks_in(namespace: Mapping[str, Any]) -> tuple[Check, ...]:
 
 
 def text_of(error: BaseException) -> str:
-    """Return an exception as one line that is not too long."""
-    text = " ".join(str(error).split())
+    """Return an exception as one line that is not too long, without the full stop at its end."""
+    text = " ".join(str(error).split()).rstrip(".")
     shown = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
     return f"{type(error).__name__}: {shown}" if shown else type(error).__name__

@@ -128,21 +128,23 @@ def check_options_are_usable(subject: Any) -> None:
 def check_distribution(subject: Any) -> None:
     """The distribution's metadata is what a publisher needs: licence, summary, range of the core.
 
-    A range with an upper end keeps a plugin from loading into a core that it has never seen.
+    A range with an upper end keeps a plugin from loading into a core that it has never seen; the
+    core, which ships the built-in plugin, needs none.
     """
     about = subject.distribution().metadata
-    core = [
-        r for r in map(Requirement, subject.distribution().requires or [])
-        if re.sub(r"[-_.]+", "-", r.name).lower() == "simscaleai-core"
-    ]  # fmt: skip
+    required = map(Requirement, subject.distribution().requires or [])
+    core = [r for r in required if _plain_name(r.name) == _CORE]
     operators = {s.operator for r in core for s in r.specifier}
+    has_range = "~=" in operators or (
+        operators & {">=", ">", "=="} and operators & {"<", "<=", "=="}
+    )
     facts = {
         "a summary (description)": about.get("Summary"),
         "a licence": about.get("License-Expression") or about.get("License")
         or about.get("License-File"),
         "requires-python": about.get("Requires-Python"),
         "a range of simscaleai-core with both ends, such as >=0.1,<0.2":
-            "~=" in operators or (operators & {">=", ">", "=="} and operators & {"<", "<=", "=="}),
+            has_range or _plain_name(about["Name"]) == _CORE,
     }  # fmt: skip
     missing = [name for name, there in facts.items() if not there]
     expect(
@@ -188,8 +190,14 @@ def check_package_is_typed(subject: Any) -> None:
     )
 
 
+_CORE = "simscaleai-core"
+
 DECLARATION_CHECKS = checks_in(globals())
 """The checks of this module."""
+
+
+def _plain_name(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 def _module(subject: Any) -> Any:

@@ -65,7 +65,7 @@ def check_state_is_plain(subject: Subject) -> None:
             plain_tree({name: state})
         except Exception as error:
             raise CheckFailed(
-                f"the state {name!r}: expected tensors and plain containers, got {text_of(error)} "
+                f"the state {name!r}: expected tensors and plain containers, got {text_of(error)}. "
                 "Convert it in state_dict()."
             ) from error
 

@@ -120,6 +120,7 @@ class SyntheticDataset(Dataset[dict[str, Any]]):
             "pad": self.pad,
             "statistics": {k: _statistics(v) for k, v in low.items()},
             "language": self.language,
+            "instructions": tuple(sorted(_INSTRUCTIONS)) if self.language else (),
             "num_episodes": len(self),
             "num_samples": len(self),
             "fingerprint": "synthetic",

@@ -28,7 +28,7 @@ class TwoRanks(SingleDevice):
 def test_numbers_are_metrics_and_other_values_are_left_out() -> None:
     found = {
         "rate": Mean(3, 4), "steps": 7, "loss": torch.tensor(0.5), "scalar": np.float32(2),
-        "seeds": [1, 2], "name": "reach", "picture": np.zeros((2, 2, 3), np.uint8),
+        "seeds": [1, 2], "name": "reach", "text": np.str_("2"), "picture": np.zeros((2, 2, 3), np.uint8),
     }  # fmt: skip
     merged = merge(found, SingleDevice(TrainConfig(device="cpu")))
     assert merged == {"rate": 0.75, "steps": 7.0, "loss": 0.5, "scalar": 2.0}

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import training_kit
 from training_kit import config_for, host_with, read, train
 
 from simscaleai_core.builtin.loggers import ConsoleLogger, JsonlLogger
 from simscaleai_core.fence import Fence
 from simscaleai_core.loggers import LoggerGroup
-from simscaleai_core.plugin import LoggerSpec
+from simscaleai_core.plugin import LoggerSpec, hookimpl
 
 
 def _jsonl(directory: Path, step: int = 0) -> JsonlLogger:
@@ -155,6 +156,50 @@ def test_a_fence_does_not_swallow_what_is_no_failure(error: type[BaseException])
 
     with pytest.raises(error):
         Fence("x").call(leave)
+
+
+MIXED: dict[str, Any] = {
+    "loss": 0.5, "count": 3, "numpy": np.float32(0.25), "whole": np.int64(7), "is_on": np.bool_(1),
+    "array": np.array(2.0), "tensor": torch.tensor(1.5, dtype=torch.bfloat16), "nan": np.nan,
+    "text": "high", "string": np.str_("1"), "none": None, "list": [1.0], "vector": torch.ones(2),
+    "complex": torch.tensor(1j), "beyond": 10**400,
+}  # fmt: skip
+NUMBERS = {
+    "loss": 0.5, "count": 3.0, "numpy": 0.25, "whole": 7.0, "is_on": 1.0, "array": 2.0,
+    "tensor": 1.5, "nan": None,
+}  # fmt: skip
+
+
+def test_what_a_listener_adds_reaches_the_loggers_as_floats(tmp_path: Path) -> None:
+    class Adding:
+        @hookimpl
+        def simscale_on_metrics(self, metrics: dict[str, Any]) -> None:
+            metrics.update(MIXED)
+
+    train(tmp_path, loggers=("jsonl",), max_steps=6, log_every=1, listeners=(Adding(),))
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    trained = [row for row in rows if "train/loss" in row]
+    assert [row["step"] for row in trained] == [1, 2, 3, 4, 5, 6]
+    for row in trained:
+        assert {k: v for k, v in row.items() if "/" not in k and k != "step"} == NUMBERS
+
+
+def test_every_logger_of_a_group_gets_plain_floats() -> None:
+    got: list[Any] = []
+    keeper = Plain()
+    keeper.log = lambda metrics, step: got.append((metrics, step))  # type: ignore[method-assign]
+    LoggerGroup([("keeper", keeper)]).log(MIXED, 4)
+    ((metrics, step),) = got
+    assert step == 4
+    assert {k: None if math.isnan(v) else v for k, v in metrics.items()} == NUMBERS
+    assert {type(v) for v in metrics.values()} == {float}
+
+
+def test_the_file_itself_takes_every_number(tmp_path: Path) -> None:
+    logger = _jsonl(tmp_path)
+    logger.log(MIXED, 1)
+    logger.close("done")
+    assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {"step": 1, **NUMBERS}
 
 
 class Plain:

@@ -77,6 +77,7 @@ class Runner:
         self._monkeypatch = monkeypatch
         self._module = types.ModuleType("a_page_of_the_documentation")
         monkeypatch.setitem(sys.modules, self._module.__name__, self._module)
+        self._installed: list[str] = []
 
     def run_all(self, *, with_scripts: bool) -> None:
         """Run every block; scripts only if asked for."""
@@ -99,7 +100,12 @@ class Runner:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
             ["bash", "-c", block.text],
-            env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"},
+            env={
+                **os.environ,
+                "PATH": path,
+                "OMP_NUM_THREADS": "1",
+                "PYTHONPATH": os.pathsep.join(self._installed),
+            },
             capture_output=True,
             text=True,
             timeout=240,
@@ -148,7 +154,8 @@ class Runner:
             for group, points in groups
         )
         (info / "entry_points.txt").write_text(text)
-        sys.path[:0] = [str(folder.resolve()), str(info.parent.resolve())]
+        self._installed += [str(folder.resolve()), str(info.parent.resolve())]
+        sys.path[:0] = self._installed[-2:]
         importlib.invalidate_caches()
 
 

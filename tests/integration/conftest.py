@@ -162,7 +162,17 @@ def installed_core(
     return _fresh_venv(tmp_path_factory.mktemp("core"), [wheels["simscaleai-core"]])
 
 
-def _fresh_venv(folder: Path, distributions: Sequence[Path]) -> Interpreter:
+@pytest.fixture(scope="session")
+def for_authors(
+    wheels: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Interpreter:
+    """A fresh venv with what the tests of a new plugin need."""
+    names = ("core", "plugin-bc", "plugin-hdf5", "plugin-sim")
+    ours = [wheels[f"simscaleai-{name}"] for name in names]
+    return _fresh_venv(tmp_path_factory.mktemp("authors"), [*ours, "pytest", "mypy"])
+
+
+def _fresh_venv(folder: Path, distributions: Sequence[Path | str]) -> Interpreter:
     venv.create(folder / "venv", with_pip=True, symlinks=True)
     python = folder / "venv" / "bin" / "python"
     constraints = REPOSITORY / "constraints.txt"

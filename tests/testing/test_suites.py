@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from simscaleai_core import testing
-from simscaleai_core.testing import LoggerSuite, NotApplicable
+from simscaleai_core.testing import LoggerSuite, NotApplicable, PluginSuite
+from simscaleai_core.testing.logged import Rows
 from simscaleai_core.testing.process import no_network, state_changes
 from simscaleai_core.testing.suite import is_slow, name_of, run_check
 from simscaleai_core.testing.trees import awkward_tree, tree_differences
@@ -20,8 +21,26 @@ from simscaleai_core.testing.trees import awkward_tree, tree_differences
 KINDS = [n for n in testing.__all__ if n.endswith("Suite")]
 
 
+class TestBuiltin(PluginSuite):
+    component = "builtin"
+
+
 class TestConsole(LoggerSuite):
     component = "builtin/console"
+
+
+class TestJsonl(LoggerSuite):
+    component = "builtin/jsonl"
+
+    @classmethod
+    def read_back(cls, folder: Path) -> Rows:
+        rows: dict[str, list[tuple[int, float]]] = {}
+        for line in (folder / "metrics.jsonl").read_text().splitlines():
+            row = json.loads(line)
+            step = row.pop("step")
+            for name, value in row.items():
+                rows.setdefault(name, []).append((step, value))
+        return rows
 
 
 def _pytest(folder: Path, text: str) -> subprocess.CompletedProcess[str]:

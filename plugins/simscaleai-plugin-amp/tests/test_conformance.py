@@ -1,5 +1,4 @@
 """The plugin and its precision do what every plugin and every precision must."""
-# ruff: noqa: RUF012 - the options of a suite are constants
 
 from __future__ import annotations
 

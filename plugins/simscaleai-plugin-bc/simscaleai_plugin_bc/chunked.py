@@ -89,7 +89,7 @@ class DiffusionPolicy(ChunkPolicy):
 
     options_class: ClassVar[type] = DiffusionOptions
     component: ClassVar[str] = "diffusion"
-    actions_to_range: ClassVar[bool] = True
+    actions_to_range: bool = True
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -118,7 +118,7 @@ class FlowPolicy(ChunkPolicy):
 
     options_class: ClassVar[type] = FlowOptions
     component: ClassVar[str] = "flow"
-    actions_to_range: ClassVar[bool] = True
+    actions_to_range: bool = True
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

@@ -44,7 +44,7 @@ class ImitationPolicy(nn.Module):
         hparams: Arguments that build the same policy again.
     """
 
-    actions_to_range: ClassVar[bool] = False
+    actions_to_range: bool = False
     """Whether actions are mapped to [-1, 1] by their range, also where it is much smaller."""
 
     def __init__(self, inputs: Inputs, action_dim: int, hparams: Mapping[str, Any]) -> None:

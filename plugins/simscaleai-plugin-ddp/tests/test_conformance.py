@@ -1,5 +1,4 @@
 """The plugin and its strategy do what every plugin and every strategy must."""
-# ruff: noqa: RUF012 - the options of a suite are constants
 
 from __future__ import annotations
 

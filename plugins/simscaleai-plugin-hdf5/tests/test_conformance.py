@@ -1,5 +1,4 @@
 """The plugin and its dataset do what every plugin and every dataset must."""
-# ruff: noqa: RUF012 - the options of a suite are constants
 
 from __future__ import annotations
 

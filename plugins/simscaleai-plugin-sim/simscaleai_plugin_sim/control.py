@@ -52,7 +52,7 @@ def joint_targets(
         Damped least squares with a null-space posture: Nakamura and Hanafusa 1986 (J. Dyn. Sys.
         108(3)); Liegeois 1977 for the posture term.
     """
-    linear = np.cross(axes, tool_pos[:, None, :] - anchors)
+    linear = _cross(axes, tool_pos[:, None, :] - anchors)
     jacobian: Array = np.concatenate([linear, axes], axis=-1).transpose(0, 2, 1)
     posture = HOME_PULL * (HOME_RAD - joint_pos)
     twist = np.concatenate([delta, _rotation_error(tool_mat)], axis=-1)
@@ -66,6 +66,13 @@ def joint_targets(
 
 def _rotation_error(tool_mat: Array) -> Array:
     """Return the small rotation `[N, 3]` [rad] from the measured to the wanted orientation."""
-    columns: Array = np.cross(tool_mat, _GRIPPER_DOWN, axisa=1, axisb=0)
-    error: Array = 0.5 * columns.sum(axis=1)
+    error: Array = 0.5 * _cross(tool_mat.transpose(0, 2, 1), _GRIPPER_DOWN.T).sum(axis=1)
     return error
+
+
+def _cross(a: Array, b: Array) -> Array:
+    """Return the cross products of vectors `[..., 3]`; `numpy.cross` takes twice as long."""
+    ax, ay, az = a[..., 0], a[..., 1], a[..., 2]
+    bx, by, bz = b[..., 0], b[..., 1], b[..., 2]
+    product: Array = np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=-1)
+    return product

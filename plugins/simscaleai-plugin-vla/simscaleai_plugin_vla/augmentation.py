@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,19 +33,25 @@ class WordVariation(nn.Module):
         self._drop, self._insert, self._after = drop, insert, after
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
         self._is_over = False  # spares a look at the device once it is so
+        self.register_load_state_dict_post_hook(_look_again)
 
     def forward(self, texts: Sequence[str]) -> Sequence[str]:
         """Return the instructions of one training batch, each distinct one changed at random."""
         if not self._is_over:
             self._is_over = int(self.batches) >= self._after
-            self.batches.add_(1)
         if not self._is_over:
+            self.batches.add_(1)
             return texts
         changed = {
             text: vary_words(text, drop=self._drop, insert=self._insert)
             for text in dict.fromkeys(texts)
         }
         return [changed[text] for text in texts]
+
+
+def _look_again(module: nn.Module, _: Any) -> None:
+    """Let the counter decide that was loaded, not the one before."""
+    module._is_over = False  # type: ignore[assignment]
 
 
 def vary_words(text: str, *, drop: float, insert: float) -> str:

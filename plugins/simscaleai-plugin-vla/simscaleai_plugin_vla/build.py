@@ -15,7 +15,7 @@ from simscaleai_plugin_bc.heads.flow import FlowHead
 from simscaleai_plugin_bc.heads.regression import RegressionHead
 from torch import nn
 
-from simscaleai_core.errors import ConfigError, DataError
+from simscaleai_core.errors import ConfigError
 from simscaleai_plugin_vla.fusion import Fusion
 from simscaleai_plugin_vla.lora import add_lora
 from simscaleai_plugin_vla.network import VLANetwork
@@ -37,7 +37,7 @@ def resolved(options: VLAOptions, image_size: Sequence[int]) -> dict[str, Any]:
         Options by name; every number of the network is set.
 
     Raises:
-        ConfigError: If the width does not fit the heads, or more would be executed than predicted.
+        ConfigError: If the width does not fit the heads.
     """
     out = attrs.asdict(options)
     preset = PRESETS[options.size]
@@ -51,6 +51,7 @@ def resolved(options: VLAOptions, image_size: Sequence[int]) -> dict[str, Any]:
         )
     if out["patch_size"] is None and out["vision_backbone"] is None:
         out["patch_size"] = patch_size_for(image_size)
+    out["spelling"] = options.spelling is not False
     if out["execute"] is None and out["ensemble"] is None:
         out["execute"] = max(out["action_horizon"] // 2, 1)
     return out
@@ -186,6 +187,7 @@ def _text(hparams: Mapping[str, Any], vocab_size: int, backbone: Any) -> nn.Modu
         dim=hparams["embed_dim"],
         num_heads=hparams["num_heads"],
         num_layers=hparams["text_layers"],
+        spelling=hparams["spelling"],
     )
 
 
@@ -216,12 +218,3 @@ def _named(field: str, text: str) -> list[str]:
             f"field {field!r}: expected names of {', '.join(PARTS)}, got {', '.join(unknown)}"
         )
     return names
-
-
-def chunk_misfit(horizon: int, seq_len: int) -> DataError:
-    """Return the error for windows that are not as long as the policy's chunks."""
-    return DataError(
-        f"the data does not fit the policy: expected windows of action_horizon={horizon} actions, "
-        f"got {seq_len}. Open the dataset with seq_len={horizon}, obs_len=1, pad=True.",
-        key="actions",
-    )

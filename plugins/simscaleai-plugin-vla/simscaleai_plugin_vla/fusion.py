@@ -7,17 +7,16 @@ Q: queries, P: cells of one camera's fine map, F: width of a cell, H: pointers, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
-from attrs import frozen
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from simscaleai_plugin_vla.layers import Attention, Mlp, gather_heads, spread_heads
 
 
-@frozen
-class TextMemory:
+class TextMemory(NamedTuple):  # torch.compile does not trace the making of an attrs class
     """What the queries read of the instructions."""
 
     tokens: Tensor

@@ -49,6 +49,9 @@ class VLAOptions:
     tokenizer: str = "auto"
     """bpe, learnt from the instructions of the data; bytes; a `tokenizers` JSON file; or auto: bpe
     if the data has instructions, else bytes."""
+    spelling: bool | None = None
+    """Whether convolutions join neighbouring tokens, four to one; if not given, where the words
+    were not learnt from the data."""
     max_text_length: int = field(default=128, validator=ge(1))
     """Tokens that are read of an instruction."""
     word_dropout: float = field(default=0.05, validator=_FRACTION)

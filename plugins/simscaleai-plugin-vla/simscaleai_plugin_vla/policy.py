@@ -6,16 +6,15 @@ T: timesteps of a chunk, A: dimensions of an action.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import attrs
 import torch
-from simscaleai_plugin_bc.execution import ChunkExecutor, chunk_noise
-from simscaleai_plugin_bc.fitting import fit_actions, input_shapes
+from simscaleai_plugin_bc.chunk_acting import ChunkActing
+from simscaleai_plugin_bc.fitting import input_shapes
 from simscaleai_plugin_bc.inputs import Inputs
-from simscaleai_plugin_bc.policy_base import ImitationPolicy, acting
+from simscaleai_plugin_bc.policy_base import acting
 from torch import Tensor
 
 from simscaleai_core.configio import structure
@@ -26,21 +25,19 @@ from simscaleai_plugin_vla.build import (
     build_head,
     build_network,
     build_tokenizer,
-    chunk_misfit,
     open_backbones,
     resolved,
 )
+from simscaleai_plugin_vla.listening import Listener
 from simscaleai_plugin_vla.options import VLAOptions
-from simscaleai_plugin_vla.text import Instructions, one_each, tokenized
-from simscaleai_plugin_vla.tokenizer import AUTO, tokenizer_for
+from simscaleai_plugin_vla.text import Instructions, tokenized
+from simscaleai_plugin_vla.tokenizer import AUTO, BYTES, tokenizer_for
 from simscaleai_plugin_vla.vision import ImageNormalizer
-
-logger = logging.getLogger("simscaleai")
 
 _PLACE = "$.vla"
 
 
-class VLAPolicy(ImitationPolicy):
+class VLAPolicy(ChunkActing):
     """A transformer from images, an instruction and the state to a chunk of actions.
 
     Everything that acting needs is inside: the statistics of state, action and images, and the
@@ -69,6 +66,8 @@ class VLAPolicy(ImitationPolicy):
         >>> policy.predict(seen, language="reach the red ball").shape
         torch.Size([4])
     """
+
+    horizon_option: ClassVar[str] = "action_horizon"
 
     def __init__(
         self,
@@ -100,6 +99,7 @@ class VLAPolicy(ImitationPolicy):
         }
         super().__init__(inputs, action_dim, {**given, **resolved(chosen, size)})
         self.options = chosen
+        self.actions_to_range = chosen.action_head_type != "mlp"
         self.tokenizer = build_tokenizer(chosen)
         opened = open_backbones(chosen, backbones or {})
         self.hparams["tokenizer"] = self.tokenizer.source
@@ -113,8 +113,7 @@ class VLAPolicy(ImitationPolicy):
         self.vary = WordVariation(
             drop=chosen.word_dropout, insert=chosen.word_insertion, after=chosen.vary_words_after
         )
-        self._told: list[str] = []
-        self._is_warned = False
+        self._listener = Listener(is_needed=chosen.use_language)
         self.set_execution()
         if chosen.compile:
             self.network.compile(dynamic=True)
@@ -142,6 +141,9 @@ class VLAPolicy(ImitationPolicy):
         if options.get("text_backbone") is None:
             source = options.get("tokenizer", AUTO)
             options["tokenizer"] = tokenizer_for(source, data.instructions)
+            is_learnt = options["tokenizer"] not in {source, BYTES}
+            if is_learnt and options.get("spelling") is None:
+                options["spelling"] = False  # tokens are words
         shapes = input_shapes(data, options, use_image=True)
         policy = cls(**{**shapes, "action_dim": data.action_dim, **options})
         policy.adapt_to(data)
@@ -176,16 +178,13 @@ class VLAPolicy(ImitationPolicy):
 
         Raises:
             DataError: If windows, instructions, dimensions or sizes do not fit.
-        """  # noqa: DOC501 - built by chunk_misfit
+        """
         if self.options.use_language and not data.language:
             raise DataError(
                 "the policy follows instructions, but the data has none: expected an instruction "
                 "with every sample. Build the policy with use_language=False, or open the dataset "
                 "with include_language=True."
             )
-        if data.seq_len != self.options.action_horizon:
-            raise chunk_misfit(self.options.action_horizon, data.seq_len)
-        fit_actions(self.action_normalizer, data, to_range=self.options.action_head_type != "mlp")
         super().adapt_to(data)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -201,14 +200,8 @@ class VLAPolicy(ImitationPolicy):
 
         Raises:
             DataError: If the chunks have another length, or there are no instructions.
-        """  # noqa: DOC501 - built by chunk_misfit
-        actions = batch["actions"]
-        if actions.ndim == 2:  # one action per sample is a chunk of one
-            actions = actions[:, None]
-        if actions.shape[1] != self.options.action_horizon:
-            raise chunk_misfit(self.options.action_horizon, actions.shape[1])
-        is_pad = batch.get("is_pad")
-        is_pad = None if is_pad is None else is_pad.view(actions.shape[:2])
+        """
+        actions, is_pad = self._targets(batch)
         texts: Sequence[str] | None = batch.get("language")
         if self.options.use_language and texts is None:
             raise DataError(
@@ -219,7 +212,7 @@ class VLAPolicy(ImitationPolicy):
         if texts is not None and self.training:
             texts = self.vary(texts)
         context = self._context(batch["observations"], texts)
-        losses: dict[str, Tensor] = self.head.loss(context, self.action_normalizer(actions), is_pad)
+        losses: dict[str, Tensor] = self.head.loss(context, actions, is_pad)
         return losses
 
     def predict(self, obs: Any, language: str | Sequence[str] | None = None) -> Any:
@@ -239,18 +232,15 @@ class VLAPolicy(ImitationPolicy):
             DataError: If a key is missing or has the wrong size, or instructions are missing.
         """
         reading = self.inputs.read(obs)
-        texts = self._told_each(language, reading.size)
-        before = self._told + [None] * (reading.size - len(self._told))
-        self._told[: reading.size] = texts
-        changed = [a != b for a, b in zip(texts, before, strict=False)]
-        self._executor.reset(changed)
+        texts = self._listener.read(language, reading.size)
+        self.reset(self._listener.changes(texts))
+
+        def plan(slots: Any, indices: Any) -> Tensor:
+            told = [texts[slot] for slot in slots]
+            return self._chunks(self._context(reading.rows(slots), told), indices)
+
         with acting(self):
-            actions = self._executor.act(
-                reading.size,
-                lambda slots, indices: self._chunks(
-                    reading.rows(slots), [texts[s] for s in slots], indices
-                ),
-            )
+            actions = self.executor.act(reading.size, plan)
         return reading.answer(actions)
 
     def predict_chunk(self, obs: Any, language: str | Sequence[str] | None = None) -> Any:
@@ -264,45 +254,10 @@ class VLAPolicy(ImitationPolicy):
             Actions `[T, A]` or `[B, T, A]`, NumPy if the observations are, in the data's units.
         """
         reading = self.inputs.read(obs)
-        texts = self._told_each(language, reading.size)
+        texts = self._listener.read(language, reading.size)
         with acting(self):
-            return reading.answer(self._chunks(reading.tensors, texts, [0] * reading.size))
-
-    def reset(self, mask: Any = None) -> None:
-        """Forget the chunks that are being executed.
-
-        Args:
-            mask: Slots whose episodes begin, bool `[N]`; None forgets all.
-        """
-        self._executor.reset(mask)
-
-    def set_execution(self, execute: int | None = None, ensemble: float | None = None) -> None:
-        """Change how chunks are executed, and forget those that are being executed.
-
-        Args:
-            execute: Steps of a chunk that are executed before the next is predicted; None: the
-                policy's own option, or 1 with ensembling.
-            ensemble: Coefficient m of temporal ensembling; None switches it off.
-        """
-        if execute is None and ensemble is None:
-            execute, ensemble = self.hparams["execute"], self.hparams["ensemble"]
-        self._executor = ChunkExecutor(execute, ensemble)
-
-    def _chunks(
-        self, observations: Mapping[str, Tensor], texts: Sequence[str], indices: Any
-    ) -> Tensor:
-        """Return chunks `[B, T, A]` in the data's units; `indices` choose the noise."""
-        context = self._context(observations, texts)
-        shape = self.head.noise_shape
-        noise = None if shape is None else chunk_noise(shape, indices).to(context.device)
-        chunks: Tensor = self.action_normalizer.inverse(self.head.sample(context, noise))
-        return chunks
-
-    def _told_each(self, language: str | Sequence[str] | None, size: int) -> list[str]:
-        if language is None and self.options.use_language and not self._is_warned:
-            self._is_warned = True
-            logger.warning("the policy follows instructions but is given none: it gets empty ones")
-        return one_each(language, size)
+            context = self._context(reading.tensors, texts)
+            return reading.answer(self._chunks(context, [0] * reading.size))
 
     def _context(self, observations: Mapping[str, Tensor], texts: Sequence[str] | None) -> Tensor:
         """Return what the head acts on, `[B, E]`."""

@@ -13,7 +13,6 @@ from attrs import frozen
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from simscaleai_core.errors import DataError
 from simscaleai_plugin_vla.layers import Block
 from simscaleai_plugin_vla.tokenizer import TextTokenizer
 
@@ -62,25 +61,35 @@ def tokenized(
 
 
 class TextEncoder(nn.Module):
-    """Embedding, two strided convolutions and transformer layers over an instruction.
+    """Embedding, strided convolutions if tokens are bytes, transformer layers over an instruction.
 
     The convolutions spell words from bytes wherever they stand, so that a word is known again in
-    a sentence that was never seen, and leave one token of four; the attention layers see order by
-    distance only.
+    a sentence that was never seen, and leave one token of four. Where tokens are words already,
+    they would only melt a word into its neighbours. The attention layers see order by distance
+    only.
 
     Args:
         vocab_size: Number of token ids.
         dim: Width E of a token.
         num_heads: Attention heads.
         num_layers: Transformer layers.
+        spelling: Whether there are convolutions.
 
     Source:
         Ours; spelling by convolutions follows Kim et al. 2016 (arXiv:1508.06615).
     """
 
-    def __init__(self, *, vocab_size: int, dim: int, num_heads: int, num_layers: int) -> None:
+    def __init__(
+        self,
+        *,
+        vocab_size: int,
+        dim: int,
+        num_heads: int,
+        num_layers: int,
+        spelling: bool = True,
+    ) -> None:
         super().__init__()
-        widths = (dim // 2, dim, dim)
+        widths = (dim // 2, dim, dim) if spelling else (dim,)
         self.embedding = nn.Embedding(vocab_size, widths[0])
         self.spelling = nn.ModuleList(
             nn.Conv1d(a, b, _KERNEL, stride=2, padding=_KERNEL // 2) for a, b in pairwise(widths)
@@ -97,7 +106,7 @@ class TextEncoder(nn.Module):
             mask: Which of them count, bool `[U, L]`.
 
         Returns:
-            Tokens `[U, L / 4, E]` and which of them count, bool `[U, L / 4]`.
+            Tokens and which of them count, bool: `[U, L, E]` and `[U, L]`, or L / 4 with spelling.
         """
         x = self.embedding(ids)
         for norm, convolution in zip(self.norms, self.spelling, strict=True):
@@ -107,25 +116,3 @@ class TextEncoder(nn.Module):
         for block in self.blocks:
             x = block(x, mask)
         return self.norm(x), mask
-
-
-def one_each(language: str | Sequence[str] | None, size: int) -> list[str]:
-    """Return one instruction per observation.
-
-    Args:
-        language: One for all, or one for each; None is an empty one.
-        size: Number of observations.
-
-    Returns:
-        As many texts as observations.
-
-    Raises:
-        DataError: If there is another number of them.
-    """
-    if language is None or isinstance(language, str):
-        return [language or ""] * size
-    if len(language) != size:
-        raise DataError(
-            f"expected one instruction or {size}, one for each observation, got {len(language)}."
-        )
-    return [str(text) for text in language]

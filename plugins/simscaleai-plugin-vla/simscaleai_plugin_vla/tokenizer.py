@@ -28,7 +28,7 @@ class TextTokenizer:
 
     Example:
         >>> TextTokenizer("bytes").encode("Go")
-        [1, 72, 80]
+        [1, 222, 72, 80]
     """
 
     def __init__(self, source: str = BYTES) -> None:

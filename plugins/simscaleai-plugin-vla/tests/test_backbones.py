@@ -123,5 +123,5 @@ def test_frozen_or_adapted(vision, text):
 
 
 def test_what_cannot_be_loaded_is_named():
-    with pytest.raises(ConfigError, match="cannot load 'no/such-model'.*give its folder"):
+    with pytest.raises(ConfigError, match=r"cannot load 'no/such-model'.*give its folder"):
         build(vision_backbone="hf:no/such-model")
