@@ -6,7 +6,7 @@ DISTRIBUTIONS := . $(sort $(wildcard plugins/*))
 METADATA := $(DISTRIBUTIONS:=/pyproject.toml)
 DEMO := runs/demo
 
-.PHONY: help setup demo test test-slow lint wheels bench bench-policies clean
+.PHONY: help setup demo test test-slow test-nightly lint wheels bench bench-policies clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -29,11 +29,14 @@ demo: setup  ## record demonstrations, train a policy, evaluate it in closed loo
 	$(BIN)/simscale plot $(DEMO)
 
 test: setup  ## run the quick part of the tests
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not nightly" -n 2 --dist loadfile
 
 # what failed is tried once more: gloo now and then aborts a rank at its exit, after its work is done
 test-slow: setup  ## run the tests with real processes, wheels and kills
 	$(BIN)/python -m pytest -m slow || $(BIN)/python -m pytest -m slow --last-failed --last-failed-no-failures none
+
+test-nightly: setup  ## every kind of new plugin in a fresh environment; every broken component against every check
+	$(BIN)/python -m pytest -m nightly
 
 lint: setup  ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .

@@ -23,6 +23,7 @@ _OWN_COMMANDS = {
     "plot": ("simscaleai_core.cli.plot:plot", "Draw the curves of a run."),
     "checkpoint": ("simscaleai_core.cli.checkpoint:app", "Look into checkpoints."),
 }
+_CHOICES = ("SIMSCALE_PLUGIN", "SIMSCALE_PLUGINS")
 _INTERRUPTED = 130
 _USAGE = 2
 
@@ -37,6 +38,18 @@ def run(arguments: Sequence[str]) -> int:
         The exit status: 0 done, 2 the user's mistake, 3 a plugin that was asked for failed, 4 the
         checkpoint directory could not be written, 130 interrupted, 1 a gate that was not met.
     """
+    kept = {name: os.environ.get(name) for name in _CHOICES}
+    try:
+        return _run(arguments)
+    finally:  # the choice of plugins is this command's, whoever called it
+        for name, value in kept.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _run(arguments: Sequence[str]) -> int:
     tokens, shows_traceback = _global_options(list(arguments))
     _speak_plainly()
     try:

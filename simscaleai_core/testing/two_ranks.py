@@ -5,6 +5,7 @@ Run by torchrun: ``python -m torch.distributed.run ... -m simscaleai_core.testin
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import sys
@@ -69,7 +70,8 @@ def train_alone(task: Task) -> tuple[StateDict, bool]:
     policy, data = task.policy()
     policy.train()
     batch = data.batch(_BATCH)
-    losses = {float(loss_of(policy, batch, seed=s).detach()) for s in range(3)}
+    probed = copy.deepcopy(policy)  # a forward pass may move its buffers
+    losses = {float(loss_of(probed, batch, seed=s).detach()) for s in range(3)}
     _train(policy, policy, [batch] * _STEPS)
     return dict(policy.state_dict()), len(losses) > 1
 

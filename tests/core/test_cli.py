@@ -15,7 +15,7 @@ import attrs
 import pytest
 from training_kit import read
 
-from simscaleai_core.cli.app import run
+from simscaleai_core.cli.app import _global_options, run
 from simscaleai_core.config import TrainConfig
 
 
@@ -279,8 +279,16 @@ def test_traceback_is_shown_when_asked_for(capsys: pytest.CaptureFixture[str]) -
 
 def test_blocking_reaches_processes_that_are_started(capsys: pytest.CaptureFixture[str]) -> None:
     before = os.environ["SIMSCALE_PLUGINS"]
-    assert run(["--no-plugin", "a,b", "--no-plugin=c", "models"]) == 0
+    tokens, _ = _global_options(["--no-plugin", "a,b", "--no-plugin=c", "models"])
+    assert tokens == ["models"]
     assert os.environ["SIMSCALE_PLUGINS"] == f"{before},-a,-b,-c"
+    os.environ["SIMSCALE_PLUGINS"] = before
+
+
+def test_the_choice_of_plugins_ends_with_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    before = dict(os.environ)
+    assert run(["models", "--no-plugin", "a", "--plugin", "bc"]) == 0
+    assert dict(os.environ) == before
 
 
 def test_output_without_a_terminal_is_not_wrapped(
@@ -309,7 +317,7 @@ def test_brackets_are_not_taken_for_markup(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_closed_pipe_is_no_crash(tmp_path: Path) -> None:
-    code = "import sys; from simscaleai_core.cli.app import run; sys.exit(run(['hooks', 'list']))"
+    code = "import sys; from simscaleai_core.cli.app import _global_options, run; sys.exit(run(['hooks', 'list']))"
     done = subprocess.run(
         f"{sys.executable} -c \"{code}\" | head -c 10", shell=True, capture_output=True, text=True,
         check=False,

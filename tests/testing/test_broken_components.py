@@ -65,7 +65,7 @@ def test_a_broken_component_fails_exactly_its_check(
     assert failed[check].rstrip()[-1] in ".:)", "no remedy at the end"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("suite", "broken", "check"), [b[:3] for b in BROKEN], ids=[_name(b) for _, b, _, _ in BROKEN]
 )

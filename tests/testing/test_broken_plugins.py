@@ -61,7 +61,7 @@ def test_every_check_has_a_broken_plugin() -> None:
     assert {name_of(c) for c in PluginSuite.checks} == {b[4] for b in BROKEN}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("name", "file", "old", "new", "check", "_"), BROKEN, ids=[b[0] for b in BROKEN]
 )

@@ -33,7 +33,7 @@ class WordVariation(nn.Module):
         self._drop, self._insert, self._after = drop, insert, after
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
         self._is_over = False  # spares a look at the device once it is so
-        self.register_load_state_dict_post_hook(_look_again)
+        self.register_load_state_dict_post_hook(_look_again)  # type: ignore[no-untyped-call]
 
     def forward(self, texts: Sequence[str]) -> Sequence[str]:
         """Return the instructions of one training batch, each distinct one changed at random."""

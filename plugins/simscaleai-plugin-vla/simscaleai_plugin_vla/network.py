@@ -39,7 +39,8 @@ class VLANetwork(nn.Module):
         tokens, cells = self.vision(images.flatten(0, 1))
         memory = None
         if self.text is not None and text is not None:
-            memory = TextMemory(*self.text(text.ids, text.mask), text.rows)
+            words, mask = self.text(text.ids, text.mask)
+            memory = TextMemory(words, mask, text.rows)
         out: Tensor = self.fusion(
             tokens.unflatten(0, size), cells.unflatten(0, size), state, memory
         )

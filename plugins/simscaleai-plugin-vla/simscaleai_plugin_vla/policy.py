@@ -13,6 +13,7 @@ import attrs
 import torch
 from simscaleai_plugin_bc.chunk_acting import ChunkActing
 from simscaleai_plugin_bc.fitting import input_shapes
+from simscaleai_plugin_bc.heads.base import Head
 from simscaleai_plugin_bc.inputs import Inputs
 from simscaleai_plugin_bc.policy_base import acting
 from torch import Tensor
@@ -212,8 +213,8 @@ class VLAPolicy(ChunkActing):
         if texts is not None and self.training:
             texts = self.vary(texts)
         context = self._context(batch["observations"], texts)
-        losses: dict[str, Tensor] = self.head.loss(context, actions, is_pad)
-        return losses
+        head: Head = self.head  # type: ignore[assignment]
+        return head.loss(context, actions, is_pad)
 
     def predict(self, obs: Any, language: str | Sequence[str] | None = None) -> Any:
         """Return the next action for one observation or for each of a batch.
