@@ -53,8 +53,11 @@ def test_wheels_hold_the_package_and_nothing_else(wheels: Mapping[str, Path]) ->
             file
             for file in inside
             if not file.startswith(f"{package}/")
-            or not (file.endswith((".py", "/py.typed", ".xml", ".toml", ".j2")))
-            or any(part.startswith(".") or part == "tests" for part in Path(file).parts)
+            or not (file.endswith((".py", "/py.typed", ".xml", ".toml", ".j2", ".tmpl")))
+            or any(
+                part.startswith(".") or (part == "tests" and not file.endswith(".tmpl"))
+                for part in Path(file).parts
+            )
         ]
         assert not strange, name
         assert any(file.endswith("/licenses/LICENSE") for file in files), name
