@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 import attrs
 
-from simscaleai_core.cli.app import build_app
+from simscaleai_core.cli.tree import build_app
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.configio import field_docs
 from simscaleai_core.host.validation import hook_specs, provider_kind

@@ -105,6 +105,7 @@ class Trainer:
             seed=config.seed,
             rank=strategy.rank,
             world_size=strategy.world_size,
+            has_keys=bool(getattr(self.policy, "wants_sample_keys", False)),
         )
         data = describe(self._train_loader)
         adapt: Callable[[DataSpec], None] | None = getattr(self.policy, "adapt_to", None)

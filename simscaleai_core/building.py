@@ -24,6 +24,9 @@ from simscaleai_core.plugin import DatasetSpec
 from simscaleai_core.seeding import seed_everything, stream_seed
 from simscaleai_core.workers import is_in_memory
 
+WEIGHTS = ("evaluated", "trained")
+"""Which of a checkpoint's weights a policy gets."""
+
 logger = logging.getLogger("simscaleai")
 
 
@@ -169,20 +172,24 @@ def load_data(host: Host, config: TrainConfig) -> LoadedData:
     )
 
 
-def read_policy(host: Host, tree: StateDict, *, path: Path) -> nn.Module:
+def read_policy(host: Host, tree: StateDict, *, path: Path, weights: str) -> nn.Module:
     """Build the policy that a checkpoint describes, with its weights, in eval mode on the CPU.
 
     Args:
         host: Knows the policy's component.
         tree: The checkpoint's tree.
         path: Where it came from, for messages.
+        weights: One of `WEIGHTS`.
 
     Returns:
         The policy.
 
     Raises:
         CheckpointError: If the checkpoint does not say how to build it.
+        ConfigError: If there are no such weights.
     """
+    if weights not in WEIGHTS:
+        raise ConfigError(f"weights: expected one of {', '.join(WEIGHTS)}, got {weights!r}")
     about = tree.get("policy", {})
     if about.get("component") is None or about.get("hparams") is None:
         raise CheckpointError(
@@ -192,7 +199,12 @@ def read_policy(host: Host, tree: StateDict, *, path: Path) -> nn.Module:
             path=path,
         )
     policy: nn.Module = create(host, "model", about["component"], **about["hparams"])
-    policy.load_state_dict(tree["model_state_dict"])
+    averaged = tree.get("facts", {}).get("evaluated_weights")
+    if averaged and weights == "evaluated":
+        name, _, key = averaged.partition("/")
+        policy.load_state_dict(tree["states"][name][key])
+    else:
+        policy.load_state_dict(tree["model_state_dict"])
     return policy.eval()
 
 

@@ -11,6 +11,8 @@ A batch, as every dataset gives it and every policy takes it::
         "language":      list[str] of length B,    only if the dataset carries instructions
         "is_pad":        bool [B],                 only if windows may reach over an episode's end:
                                                    True where the action lies outside
+        "sample_keys":   int64 [B],                only if the policy asks for them: a hash of
+                                               (seed, epoch, index) to draw augmentations from
     }
 
 With ``seq_len > 1`` every tensor has time as its second dimension: ``[B, T, ...]``; observations
@@ -167,6 +169,8 @@ class Policy(Protocol):
     - ``reset(mask=None)``: forget what was kept between calls of `predict`; `mask` is bool `[B]`,
       True where an episode begins.
     - ``parameter_groups()``: parameter groups for the optimiser, as torch takes them.
+    - ``wants_sample_keys``: if true, training batches of a dataset with indices have
+      ``sample_keys``.
     """
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:

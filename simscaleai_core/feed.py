@@ -13,13 +13,17 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import torch
 from attrs import frozen
+from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from simscaleai_core.contracts import Batch, DataSpec
 from simscaleai_core.errors import DataError
 from simscaleai_core.seeding import seeded_host, stream_seed
 from simscaleai_core.workers import Indices, drawn, is_in_memory, unwrapped
+
+_ODD = 0x5851F42D4C957F2D  # Knuth's multiplier for 64 bits
 
 
 @frozen(kw_only=True)
@@ -41,18 +45,26 @@ class MapFeed:
         rank: Rank of this process.
         world_size: Number of processes; step k takes `world_size` consecutive batches of the order
             and each rank one of them.
+        has_keys: Whether batches have ``sample_keys``.
 
     Raises:
         DataError: If the loader cannot fill one step.
     """
 
     def __init__(
-        self, loader: DataLoader[Any], *, seed: int, rank: int = 0, world_size: int = 1
+        self,
+        loader: DataLoader[Any],
+        *,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        has_keys: bool = False,
     ) -> None:
         self._loader = loader
         self._seed = seed
         self._rank = rank
         self._world_size = world_size
+        self._has_keys = has_keys
         self._orders: dict[int, list[Indices]] = {}
         self.steps_per_epoch = len(self._order(0)) // world_size
         if self.steps_per_epoch == 0:
@@ -78,7 +90,15 @@ class MapFeed:
     def batches(self, start: int) -> Iterator[Batch]:
         """Yield the batch of each step, from step `start` on, for ever."""
         stream = ("samples", self._rank)
-        return drawn(self._loader, self._stream(start), seed=self._seed, stream=stream)
+        batches = drawn(self._loader, self._stream(start), seed=self._seed, stream=stream)
+        return map(self._keyed, batches, self._stream(start)) if self._has_keys else batches
+
+    def _keyed(self, batch: Batch, item: tuple[int, Indices]) -> Batch:
+        step, indices = item
+        return {
+            **batch,
+            "sample_keys": sample_keys(self._seed, step // self.steps_per_epoch, indices),
+        }
 
     def _stream(self, start: int) -> Iterator[tuple[int, Indices]]:
         for step in itertools.count(start):
@@ -91,7 +111,8 @@ class MapFeed:
             order = _replay(self._loader, self._seed, epoch)
             if self._world_size > 1:  # a short last batch would weigh too much on its rank
                 order = [indices for indices in order if len(indices) == len(order[0])]
-            self._orders = {epoch: order}
+            near = {e: o for e, o in self._orders.items() if abs(e - epoch) == 1}
+            self._orders = {**near, epoch: order}  # workers may be ahead by an epoch
         return self._orders[epoch]
 
 
@@ -140,7 +161,26 @@ class IterableFeed:
 Feed = MapFeed | IterableFeed
 
 
-def build_feed(loader: Any, *, seed: int, rank: int = 0, world_size: int = 1) -> Feed:
+def sample_keys(seed: int, epoch: int, indices: Indices) -> Tensor:
+    """Return a key for each sample, a function of seed, epoch and index alone.
+
+    Args:
+        seed: Root seed of the run.
+        epoch: How often the data was read before.
+        indices: Indices of the samples `[B]`.
+
+    Returns:
+        Keys `[B]`, int64.
+
+    Source:
+        Ours: the seed of the epoch's stream plus the index times an odd number, modulo 2**64.
+    """
+    return stream_seed(seed, "keys", epoch) + torch.tensor(indices) * _ODD
+
+
+def build_feed(
+    loader: Any, *, seed: int, rank: int = 0, world_size: int = 1, has_keys: bool = False
+) -> Feed:
     """Build the feed that fits a loader.
 
     Args:
@@ -148,12 +188,13 @@ def build_feed(loader: Any, *, seed: int, rank: int = 0, world_size: int = 1) ->
         seed: Root seed of the run.
         rank: Rank of this process.
         world_size: Number of processes.
+        has_keys: Whether batches of a dataset with indices have ``sample_keys``.
 
     Returns:
         A feed whose `facts` say whether resume is exact.
     """
     if is_replayable(loader):
-        return MapFeed(loader, seed=seed, rank=rank, world_size=world_size)
+        return MapFeed(loader, seed=seed, rank=rank, world_size=world_size, has_keys=has_keys)
     return IterableFeed(loader, rank=rank, world_size=world_size)
 
 

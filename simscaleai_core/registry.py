@@ -46,21 +46,27 @@ def load_checkpoint(path: Path | str, host: Host | None = None) -> StateDict:
     )
 
 
-def load_policy(path: Path | str, host: Host | None = None) -> nn.Module:
+def load_policy(
+    path: Path | str, host: Host | None = None, *, weights: str = "evaluated"
+) -> nn.Module:
     """Load a policy for evaluation or deployment from its checkpoint alone.
 
     Args:
         path: The checkpoint file.
         host: Finds the policy's component; one of its own if None.
+        weights: ``"evaluated"``, those that the run's own evaluations used, such as a moving
+            average, or ``"trained"``, those that the optimiser left.
 
     Returns:
         The policy in eval mode on the CPU.
 
     Raises:
         CheckpointError: If the checkpoint cannot be read or does not say how to build the policy.
+        ConfigError: If there are no such weights.
     """
     host = host or Host()
-    return building.read_policy(host, load_checkpoint(path, host), path=Path(path))
+    tree = load_checkpoint(path, host)
+    return building.read_policy(host, tree, path=Path(path), weights=weights)
 
 
 class ModelRegistry:

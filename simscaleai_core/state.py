@@ -130,6 +130,10 @@ class Run:
             )
         self.states[name] = stateful
 
+    def evaluate_with(self, name: str, key: str) -> None:
+        """Have `load_policy` take the weights from `key` of the state registered as `name`."""
+        self.facts["evaluated_weights"] = f"{name}/{key}"
+
     def request_stop(self, reason: str) -> None:
         """End the run after the current step, with a checkpoint; the first reason is kept."""
         self.stop_reason = self.stop_reason or reason
@@ -161,10 +165,7 @@ def checkpoint_tree(run: Run) -> StateDict:
         "param_names": _param_names(run.policy),
         "counters": asdict(run.counters),
         "rng": run.strategy.gather(capture_rng()),
-        "states": {
-            **run.unclaimed,
-            **{name: stateful.state_dict() for name, stateful in run.states.items()},
-        },
+        "states": run.unclaimed | {n: state.state_dict() for n, state in run.states.items()},
         "facts": run.facts,
     }
 
@@ -292,9 +293,6 @@ def _drift(run: Run, tree: StateDict) -> list[str]:
 
 
 def _environment_notes(run: Run, tree: StateDict) -> list[str]:
-    notes = []
-    for fact in ("world_size", "threads", "device", "torch", "precision", "order", "plugins"):
-        before, now = tree["facts"].get(fact), run.facts.get(fact)
-        if before != now:
-            notes.append(f"{fact} was {before}, is {now}")
-    return notes
+    facts = ("world_size", "threads", "device", "torch", "precision", "order", "plugins")
+    both = ((fact, tree["facts"].get(fact), run.facts.get(fact)) for fact in facts)
+    return [f"{fact} was {before}, is {now}" for fact, before, now in both if before != now]

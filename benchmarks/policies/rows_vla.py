@@ -19,7 +19,7 @@ def reach(bench: Bench) -> Iterator[Measure]:
     yield from _follow(
         bench,
         "reach_language",
-        demos="--episodes 1000 --noise 0.3 --workers 2 --relabel",
+        demos="--episodes 1000 --noise 0.3 --workers 2 --relabel --cameras front,wrist",
         train=REACH,
         success=0.98,
         minutes=10.0,

@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
-import traceback
-import warnings
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError, Parameter
-from rich.console import Console
-
+from simscaleai_core.cli.pages import front_page, train_page
 from simscaleai_core.errors import SimScaleError
-from simscaleai_core.host.discovery import command_entry_points, core_version
-from simscaleai_core.host.selection import select_plugins
 
-_OWN_COMMANDS = {
-    "plugins": ("simscaleai_core.cli.plugins:app", "Look at installed plugins and their faults."),
-    "models": ("simscaleai_core.cli.components:models", "List the installed models."),
-    "hooks": ("simscaleai_core.cli.hooks:app", "List, show and trace the hooks that a run fires."),
-    "plot": ("simscaleai_core.cli.plot:plot", "Draw the curves of a run."),
-    "checkpoint": ("simscaleai_core.cli.checkpoint:app", "Look into checkpoints."),
-}
 _CHOICES = ("SIMSCALE_PLUGIN", "SIMSCALE_PLUGINS")
 _INTERRUPTED = 130
 _USAGE = 2
@@ -51,14 +37,20 @@ def run(arguments: Sequence[str]) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     tokens, shows_traceback = _global_options(list(arguments))
-    _speak_plainly()
     try:
-        app = build_app(tokens)
-        result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
-    except CycloptsError as error:
-        return _fail(str(error), _USAGE)
+        page = front_page(tokens)
+        if page is None:
+            from simscaleai_core.cli.messages import speak_plainly
+
+            speak_plainly()
+            page = train_page(tokens)
+        if page is None:
+            return _command(tokens)
+        sys.stdout.write(page + "\n")
     except SimScaleError as error:
         if shows_traceback:
+            import traceback
+
             traceback.print_exc()
         _tell_torchrun(error)
         return _fail(str(error), error.exit_status)
@@ -70,58 +62,20 @@ def _run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    return 0
+
+
+def _command(tokens: Sequence[str]) -> int:
+    from cyclopts import CycloptsError
+
+    from simscaleai_core.cli.tree import build_app
+
+    app = build_app(tokens)
+    try:
+        result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        return _fail(str(error), _USAGE)
     return result if isinstance(result, int) else 0
-
-
-def build_app(tokens: Sequence[str]) -> App:
-    """Build the command tree without importing what a command does.
-
-    Args:
-        tokens: The arguments, scanned for the plugins and components whose options ``train`` shows.
-
-    Returns:
-        The app.
-    """
-    app = App(
-        name="simscale",
-        help="Train robot-learning policies from demonstrations and prove that they work.\n\n"
-        "Every command takes --plugin NAME (or FILE.py), --no-plugin NAME, --no-plugins and "
-        "--traceback.",
-        version=core_version,
-        default_parameter=Parameter(negative=()),
-        help_format="plaintext",  # rich markup would import a Markdown parser for nothing
-        console=Console(soft_wrap=not sys.stdout.isatty()),
-    )
-    if tokens[:1] == ["train"]:
-        from simscaleai_core.cli.train import train_command
-
-        app.command(train_command(tokens[1:]), name="train")
-    else:
-        app.command(_train_summary, name="train")
-    for name, (target, summary) in _OWN_COMMANDS.items():
-        app.command(target, name=name, help=summary)
-    for point in command_entry_points(select_plugins()):
-        owner = point.dist.name if point.dist else "a plugin"
-        app.command(point.value, name=point.name, help=_summary(point.name, owner))
-    return app
-
-
-def _train_summary() -> None:
-    """Train a policy."""
-
-
-_FIRST_PARTY_SUMMARIES = {
-    ("record", "simscaleai-plugin-sim"): "Record expert demonstrations in simulation.",
-    ("eval", "simscaleai-plugin-sim"): "Evaluate a checkpoint in closed loop.",
-    ("envs", "simscaleai-plugin-sim"): "List the installed environments.",
-    ("data", "simscaleai-plugin-hdf5"): "Look at and check trajectory files.",
-}
-
-
-def _summary(command: str, distribution: str) -> str:
-    """Say what a plugin's command does without importing it."""
-    known = _FIRST_PARTY_SUMMARIES.get((command, distribution))
-    return known or f"From {distribution}; see simscale {command} --help."
 
 
 def _global_options(tokens: list[str]) -> tuple[list[str], bool]:
@@ -155,27 +109,6 @@ def _global_options(tokens: list[str]) -> tuple[list[str], bool]:
     if denials or allowed is not None:
         os.environ["SIMSCALE_PLUGINS"] = ",".join([*([allowed] if allowed else []), *denials])
     return rest, shows_traceback
-
-
-def _speak_plainly() -> None:
-    """Send warnings and log records to standard error, one line each."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(_LowerCase("%(levelname)s: %(message)s"))
-    logger = logging.getLogger("simscaleai")
-    logger.handlers = [handler]
-    logger.propagate = False
-    logger.setLevel(logging.INFO)
-
-    def show(message: Warning | str, *_: object, **__: object) -> None:
-        sys.stderr.write(f"warning: {message}\n")
-
-    warnings.showwarning = show
-
-
-class _LowerCase(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        record.levelname = record.levelname.lower()
-        return super().format(record)
 
 
 def _fail(message: str, status: int) -> int:

@@ -8,12 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-_PLAIN_WIDTH = 10_000  # columns; without a terminal nothing is wrapped
-
 
 class Advance(Protocol):
     """Moves a progress display forward."""
@@ -36,15 +30,29 @@ def print_text(text: str) -> None:
 def print_table(
     rows: Iterable[Sequence[object]], *, headers: Sequence[str] = (), title: str = ""
 ) -> None:
-    """Print rows as a table; plain aligned lines where there is no terminal."""
-    wide = None if sys.stdout.isatty() else _PLAIN_WIDTH
-    console = Console(highlight=False, markup=False, width=wide)
-    table = Table(
-        *headers, title=Text(title) if title else None, show_header=bool(headers), box=_box(console)
-    )
-    for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
-    console.print(table)
+    """Print rows as a table; plain aligned lines, never wrapped, where there is no terminal."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        _print_rich(cells, headers, title)
+        return
+    if headers:
+        cells.insert(0, list(headers))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) for row in cells]
+    print_text("\n".join([*([title] if title else []), *(line.rstrip() for line in lines)]))
+
+
+def _print_rich(cells: Sequence[Sequence[str]], headers: Sequence[str], title: str) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    heading = Text(title) if title else None
+    table = Table(*headers, title=heading, show_header=bool(headers), box=SIMPLE_HEAD)
+    for row in cells:
+        table.add_row(*map(Text, row))
+    Console(highlight=False, markup=False).print(table)
 
 
 def print_facts(facts: Mapping[str, object], *, title: str = "") -> None:
@@ -65,6 +73,7 @@ def progress(description: str, total: int) -> Iterator[Advance]:
         every tenth of the work.
     """
     if sys.stderr.isatty():
+        from rich.console import Console
         from rich.progress import Progress
 
         with Progress(console=Console(stderr=True), transient=True) as display:
@@ -88,9 +97,3 @@ class _PlainProgress:
         if 10 * self._done // self._total > before:
             sys.stderr.write(f"{self._description}: {self._done}/{self._total}\n")
             sys.stderr.flush()
-
-
-def _box(console: Console) -> Any:
-    from rich import box
-
-    return box.SIMPLE_HEAD if console.is_terminal else None

@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from simscaleai_core.host.discovery import command_entry_points, core_version
+    from simscaleai_core.host.entry_points import command_offers, core_version
     from simscaleai_core.host.events import compile_events
     from simscaleai_core.host.facade import Host
     from simscaleai_core.host.origin import naming_origin
@@ -23,9 +23,9 @@ _HOMES = {
     "Host": "facade",
     "PluginRecord": "records",
     "PluginSelection": "selection",
-    "command_entry_points": "discovery",
+    "command_offers": "entry_points",
     "compile_events": "events",
-    "core_version": "discovery",
+    "core_version": "entry_points",
     "import_target": "registry",
     "naming_origin": "origin",
     "select_plugins": "selection",
@@ -36,7 +36,7 @@ __all__ = [
     "Host",
     "PluginRecord",
     "PluginSelection",
-    "command_entry_points",
+    "command_offers",
     "compile_events",
     "core_version",
     "import_target",

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from importlib import metadata
 from pathlib import Path
 
+from simscaleai_core.host.entry_points import CORE, GROUP, Offer, core_version, normalized, offers
 from simscaleai_core.host.records import PluginRecord
 from simscaleai_core.host.selection import BUILTIN, PluginSelection, is_file, is_unpublished
-
-GROUP = "simscaleai.plugins"
-"""Entry-point group of plugins; the target is a light module called ``plugin``."""
-COMMAND_GROUP = "simscaleai.commands"
-"""Entry-point group of commands; the name is the command's."""
-
-_CORE = "simscaleai-core"
 
 
 def discover(selection: PluginSelection) -> list[PluginRecord]:
@@ -27,45 +19,23 @@ def discover(selection: PluginSelection) -> list[PluginRecord]:
     Returns:
         Records sorted by (name, distribution), the core's own first.
     """
-    points = metadata.entry_points(group=GROUP)
-    found = sorted(points, key=lambda p: (p.name, _distribution(p), p.value))
+    version = core_version()
     records: dict[str, PluginRecord] = {}
-    for point in found:
-        record = _record(point)
-        _place(records, record)
+    misfits: dict[str, str] = {}
+    for offer in offers(GROUP):
+        misfits[offer.distribution] = _core_misfit(offer, version)
+        _place(records, _record(offer))
     for record in records.values():
-        _filter(record, selection)
+        _filter(record, selection, misfits[record.distribution])
     for record in _being_written(selection.required, records.values()):
         _place(records, record)
     core = PluginRecord(
         name=BUILTIN,
-        distribution=_CORE,
-        version=core_version(),
+        distribution=CORE,
+        version=version,
         target="simscaleai_core.builtin.plugin",
     )
     return [core, *sorted(records.values(), key=lambda r: (r.name, r.distribution))]
-
-
-def command_entry_points(selection: PluginSelection) -> list[metadata.EntryPoint]:
-    """List the commands of installed plugins without importing any, sorted by name."""
-    points = metadata.entry_points(group=COMMAND_GROUP)
-    plugins: dict[str, set[str]] = {}
-    for plugin in metadata.entry_points(group=GROUP):
-        plugins.setdefault(_distribution(plugin), set()).add(plugin.name)
-    by_name: dict[str, metadata.EntryPoint] = {}
-    for point in sorted(points, key=lambda p: (p.name, _distribution(p))):
-        distribution = _distribution(point)
-        if not selection.blocks(distribution, *plugins.get(distribution, ())):
-            by_name.setdefault(point.name, point)
-    return list(by_name.values())
-
-
-def core_version() -> str:
-    """Return the installed version of the core; ``"0"`` if it runs from bare files."""
-    try:
-        return metadata.version(_CORE)
-    except metadata.PackageNotFoundError:
-        return "0"
 
 
 def _place(records: dict[str, PluginRecord], record: PluginRecord) -> None:
@@ -106,46 +76,33 @@ def _being_written(
     ]
 
 
-def _filter(record: PluginRecord, selection: PluginSelection) -> None:
+def _filter(record: PluginRecord, selection: PluginSelection, misfit: str) -> None:
     reason = selection.blocks(record.name, record.distribution)
     if reason:
         record.state, record.reason = "blocked", reason
-        return
-    misfit = _core_misfit(record.distribution)
-    if misfit:
+    elif misfit:
         record.state, record.reason = "incompatible", misfit
 
 
-def _core_misfit(distribution: str) -> str:
+def _core_misfit(offer: Offer, version: str) -> str:
     """Say why a distribution's own requirement excludes this core; pip may have been bypassed."""
     from packaging.requirements import InvalidRequirement, Requirement
 
-    version = core_version()
-    try:
-        requires = metadata.requires(distribution) or []
-    except metadata.PackageNotFoundError:
-        return ""
-    for text in requires:
+    for text in offer.requires:
         try:
             requirement = Requirement(text)
         except InvalidRequirement:
             continue
-        is_core = re.sub(r"[-_.]+", "-", requirement.name).lower() == _CORE
+        is_core = normalized(requirement.name) == CORE
         if is_core and not requirement.specifier.contains(version, prereleases=True):
-            return f"it needs {_CORE} {requirement.specifier}, installed is {version}"
+            return f"it needs {CORE} {requirement.specifier}, installed is {version}"
     return ""
 
 
-def _record(point: metadata.EntryPoint) -> PluginRecord:
-    distribution = point.dist
+def _record(offer: Offer) -> PluginRecord:
     return PluginRecord(
-        name=point.name,
-        distribution=_distribution(point),
-        version=distribution.version if distribution else "?",
-        target=point.value,
+        name=offer.name,
+        distribution=offer.distribution,
+        version=offer.version,
+        target=offer.target,
     )
-
-
-def _distribution(point: metadata.EntryPoint) -> str:
-    name = point.dist.name if point.dist else "?"
-    return re.sub(r"[-_.]+", "-", name).lower()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-
-from attrs import field, frozen
+from typing import NamedTuple
 
 from simscaleai_core.errors import ConfigError
 
@@ -13,15 +12,14 @@ BUILTIN = "builtin"
 """Name of the plugin that the core itself is."""
 
 
-@frozen(kw_only=True)
-class PluginSelection:
+class PluginSelection(NamedTuple):
     """What the user said about plugins. Denying beats allowing."""
 
     required: tuple[str, ...] = ()
     """Plugins that must load: ``--plugin`` and ``SIMSCALE_PLUGIN``."""
     blocked: frozenset[str] = frozenset()
     """Plugins that are never imported: ``--no-plugin`` and ``-name`` in ``SIMSCALE_PLUGINS``."""
-    allowed: frozenset[str] | None = field(default=None)
+    allowed: frozenset[str] | None = None
     """The only plugins that may be found, or None for all; the empty set is none."""
     strict: bool = False
     """Whether any fault of any plugin is an error: ``SIMSCALE_PLUGINS_STRICT=1``."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from site_kit import HEAD, INFO, Site, models_of, sound
 
-from simscaleai_core.host.discovery import GROUP
+from simscaleai_core.host.entry_points import GROUP
 
 REASONS = {
     "badimport": "No module named 'not_there'",

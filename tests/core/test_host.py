@@ -14,6 +14,7 @@ from site_kit import HEAD, INFO, Site, models_of, sound
 from training_kit import train
 
 from simscaleai_core.assembly import Trainer
+from simscaleai_core.cli.pages import commands, front_page
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.errors import (
     ConfigError,
@@ -21,7 +22,7 @@ from simscaleai_core.errors import (
     SimScaleError,
     UnknownComponentError,
 )
-from simscaleai_core.host import Host, command_entry_points, import_target, select_plugins
+from simscaleai_core.host import Host, command_offers, import_target, select_plugins
 from simscaleai_core.host.loading import missing_plugin
 from simscaleai_core.plugin import hookimpl
 from simscaleai_core.slots import fill_slots
@@ -342,18 +343,28 @@ def test_blocked_by_its_distribution_and_asked_for(site: Site) -> None:
 def test_commands_are_listed_without_import_and_can_be_blocked(site: Site) -> None:
     extra = "[simscaleai.commands]\nfly = fake_simscaleai_plugin_one.commands:app\n"
     site.add("one", "raise ImportError\n", extra=extra)
-    listed = {p.name for p in command_entry_points(select_plugins())}
+    listed = {p.name for p in command_offers(select_plugins())}
     assert "fly" in listed
     for blocked in ("one", "simscaleai-plugin-one"):
-        points = command_entry_points(select_plugins(blocked=[blocked]))
+        points = command_offers(select_plugins(blocked=[blocked]))
         assert "fly" not in {p.name for p in points}
+
+
+def test_a_plugins_command_is_listed_and_takes_no_name_of_ours(site: Site) -> None:
+    lines = ("fly = fake_simscaleai_plugin_one.commands:app", "plugins = elsewhere:app")
+    site.add("one", sound("a"), extra="\n".join(["[simscaleai.commands]", *lines, ""]))
+    found = {command.name: command for command in commands()}
+    assert found["plugins"].target == "simscaleai_core.cli.plugins:app"
+    shown = front_page(["--help"]) or ""
+    assert "From simscaleai-plugin-one; see simscale fly --help." in shown
+    assert front_page(["fly", "--help"]) is None
 
 
 def test_commands_follow_the_plugins_own_name(site: Site) -> None:
     """A distribution that is not called simscaleai-plugin-NAME is blocked by its plugin's name."""
     extra = "[simscaleai.commands]\nfly = fake_acme_flight.commands:app\n"
     site.add("flight", sound("x"), distribution="acme-flight", extra=extra)
-    points = command_entry_points(select_plugins(blocked=["flight"]))
+    points = command_offers(select_plugins(blocked=["flight"]))
     assert "fly" not in {p.name for p in points}
 
 

@@ -1,8 +1,7 @@
-"""Random shifts and colours of images, drawn in the forward pass on the images' device.
+"""Random shifts and colours of images, computed on the images' device.
 
-Everything is drawn from torch's global generator of that device. A run seeds those from its root
-seed and its rank, and a checkpoint restores them, so a step's draws are a function of (seed, rank,
-step, position in the batch) and a resumed run sees the same pixels to the last bit.
+What is drawn for a sample is a function of its key, which the feed makes of (seed, epoch, index):
+neither the batch around it, nor the number of ranks, nor an interruption changes its pixels.
 
 B: images, C: channels, H: rows, W: columns.
 """
@@ -12,8 +11,43 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+SHIFT_DRAWS = 2
+"""Draws of one image that `shift_images` takes."""
 
-def shift_images(images: Tensor, pixels: int) -> Tensor:
+_GOLDEN = 0x9E3779B97F4A7C15 - (1 << 64)  # as a signed integer, like the next two
+_FIRST = 0xBF58476D1CE4E5B9 - (1 << 64)
+_SECOND = 0x94D049BB133111EB - (1 << 64)
+_BITS = 24  # what a float32 holds exactly
+
+
+def colour_draws(channels: int) -> int:
+    """Return how many draws of one image `jitter_colour` takes."""
+    return 2 + channels
+
+
+def draws_of(keys: Tensor, count: int) -> Tensor:
+    """Return uniform draws that are a function of the key alone.
+
+    Args:
+        keys: Keys `[B]`, int64.
+        count: Draws N for each.
+
+    Returns:
+        Draws `[B, N]` in [0, 1).
+
+    Source:
+        SplitMix64 (Steele, Lea and Flood 2014, Fast splittable pseudorandom number generators),
+        each key one of its states.
+    """
+    steps = torch.arange(1, count + 1, device=keys.device)
+    x = keys[:, None] + steps * _GOLDEN
+    x = (x ^ _shifted(x, 30)) * _FIRST
+    x = (x ^ _shifted(x, 27)) * _SECOND
+    x = x ^ _shifted(x, 31)
+    return _shifted(x, 64 - _BITS).float() * 2.0**-_BITS
+
+
+def shift_images(images: Tensor, pixels: int, draws: Tensor) -> Tensor:
     """Shift each image by a random whole number of pixels; edges are repeated.
 
     The same as padding by `pixels` and cropping at random.
@@ -21,6 +55,7 @@ def shift_images(images: Tensor, pixels: int) -> Tensor:
     Args:
         images: Images `[B, C, H, W]`.
         pixels: Largest shift in each direction [pixels]; 0 changes nothing.
+        draws: Uniform draws `[B, 2]` in [0, 1): down and to the right.
 
     Returns:
         Images `[B, C, H, W]`.
@@ -32,9 +67,9 @@ def shift_images(images: Tensor, pixels: int) -> Tensor:
         return images
     size, channels, height, width = images.shape
     device = images.device
-    moves = torch.randint(-pixels, pixels + 1, (2, size, 1), device=device)
-    rows = (torch.arange(height, device=device) + moves[0]).clamp(0, height - 1)
-    columns = (torch.arange(width, device=device) + moves[1]).clamp(0, width - 1)
+    moves = (draws * (2 * pixels + 1)).long() - pixels
+    rows = (torch.arange(height, device=device) + moves[:, :1]).clamp(0, height - 1)
+    columns = (torch.arange(width, device=device) + moves[:, 1:]).clamp(0, width - 1)
     shifted: Tensor = images[
         torch.arange(size, device=device)[:, None, None, None],
         torch.arange(channels, device=device)[None, :, None, None],
@@ -44,12 +79,13 @@ def shift_images(images: Tensor, pixels: int) -> Tensor:
     return shifted
 
 
-def jitter_colour(images: Tensor, fraction: float) -> Tensor:
+def jitter_colour(images: Tensor, fraction: float, draws: Tensor) -> Tensor:
     """Change brightness, contrast and the balance of the channels of each image at random.
 
     Args:
         images: Images `[B, C, H, W]` in [0, 1].
         fraction: Each factor is drawn from [1 - fraction, 1 + fraction]; 0 changes nothing.
+        draws: Uniform draws `[B, 2 + C]` in [0, 1): contrast, brightness and channels.
 
     Returns:
         Images `[B, C, H, W]` in [0, 1].
@@ -59,10 +95,13 @@ def jitter_colour(images: Tensor, fraction: float) -> Tensor:
     """
     if not fraction:
         return images
-    size, channels = images.shape[:2]
-    shape = (3, size, channels, 1, 1)
-    factors = 1 + fraction * (2 * torch.rand(shape, device=images.device) - 1)
-    contrast, brightness, balance = factors[0, :, :1], factors[1, :, :1], factors[2]
+    factors = 1 + fraction * (2 * draws[:, :, None, None] - 1)
+    contrast, brightness, balance = factors[:, :1], factors[:, 1:2], factors[:, 2:]
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     changed: Tensor = ((images - mean) * contrast + mean) * brightness * balance
     return changed.clamp(0, 1)
+
+
+def _shifted(x: Tensor, bits: int) -> Tensor:
+    """Shift to the right and fill with zeros; torch itself repeats the sign."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)

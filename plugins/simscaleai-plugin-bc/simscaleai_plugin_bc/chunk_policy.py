@@ -66,7 +66,7 @@ class ChunkPolicy(ChunkActing, FamilyPolicy):
             DataError: If the windows have another length than the policy's chunks.
         """
         actions, is_pad = self._targets(batch)
-        observations = batch["observations"]
+        observations = self.inputs.observed(batch)
         if self._has_time(observations):
             observations = {k: v[:, 0] for k, v in observations.items()}
         head: Head = self.head  # type: ignore[assignment]

@@ -14,10 +14,16 @@ import torch
 from attrs import frozen
 from torch import Tensor, nn
 
-from simscaleai_core.contracts import DataSpec
+from simscaleai_core.contracts import Batch, DataSpec
 from simscaleai_core.errors import DataError
 from simscaleai_core.normalize import Normalizer, joined_statistics
-from simscaleai_plugin_bc.augment import jitter_colour, shift_images
+from simscaleai_plugin_bc.augment import (
+    SHIFT_DRAWS,
+    colour_draws,
+    draws_of,
+    jitter_colour,
+    shift_images,
+)
 from simscaleai_plugin_bc.encoder import ImageEncoder
 
 _SINGLE_IMAGE_NDIM = 3  # [C, H, W]
@@ -130,7 +136,7 @@ class Inputs(nn.Module):
         return normalized
 
     def images(self, observations: Mapping[str, Tensor], key: str) -> Tensor:
-        """Return a camera's images `[..., C, H, W]` in [0, 1]; augmented in training.
+        """Return a camera's images `[..., C, H, W]` in [0, 1].
 
         Raises:
             DataError: If they have another size than the policy's.
@@ -144,10 +150,43 @@ class Inputs(nn.Module):
                 f"{tuple(images.shape[-2:])}. Build the policy with that image_size.",
                 key=key,
             )
-        if not (self.training and (self._shift or self._colour)):
-            return images
-        frames = jitter_colour(shift_images(images.flatten(0, -4), self._shift), self._colour)
-        return frames.reshape(images.shape)
+        return images
+
+    @property
+    def augments(self) -> bool:
+        """Whether images are changed at random in training."""
+        return bool(self.image_keys and (self._shift or self._colour))
+
+    def observed(self, batch: Batch) -> Mapping[str, Tensor]:
+        """Return the observations of a batch, in training with images changed at random.
+
+        The frames of a window are changed alike, the cameras each in its own way.
+
+        Args:
+            batch: Observations, and ``sample_keys`` `[B]` to draw from; without them torch's global
+                generator is drawn from.
+
+        Returns:
+            The observations, in the shapes that they have.
+        """
+        observations: Mapping[str, Tensor] = batch["observations"]
+        if not (self.training and self.augments):
+            return observations
+        seen = {key: self.images(observations, key) for key in self.image_keys}
+        first = next(iter(seen.values()))
+        keys = batch.get("sample_keys")
+        if keys is None:
+            keys = torch.randint(1 << 62, (len(first),), device=first.device)
+        each = SHIFT_DRAWS + colour_draws(first.shape[-3])
+        draws = draws_of(keys, each * len(seen)).split(each, dim=1)
+        changed = {k: self._changed(v, d) for (k, v), d in zip(seen.items(), draws, strict=True)}
+        return {**observations, **changed}
+
+    def _changed(self, images: Tensor, draws: Tensor) -> Tensor:
+        frames = images.flatten(0, -4)
+        draws = draws.repeat_interleave(len(frames) // len(draws), dim=0)
+        frames = shift_images(frames, self._shift, draws[:, :SHIFT_DRAWS])
+        return jitter_colour(frames, self._colour, draws[:, SHIFT_DRAWS:]).reshape(images.shape)
 
     def read(self, obs: Any) -> Reading:
         """Turn raw observations into tensors; what was given stays unchanged.

@@ -142,7 +142,7 @@ class BCPolicy(ImitationPolicy):
             ``loss`` `[]` and ``predicted_actions`` `[B, A]` in the data's units.
         """
         actions, is_pad = batch["actions"], batch.get("is_pad")
-        normalized = self._normalized_action(batch["observations"])
+        normalized = self._normalized_action(self.inputs.observed(batch))
         target = self.action_normalizer(actions.reshape(-1, actions.shape[-1]))
         is_pad = None if is_pad is None else is_pad.reshape(-1)
         loss = masked_loss(self._loss_type, normalized, target, is_pad)

@@ -97,6 +97,11 @@ class ImitationPolicy(nn.Module):
         """The normaliser of the state."""
         return self.inputs.state_normalizer
 
+    @property
+    def wants_sample_keys(self) -> bool:
+        """Whether batches need ``sample_keys``."""
+        return self.inputs.augments
+
     def predict(self, obs: Any) -> Any:
         """Return the actions for one observation or a batch of them.
 

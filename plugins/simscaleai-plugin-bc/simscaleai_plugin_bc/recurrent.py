@@ -99,7 +99,7 @@ class RecurrentPolicy(FamilyPolicy):
             ``loss`` `[]` and what else the head reports.
         """
         actions, is_pad = batch["actions"], batch.get("is_pad")
-        features = self.enter(self.inputs(batch["observations"]))
+        features = self.enter(self.inputs(self.inputs.observed(batch)))
         if features.ndim == 2:
             features = features.unsqueeze(1)
         hidden, _ = self.memory(features)

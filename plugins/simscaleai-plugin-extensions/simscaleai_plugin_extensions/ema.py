@@ -17,8 +17,8 @@ from simscaleai_plugin_extensions.shadow import Shadow
 class Ema:
     """Keeps a moving average of the weights and evaluates with it; training never sees it.
 
-    It is saved with every checkpoint as ``checkpoint["states"]["ema"]["shadow"]``, which
-    ``policy.load_state_dict`` takes.
+    It is saved with every checkpoint as ``checkpoint["states"]["ema"]["shadow"]``, and
+    `load_policy` gives the policy with it.
 
     Args:
         config: The run's configuration.
@@ -38,6 +38,8 @@ class Ema:
         """Start from the weights as they are."""
         self.shadow = Shadow(run.policy, self._options.decay)
         run.register_state("ema", self)
+        if self._options.eval_with:
+            run.evaluate_with("ema", "shadow")
 
     @hookimpl
     def simscale_on_run_start(self) -> None:
@@ -65,9 +67,9 @@ class Ema:
 
     def state_dict(self) -> StateDict:
         """Return the averages under the names of the policy's state dict."""
-        return {"shadow": dict(self.shadow.tensors)}
+        return {"shadow": dict(self.shadow.tensors), "updates": self.shadow.updates}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Take the averages back."""
-        self.shadow.load(state["shadow"])
+        self.shadow.load(state["shadow"], state["updates"])
         self._is_restored = True

@@ -18,11 +18,14 @@ class Shadow:
 
     Args:
         policy: The policy, on its device. Its parameters must stay the same objects.
-        decay: Share of the average that survives one update [unitless, 0 to 1].
+        decay: Share of the average that survives one update [unitless, 0 to 1], once there were
+            enough updates for it; see `update`.
     """
 
     def __init__(self, policy: nn.Module, decay: float) -> None:
-        self._weight = 1.0 - decay
+        self._decay = decay
+        self.updates = 0
+        """Updates since the average began."""
         self._parameters = list(policy.parameters())
         # a module may replace a buffer by a new tensor, so buffers are looked up each time; a
         # shared one is kept once, or swapping it twice would mix it up
@@ -44,21 +47,27 @@ class Shadow:
 
     def reset(self) -> None:
         """Start again from the policy's weights as they are."""
+        self.updates = 0
         with torch.no_grad():
             for copy, live in zip(self._copies, self._live(), strict=True):
                 copy.copy_(live)
 
     def update(self) -> None:
-        """Move the average towards the policy's weights: a = decay a + (1 - decay) w.
+        """Move the average towards the policy's weights: a = d a + (1 - d) w.
+
+        After n updates d is (1 + n) / (10 + n), at most the decay asked for: an average that
+        began long ago would else be full of the initial weights.
 
         Source:
             Polyak and Juditsky 1992 (Acceleration of stochastic approximation by averaging), with
-            exponential weights.
+            exponential weights; the warm-up is that of TensorFlow's ExponentialMovingAverage.
         """
         live = self._live()
+        weight = 1.0 - min(self._decay, (1 + self.updates) / (10 + self.updates))
+        self.updates += 1
         with torch.no_grad():
             if self._floats:
-                torch._foreach_lerp_(self._floats, [live[i] for i in self._averaged], self._weight)
+                torch._foreach_lerp_(self._floats, [live[i] for i in self._averaged], weight)
             for i in self._exact:
                 self._copies[i].copy_(live[i])
 
@@ -70,8 +79,12 @@ class Shadow:
                 live.copy_(copy)
                 copy.copy_(kept)
 
-    def load(self, tensors: StateDict) -> None:
+    def load(self, tensors: StateDict, updates: int) -> None:
         """Take averages back.
+
+        Args:
+            tensors: The averages by name.
+            updates: How often they had been updated.
 
         Raises:
             CheckpointError: If they do not fit the policy; every tensor at fault is named.
@@ -86,6 +99,7 @@ class Shadow:
         self.reset()  # for buffers that are not saved
         for name, copy in self.tensors.items():
             copy.copy_(tensors[name])
+        self.updates = updates
 
     def _live(self) -> list[Tensor]:
         buffers = [getattr(module, name) for module, name in self._slots]

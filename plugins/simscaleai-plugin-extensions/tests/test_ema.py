@@ -12,10 +12,11 @@ from extensions_kit import Small, Watcher, differences, read, train, without_con
 from simscaleai_plugin_extensions.shadow import Shadow
 from torch import nn
 
-from simscaleai_core.errors import CheckpointError
+from simscaleai_core import ModelRegistry, load_policy
+from simscaleai_core.errors import CheckpointError, ConfigError
 from simscaleai_core.plugin import hookimpl
 
-OPTIONS = {"ema": {"decay": 0.8}}
+OPTIONS = {"ema": {"decay": 0.3}}
 
 
 class Looker:
@@ -35,10 +36,11 @@ class Looker:
 def by_hand(weights: list[dict[str, torch.Tensor]], decay: float) -> list[dict[str, torch.Tensor]]:
     average = {n: t.clone() for n, t in Small().state_dict().items()}
     history = []
-    for now in weights:
+    for n, now in enumerate(weights):
+        weight = 1 - min(decay, (1 + n) / (10 + n))
         for name, value in now.items():
             if value.is_floating_point():
-                average[name] = torch.lerp(average[name], value, 1 - decay)
+                average[name] = torch.lerp(average[name], value, weight)
             else:
                 average[name] = value
         history.append(dict(average))
@@ -48,7 +50,7 @@ def by_hand(weights: list[dict[str, torch.Tensor]], decay: float) -> list[dict[s
 def test_it_equals_a_computation_by_hand(tmp_path: Path) -> None:
     watcher = Watcher()
     train(tmp_path, "ema", listeners=(watcher,), options=OPTIONS, save_every=1)
-    history = by_hand(watcher.weights, 0.8)
+    history = by_hand(watcher.weights, 0.3)
     for step in range(1, 10):
         tree = read(tmp_path / f"step_{step}.pt")
         assert not differences(tree["states"]["ema"]["shadow"], history[step - 1])
@@ -56,8 +58,9 @@ def test_it_equals_a_computation_by_hand(tmp_path: Path) -> None:
     # the formula itself, in double precision
     name = "head.1.weight"
     exact = Small().state_dict()[name].double()
-    for now in watcher.weights:
-        exact = 0.8 * exact + 0.2 * now[name].double()
+    for n, now in enumerate(watcher.weights):
+        d = min(0.3, (1 + n) / (10 + n))
+        exact = d * exact + (1 - d) * now[name].double()
     assert torch.allclose(history[-1][name].double(), exact, atol=1e-6)
     Small().load_state_dict(tree["states"]["ema"]["shadow"])
 
@@ -66,11 +69,11 @@ def test_it_equals_a_computation_by_hand(tmp_path: Path) -> None:
 def test_evaluation_sees_the_average_and_training_does_not(tmp_path: Path, eval_with: bool) -> None:
     plain, watcher, looker = Watcher(), Watcher(), Looker()
     train(tmp_path / "plain", listeners=(plain,), eval_every=4, evaluate=Looker())
-    options = {"ema": {"decay": 0.8, "eval_with": eval_with}}
+    options = {"ema": {"decay": 0.3, "eval_with": eval_with}}
     train(tmp_path / "ema", "ema", listeners=(watcher,), eval_every=4, evaluate=looker,
           options=options)  # fmt: skip
     assert not differences(watcher.weights, plain.weights)
-    shown = by_hand(watcher.weights, 0.8) if eval_with else watcher.weights
+    shown = by_hand(watcher.weights, 0.3) if eval_with else watcher.weights
     assert not differences(looker.seen, [shown[3], shown[7], shown[9]])
     trained = read(tmp_path / "ema/final.pt")["model_state_dict"]
     assert not differences(trained, read(tmp_path / "plain/final.pt")["model_state_dict"])
@@ -118,10 +121,10 @@ def test_state_goes_round_twice_and_misfits_are_named() -> None:
     one, two = Shadow(Small(), 0.5), Shadow(Small(), 0.5)
     one.update()
     for _ in range(2):
-        two.load(one.tensors)
+        two.load(one.tensors, one.updates)
         assert not differences(two.tensors, one.tensors)
     with pytest.raises(CheckpointError, match=r"encoder.0.weight.*missing"):
-        two.load({n: t for n, t in one.tensors.items() if n != "encoder.0.weight"})
+        two.load({n: t for n, t in one.tensors.items() if n != "encoder.0.weight"}, 1)
 
 
 def test_shared_and_replaced_buffers_survive_a_swap() -> None:
@@ -141,7 +144,24 @@ def test_shared_and_replaced_buffers_survive_a_swap() -> None:
     shadow.update()
     before = {n: t.clone() for n, t in policy.state_dict().items()}
     shadow.swap()
-    assert (float(policy.two.shared), float(policy.replaced)) == (1.0, 2.0)
+    assert (float(policy.two.shared), float(policy.replaced)) == pytest.approx((1.8, 3.6))
     shadow.swap()
     assert not differences(policy.state_dict(), before)
-    assert float(shadow.tensors["one.shared"]) == 1.0
+    assert float(shadow.tensors["one.shared"]) == pytest.approx(1.8)
+
+
+@pytest.mark.parametrize("eval_with", [True, False])
+def test_the_policy_of_a_checkpoint_is_the_one_that_was_evaluated(
+    tmp_path: Path, eval_with: bool
+) -> None:
+    options = {"ema": {"decay": 0.3, "eval_with": eval_with}}
+    policy = ModelRegistry.create("bc", state_dim=6, action_dim=2)
+    train(tmp_path, "ema", policy=policy, options=options)
+    path = tmp_path / "final.pt"
+    tree = read(path)
+    average, trained = tree["states"]["ema"]["shadow"], tree["model_state_dict"]
+    assert differences(average, trained)
+    assert not differences(load_policy(path).state_dict(), average if eval_with else trained)
+    assert not differences(load_policy(path, weights="trained").state_dict(), trained)
+    with pytest.raises(ConfigError, match="expected one of evaluated, trained, got 'mean'"):
+        load_policy(path, weights="mean")

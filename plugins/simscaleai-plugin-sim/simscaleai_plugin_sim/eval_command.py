@@ -32,6 +32,7 @@ def evaluate(
     language: str | None = None,
     execute: int | None = None,
     ensemble: float | None = None,
+    weights: str = "evaluated",
     device: str = "cpu",
     video: Path | None = None,
     video_episodes: int = 4,
@@ -61,6 +62,8 @@ def evaluate(
         language: Instruction for all episodes, in place of the environment's.
         execute: Steps of a predicted chunk to execute before the next is predicted.
         ensemble: Coefficient of temporal ensembling.
+        weights: evaluated (those that the run's own evaluations used, such as a moving average) or
+            trained.
         device: Where the policy computes, such as cuda.
         video: Directory for an mp4 of each of the first episodes, and a contact sheet.
         video_episodes: Episodes to film.
@@ -92,6 +95,7 @@ def evaluate(
         num_envs=num_envs,
         vectorization=vectorization,
         options=_options(env_kwargs, images),
+        weights=weights,
         device=device,
         video=video,
         video_episodes=video_episodes,
@@ -112,6 +116,7 @@ class _Job:
     num_envs: int | None
     vectorization: str | None
     options: Mapping[str, Any]
+    weights: str
     device: str
     video: Path | None
     video_episodes: int
@@ -125,7 +130,7 @@ class _Job:
         from simscaleai_plugin_sim.sight import check_sight, options_to_see
 
         name = self.env or _recorded_env(checkpoint)
-        policy: Any = load_policy(checkpoint)
+        policy: Any = load_policy(checkpoint, weights=self.weights)
         if self.device != "cpu":
             policy.to(self.device)
         options = options_to_see(policy, self.options) if is_own(name) else dict(self.options)

@@ -212,7 +212,7 @@ class VLAPolicy(ChunkActing):
             )
         if texts is not None and self.training:
             texts = self.vary(texts)
-        context = self._context(batch["observations"], texts)
+        context = self._context(self.inputs.observed(batch), texts)
         head: Head = self.head  # type: ignore[assignment]
         return head.loss(context, actions, is_pad)
 

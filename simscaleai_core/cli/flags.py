@@ -1,0 +1,209 @@
+"""The flags of ``simscale train``: fields of `TrainConfig` and options of what a run names.
+
+They are described here without the command line's library, so that ``train --help`` need not load
+it; `train` makes them into a command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
+
+import attrs
+
+from simscaleai_core.config import TrainConfig
+from simscaleai_core.configio import field_docs, read_toml
+from simscaleai_core.errors import ConfigError
+from simscaleai_core.host import Component, Host, import_target, select_plugins
+
+SUMMARY = """Train a policy.
+
+An empty --dataset trains on the dummy dataset. Flags override --config."""
+
+_SHORT = {
+    "model_name": "--model",
+    "dataset_path": "--dataset",
+    "resume_from": "--resume",
+    "plugins": "--plugin",
+    "loggers": "--logger",
+    "eval_fns": "--eval-fn",
+    "extensions": "--extension",
+}
+_OWN = {
+    "config": (Path, "TOML file with fields of the configuration; flags override it."),
+    "json": (bool, "Print one JSON object to standard output and nothing else."),
+}
+
+
+@attrs.frozen(kw_only=True)
+class Flag:
+    """One flag of ``train``."""
+
+    key: str
+    """Name of the parameter that it fills; unique."""
+    names: tuple[str, ...]
+    """What a user may write, the preferred one first."""
+    kind: Any
+    """Type of its value."""
+    text: str
+    """What it is for."""
+    default: str | None = None
+    """Its default as help shows it, if any."""
+    negative: str = ""
+    """What switches it off, if anything."""
+    group: str = ""
+    """Heading that it stands under; empty for the general one."""
+    option: tuple[str, str] | None = None
+    """Component and option that it sets; None for a field of the configuration."""
+
+
+@attrs.frozen(kw_only=True)
+class Choice:
+    """What the arguments of ``train`` name before they are parsed."""
+
+    host: Host
+    """Host with the plugins that are asked for."""
+    table: dict[str, Any]
+    """The configuration file's content."""
+    flags: tuple[Flag, ...]
+    """All flags, with the options of the components in play."""
+
+
+def read_choice(tokens: Sequence[str]) -> Choice:
+    """Find what the arguments name, and the flags that follow from it.
+
+    Args:
+        tokens: Arguments after ``train``.
+
+    Returns:
+        The host, the file's table and the flags.
+
+    Raises:
+        SimScaleError: If the file cannot be read, or a plugin that is asked for cannot be loaded.
+    """
+    table = read_toml(Path(path)) if (path := _last(tokens, "--config")) else {}
+    in_file = table.get("plugins", [])
+    named = [*_values(tokens, "--plugin", "--plugins"), *(in_file if _is_names(in_file) else [])]
+    host = Host(select_plugins(named))
+    components = _in_play(host, tokens, table)
+    flags = [*_own_flags(), *_config_flags(), *_option_flags(components)]
+    return Choice(host=host, table=table, flags=tuple(flags))
+
+
+def _own_flags() -> Iterator[Flag]:
+    for name, (kind, text) in _OWN.items():
+        yield Flag(key=name, names=(f"--{name}",), kind=kind, text=text)
+
+
+def _config_flags() -> Iterator[Flag]:
+    docs, hints = field_docs(TrainConfig), get_type_hints(TrainConfig)
+    defaults = TrainConfig()
+    for field in attrs.fields(TrainConfig):
+        if field.name == "options":
+            continue  # shown as --NAME.option
+        flag = f"--{field.name.replace('_', '-')}"
+        yield Flag(
+            key=field.name,
+            names=(_SHORT[field.name], flag) if field.name in _SHORT else (flag,),
+            kind=_flag_type(hints[field.name]),
+            text=docs[field.name],
+            default=_shown(getattr(defaults, field.name)),
+            negative=_negative(flag, hints[field.name]),
+            group="Configuration",
+        )
+
+
+def _option_flags(components: Sequence[Component]) -> Iterator[Flag]:
+    for component in components:
+        if component.spec.options is None:
+            continue
+        cls = import_target(component, component.spec.options)
+        docs, hints = field_docs(cls), get_type_hints(cls)
+        short = component.spec.name
+        for field in attrs.fields(cls):
+            flag = f"--{short.replace('_', '-')}.{field.name.replace('_', '-')}"
+            yield Flag(
+                key=f"{short.replace('-', '_')}__{field.name}",
+                names=(flag,),
+                kind=_flag_type(hints[field.name]),
+                text=docs.get(field.name, ""),
+                default=_shown(None if field.default is attrs.NOTHING else field.default),
+                negative=_negative(flag, hints[field.name]),
+                group=f"Options of the {component.kind.replace('_', ' ')} {component.id}",
+                option=(short, field.name),
+            )
+
+
+def _flag_type(hint: Any) -> Any:
+    """Return the type of a flag for the type of a field."""
+    members = [m for m in get_args(hint) if m is not type(None)]
+    if type(None) in get_args(hint):
+        return _flag_type(members[0])
+    origin = get_origin(hint)
+    if origin is tuple:
+        return list[members[0]]  # type: ignore[valid-type]
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return dict[str, str]
+    return hint
+
+
+def _negative(flag: str, hint: Any) -> str:
+    """Return the flag that switches a switch off; other flags have none."""
+    owner, dot, name = flag.removeprefix("--").rpartition(".")
+    return f"--{owner}{dot}no-{name}" if hint is bool else ""
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, (tuple, list)):
+        text = ", ".join(map(str, default)) or "none"
+    else:
+        text = "none" if default in (None, "") or default == {} else str(default)
+    return text
+
+
+def _in_play(host: Host, tokens: Sequence[str], table: Mapping[str, Any]) -> list[Component]:
+    """Return the components of required plugins, and those named for a slot."""
+    names = {
+        "model": _values(tokens, "--model", "--model-name") or [table.get("model_name", "")],
+        "logger": _values(tokens, "--logger", "--loggers"),
+        "eval_function": _values(tokens, "--eval-fn", "--eval-fns"),
+        "extension": _values(tokens, "--extension", "--extensions"),
+        "dataset": _values(tokens, "--dataset-name"),
+        "precision": _values(tokens, "--precision"),
+        "strategy": _values(tokens, "--strategy"),
+    }
+    if _values(tokens, "--env"):
+        names["eval_function"].append("closed_loop")
+    required = {host.canonical(n) for n in host.selection.required}
+    found = [
+        c
+        for c in host.components
+        if c.plugin in required or {c.id, c.spec.name} & set(names.get(c.kind, ()))
+    ]
+    by_name: dict[str, Component] = {}
+    for component in found:
+        by_name.setdefault(component.spec.name, component)
+    return list(by_name.values())
+
+
+def _values(tokens: Sequence[str], *flags: str) -> list[str]:
+    """Return the values that the arguments give to a flag, before they are parsed."""
+    values: list[str] = []
+    for place, token in enumerate(tokens):
+        name, has_value, value = token.partition("=")
+        if name in flags:
+            follows = tokens[place + 1 : place + 2]
+            values += [value] if has_value else [v for v in follows if not v.startswith("--")]
+    return [part for value in values for part in value.split(",") if part]
+
+
+def _last(tokens: Sequence[str], flag: str) -> str | None:
+    found = _values(tokens, flag)
+    return found[-1] if found else None
+
+
+def _is_names(value: object) -> bool:
+    if isinstance(value, list) and all(isinstance(v, str) for v in value):
+        return True
+    raise ConfigError(f"field 'plugins': expected a list of names, got {value!r}")

@@ -1,0 +1,28 @@
+"""Warnings and log records on standard error, one line each."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+
+
+def speak_plainly() -> None:
+    """Send warnings and log records to standard error, one line each."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_LowerCase("%(levelname)s: %(message)s"))
+    logger = logging.getLogger("simscaleai")
+    logger.handlers = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.INFO)
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        sys.stderr.write(f"warning: {message}\n")
+
+    warnings.showwarning = show
+
+
+class _LowerCase(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        record.levelname = record.levelname.lower()
+        return super().format(record)

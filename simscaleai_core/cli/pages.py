@@ -1,0 +1,137 @@
+"""The two pages that have to come at once: the list of commands, and the flags of ``train``.
+
+They are written without the command line's library, whose import alone takes longer than they may.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from simscaleai_core.host.entry_points import command_offers, core_version
+from simscaleai_core.host.selection import select_plugins
+
+ABOUT = (
+    "Train robot-learning policies from demonstrations and prove that they work.\n\n"
+    "Every command takes --plugin NAME (or FILE.py), --no-plugin NAME, --no-plugins and "
+    "--traceback."
+)
+_FIRST_PARTY_SUMMARIES = {
+    ("record", "simscaleai-plugin-sim"): "Record expert demonstrations in simulation.",
+    ("eval", "simscaleai-plugin-sim"): "Evaluate a checkpoint in closed loop.",
+    ("envs", "simscaleai-plugin-sim"): "List the installed environments.",
+    ("data", "simscaleai-plugin-hdf5"): "Look at and check trajectory files.",
+}
+_METAVARS = {int: "INT", float: "FLOAT", Path: "PATH", bool: "", dict: ""}
+_COLUMN = 16  # characters; where all labels are as short, their texts are aligned
+
+Entry = tuple[str, str]
+"""What a user writes, and what it does."""
+
+
+class Command(NamedTuple):
+    """One command."""
+
+    name: str
+    """What follows ``simscale``."""
+    target: str
+    """Where it is, ``"module:attribute"``."""
+    summary: str
+    """One line of help."""
+
+
+_OWN_COMMANDS = (
+    Command(
+        "plugins", "simscaleai_core.cli.plugins:app", "Look at installed plugins and their faults."
+    ),
+    Command("models", "simscaleai_core.cli.components:models", "List the installed models."),
+    Command(
+        "hooks", "simscaleai_core.cli.hooks:app", "List, show and trace the hooks that a run fires."
+    ),
+    Command("plot", "simscaleai_core.cli.plot:plot", "Draw the curves of a run."),
+    Command("checkpoint", "simscaleai_core.cli.checkpoint:app", "Look into checkpoints."),
+)
+
+
+def commands() -> list[Command]:
+    """List the commands beside ``train``: the core's, then those of plugins by their metadata."""
+    found = {command.name: command for command in _OWN_COMMANDS}
+    for offer in command_offers(select_plugins()):
+        summary = _summary(offer.name, offer.distribution)
+        found.setdefault(offer.name, Command(offer.name, offer.target, summary))
+    return list(found.values())
+
+
+def asks_for_help(tokens: Sequence[str]) -> bool:
+    """Return whether help is among the arguments."""
+    return not {"--help", "-h"}.isdisjoint(tokens)
+
+
+def front_page(tokens: Sequence[str]) -> str | None:
+    """Return the list of commands or the version, if that is what the arguments ask for."""
+    if list(tokens) == ["--version"]:
+        return core_version()
+    if list(tokens) not in ([], ["--help"], ["-h"]):
+        return None
+    listed = [("train", "Train a policy."), *((c.name, c.summary) for c in commands())]
+    options = [
+        ("--help, -h", "Show this page; after a command, the command's."),
+        ("--version", "Show the version."),
+    ]
+    sections = {"Commands": sorted(listed), "Options": options}
+    return _page("Usage: simscale COMMAND", ABOUT, sections)
+
+
+def train_page(tokens: Sequence[str]) -> str | None:
+    """Return the flags of ``train``, if that is what the arguments ask for.
+
+    Raises:
+        SimScaleError: If they name a plugin that cannot be loaded.
+    """
+    if tokens[0] != "train" or not asks_for_help(tokens):
+        return None
+    from simscaleai_core.cli.flags import SUMMARY, read_choice
+
+    sections: dict[str, list[Entry]] = {}
+    for flag in read_choice(tokens[1:]).flags:
+        written = ", ".join(filter(None, [*flag.names, flag.negative]))
+        default = "" if flag.default is None else f"[default: {flag.default}]"
+        entry = (f"{written} {_metavar(flag.kind)}".rstrip(), f"{flag.text} {default}".rstrip())
+        sections.setdefault(flag.group or "Parameters", []).append(entry)
+    return _page("Usage: simscale train [OPTIONS]", SUMMARY, sections)
+
+
+def _page(usage: str, about: str, sections: Mapping[str, Sequence[Entry]]) -> str:
+    """Return a page, wrapped to the terminal; nothing is wrapped where there is none."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
+    parts = [usage, "\n".join(textwrap.fill(line, width) for line in about.splitlines())]
+    for title, entries in sections.items():
+        parts.append("\n".join([f"{title}:", *_lines(entries, width)]))
+    return "\n\n".join(parts)
+
+
+def _lines(entries: Sequence[Entry], width: int) -> Iterable[str]:
+    column = max(len(label) for label, _ in entries)
+    for label, text in entries:
+        is_short = column <= _COLUMN
+        yield textwrap.fill(
+            f"{label:<{column}}  {text}" if is_short else f"{label}: {text}",
+            width,
+            initial_indent="  ",
+            subsequent_indent="      ",
+            break_on_hyphens=False,
+        )
+
+
+def _metavar(kind: Any) -> str:
+    return _METAVARS.get(getattr(kind, "__origin__", kind), "STR")
+
+
+def _summary(command: str, distribution: str) -> str:
+    """Say what a plugin's command does without importing it."""
+    known = _FIRST_PARTY_SUMMARIES.get((command, distribution))
+    return known or f"From {distribution}; see simscale {command} --help."

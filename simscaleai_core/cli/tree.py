@@ -1,0 +1,52 @@
+"""The command tree, built without importing what a command does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, Parameter
+
+from simscaleai_core.cli.pages import ABOUT, asks_for_help, commands
+from simscaleai_core.host.entry_points import core_version
+
+
+def build_app(tokens: Sequence[str]) -> App:
+    """Build the command tree without importing what a command does.
+
+    Args:
+        tokens: The arguments, scanned for the plugins and components whose options ``train`` shows.
+
+    Returns:
+        The app.
+    """
+    app = App(
+        name="simscale",
+        help=ABOUT,
+        version=core_version,
+        default_parameter=Parameter(negative=()),
+        help_format="plaintext",  # rich markup would import a Markdown parser for nothing
+    )
+    if asks_for_help(tokens):
+        _print_plainly(app)
+    if tokens[:1] == ["train"]:
+        from simscaleai_core.cli.train import train_command
+
+        app.command(train_command(tokens[1:]), name="train")
+    else:
+        app.command(_train_summary, name="train")
+    for command in commands():
+        app.command(command.target, name=command.name, help=command.summary)
+    return app
+
+
+def _train_summary() -> None:
+    """Train a policy."""
+
+
+def _print_plainly(app: App) -> None:
+    """Make help look like our own pages; imports what prints it."""
+    from rich.console import Console
+
+    app.help_formatter = "plain"
+    app.console = Console(soft_wrap=not sys.stdout.isatty())

@@ -1,0 +1,80 @@
+"""What the installed distributions' metadata says, read without importing any of them.
+
+Light on purpose: ``simscale --help`` needs nothing else of the host.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import metadata
+from typing import NamedTuple
+
+from simscaleai_core.host.selection import PluginSelection
+
+GROUP = "simscaleai.plugins"
+"""Entry-point group of plugins; the target is a light module called ``plugin``."""
+COMMAND_GROUP = "simscaleai.commands"
+"""Entry-point group of commands; the name is the command's."""
+CORE = "simscaleai-core"
+"""The core's own distribution."""
+
+
+class Offer(NamedTuple):
+    """An entry point and the distribution that has it."""
+
+    name: str
+    """Name of the entry point."""
+    distribution: str
+    """Name of the distribution, as packaging writes it."""
+    target: str
+    """What the entry point names, ``"module"`` or ``"module:attribute"``."""
+    version: str
+    """Version of the distribution."""
+    requires: tuple[str, ...]
+    """What the distribution requires."""
+
+
+def offers(group: str) -> list[Offer]:
+    """List the entry points of a group, sorted by (name, distribution, target)."""
+    about: dict[int, tuple[str, str, tuple[str, ...]]] = {}  # parsing is what takes time
+    found = []
+    for point in metadata.entry_points(group=group):
+        key = id(point.dist)
+        if key not in about:
+            about[key] = _about(point.dist)
+        distribution, version, requires = about[key]
+        found.append(Offer(point.name, distribution, point.value, version, requires))
+    return sorted(found)
+
+
+def command_offers(selection: PluginSelection) -> list[Offer]:
+    """List the commands of installed plugins without importing any, sorted by name."""
+    plugins: dict[str, set[str]] = {}
+    for plugin in offers(GROUP):
+        plugins.setdefault(plugin.distribution, set()).add(plugin.name)
+    by_name: dict[str, Offer] = {}
+    for offer in offers(COMMAND_GROUP):
+        if not selection.blocks(offer.distribution, *plugins.get(offer.distribution, ())):
+            by_name.setdefault(offer.name, offer)
+    return list(by_name.values())
+
+
+def core_version() -> str:
+    """Return the installed version of the core; ``"0"`` if it runs from bare files."""
+    try:
+        return metadata.version(CORE)
+    except metadata.PackageNotFoundError:
+        return "0"
+
+
+def normalized(name: str) -> str:
+    """Return a distribution's name as packaging compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _about(distribution: metadata.Distribution | None) -> tuple[str, str, tuple[str, ...]]:
+    if distribution is None:
+        return "?", "?", ()
+    message = distribution.metadata
+    requires = message.get_all("Requires-Dist") or distribution.requires or ()
+    return normalized(message["Name"]), message["Version"], tuple(requires)
