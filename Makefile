@@ -35,7 +35,7 @@ test: setup  ## run the quick part of the tests
 test-slow: setup  ## run the tests with real processes, wheels and kills
 	$(BIN)/python -m pytest -m slow || $(BIN)/python -m pytest -m slow --last-failed --last-failed-no-failures none
 
-test-nightly: setup  ## every kind of new plugin in a fresh environment; every broken component against every check
+test-nightly: setup  ## every broken component against every check
 	$(BIN)/python -m pytest -m nightly
 
 lint: setup  ## ruff, mypy --strict, import-linter

@@ -47,10 +47,11 @@ def train_command(tokens: Sequence[str]) -> Callable[..., int]:
 
 
 def _parameter(flag: Flag, group: Group | None) -> inspect.Parameter:
+    grouped: dict[str, Any] = {} if group is None else {"group": group}
     shown = Parameter(
         name=list(flag.names),
         help=flag.text,
-        group=group,
+        **grouped,
         show_default=None if flag.default is None else (lambda _: flag.default),
         negative=flag.negative,
     )

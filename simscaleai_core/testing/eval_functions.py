@@ -90,7 +90,13 @@ def check_failure_is_raised(subject: Subject) -> None:
     function = subject.build()
     _tried(subject, function, _policy(subject))
     broken = _policy(subject)
-    broken.predict = broken.forward = _fail
+    called: list[bool] = []
+
+    def fail(*_: Any, **__: Any) -> Any:
+        called.append(True)
+        raise runs.PlannedError("planned")
+
+    broken.predict = broken.forward = fail
     try:
         _measured(subject, function, broken)
     except runs.PlannedError:
@@ -102,6 +108,8 @@ def check_failure_is_raised(subject: Subject) -> None:
             found=said, remedy="Do not catch it.",
         )  # fmt: skip
     else:
+        if not called:
+            raise NotApplicable("it does not call the policy")
         expect(
             False, "an exception of the policy", expected="to come through", found="numbers",
             remedy="Do not catch it.",
@@ -155,7 +163,3 @@ def _numbers(found: Mapping[str, Any]) -> dict[str, Any]:
         k: (v.total, v.count) if isinstance(v, Mean) else v for k, v in found.items()
     }
     return {k: v.tobytes() if hasattr(v, "tobytes") else v for k, v in table.items()}
-
-
-def _fail(*_: Any, **__: Any) -> Any:
-    raise runs.PlannedError("planned")

@@ -13,7 +13,7 @@ import pytest
 
 from simscaleai_core.scaffold import KINDS
 
-pytestmark = [pytest.mark.nightly, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 LONG_S = 900
 QUICK = ("--max-steps", 20, "--warmup-steps", 2, "--num-workers", 0)
