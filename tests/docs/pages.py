@@ -10,7 +10,7 @@ from attrs import frozen
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-OURS = ("simscaleai", "simscaleai-plugin-bc", "simscaleai-plugin-ddp", "simscaleai-plugin-vla")
+OURS = ("simscaleai", "simscaleai-plugin-bc", "simscaleai-plugin-ddp")
 PAGES = [
     ROOT / "README.md",
     *sorted(DOCS.rglob("*.md")),

@@ -27,7 +27,9 @@ class Expert:
 def checkpoint(tmp_path, monkeypatch):
     """Checkpoints by name; reading them is the core's, and tested there."""
     policies = {"final": Expert(), "lame": Expert(scale=0.02)}
-    monkeypatch.setattr("simscaleai_core.registry.load_policy", lambda path: policies[path.stem])
+    monkeypatch.setattr(
+        "simscaleai_core.registry.load_policy", lambda path, **_: policies[path.stem]
+    )
     tree = {"data": {"env": "reach"}}
     monkeypatch.setattr("simscaleai_core.registry.load_checkpoint", lambda path: tree)
     return tmp_path / "final.pt"
@@ -167,7 +169,7 @@ def test_any_gymnasium_environment_and_a_policy_of_states(tmp_path, monkeypatch,
         "def stands(o, r, te, truncated, i): return truncated\n"
     )
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("simscaleai_core.registry.load_policy", lambda path: Balance())
+    monkeypatch.setattr("simscaleai_core.registry.load_policy", lambda path, **_: Balance())
     arguments = {"env": "CartPole-v1", "episodes": 2, "success": "cart_rules:stands", "json": True}
     assert evaluate(tmp_path / "x.pt", **arguments, gate="success_rate>=1") == 0
     assert json.loads(capsys.readouterr().out)["lengths"] == [500, 500]

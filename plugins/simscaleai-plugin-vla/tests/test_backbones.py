@@ -122,6 +122,7 @@ def test_frozen_or_adapted(vision, text):
     assert all(p.grad is not None for p in policy.parameters() if p.requires_grad)
 
 
+@pytest.mark.slow  # transformers takes its time to give up
 def test_what_cannot_be_loaded_is_named():
     with pytest.raises(ConfigError, match=r"cannot load 'no/such-model'.*give its folder"):
         build(vision_backbone="hf:no/such-model")
