@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from typing import Any
 
@@ -91,7 +91,7 @@ def _drawn_in_workers(
             prefetch_factor=loader.prefetch_factor,
             generator=torch.Generator(),  # the loader's base seed must not come from ours
         )
-    return received(iter(inner))
+    return received(inner)
 
 
 def collate_of(loader: DataLoader[Any]) -> Collate:
@@ -138,11 +138,11 @@ class SeededBatches(torch.utils.data.Dataset[Batch]):
             return WorkerFault.of(error)
 
 
-def received(batches: Iterator[Any]) -> Iterator[Batch]:
+def received(batches: Iterable[Any]) -> Iterator[Batch]:
     """Yield what workers send; a worker's exception, death or silence becomes one clear error.
 
     Args:
-        batches: The iterator of a ``DataLoader`` over `SeededBatches`.
+        batches: A ``DataLoader`` over `SeededBatches`.
 
     Yields:
         Batches.
@@ -150,9 +150,12 @@ def received(batches: Iterator[Any]) -> Iterator[Batch]:
     Raises:
         DataError: If a worker raised, died or timed out.
     """
+    sent = None
     while True:
         try:
-            batch = next(batches)
+            if sent is None:
+                sent = iter(batches)  # a worker may die before all have started
+            batch = next(sent)
         except StopIteration:
             return
         except RuntimeError as error:
