@@ -1,7 +1,7 @@
 """Processor time until a command of ours answers, beside what importing the big libraries takes.
 
 Fresh processes of this interpreter, taking turns: the user and system time of each child. Ours are
-``simscaleai_core --help``, ``plugins list`` and ``train --plugin bc --help``, with 20 plugins
+``simscale --help``, ``plugins list`` and ``train --plugin bc --help``, with 20 plugins
 installed: small ones are written beside those that there are. Beside them a bare interpreter (the
 baseline of the ratios), ``import torch`` and, where installed, ``import lightning``.
 
@@ -81,7 +81,8 @@ def measure(arguments: list[str], folder: Path) -> Cost:
 def main() -> None:
     """Time every command and print the table."""
     options = rounds.parser(__doc__, rounds=7, output="runs/bench/startup.json").parse_args()
-    arguments = {command: ["-m", "simscaleai_core", *command.split()] for command in LIMITS_S}
+    script = str(Path(sys.executable).with_name("simscale"))
+    arguments = {command: [script, *command.split()] for command in LIMITS_S}
     arguments[BASELINE] = ["-c", "pass"]
     for module in IMPORTS:
         if find_spec(module):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import sys
-
-from simscaleai_core.cli.app import run
 
 
 def main() -> None:
     """Run the command line on this process's arguments and exit with its status."""
+    gc.disable()  # what start-up makes, stays; a command switches it on again
+    from simscaleai_core.cli.app import run
+
     sys.exit(run(sys.argv[1:]))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -71,6 +72,8 @@ def _command(tokens: Sequence[str]) -> int:
     from simscaleai_core.cli.tree import build_app
 
     app = build_app(tokens)
+    gc.freeze()
+    gc.enable()
     try:
         result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:

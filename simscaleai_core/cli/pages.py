@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -106,25 +105,28 @@ def train_page(tokens: Sequence[str]) -> str | None:
 
 
 def _page(usage: str, about: str, sections: Mapping[str, Sequence[Entry]]) -> str:
-    """Return a page, wrapped to the terminal; nothing is wrapped where there is none."""
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
-    parts = [usage, "\n".join(textwrap.fill(line, width) for line in about.splitlines())]
+    parts = [usage, "\n".join(_wrapped(line) for line in about.splitlines())]
     for title, entries in sections.items():
-        parts.append("\n".join([f"{title}:", *_lines(entries, width)]))
+        parts.append("\n".join([f"{title}:", *_lines(entries)]))
     return "\n\n".join(parts)
 
 
-def _lines(entries: Sequence[Entry], width: int) -> Iterable[str]:
+def _lines(entries: Sequence[Entry]) -> Iterable[str]:
     column = max(len(label) for label, _ in entries)
     for label, text in entries:
         is_short = column <= _COLUMN
-        yield textwrap.fill(
-            f"{label:<{column}}  {text}" if is_short else f"{label}: {text}",
-            width,
-            initial_indent="  ",
-            subsequent_indent="      ",
-            break_on_hyphens=False,
-        )
+        line = f"{label:<{column}}  {text}" if is_short else f"{label}: {text}"
+        yield _wrapped(f"  {line}", indent="      ")
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    """Wrap text to the terminal; where there is none it is left alone."""
+    if not sys.stdout.isatty():
+        return text
+    import textwrap
+
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(text, width, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _metavar(kind: Any) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cyclopts import App, Parameter
 
 from simscaleai_core.cli.output import print_facts, print_json, print_table, print_text
-from simscaleai_core.host import Component, Host, import_target
+from simscaleai_core.host.discovery import discover
+from simscaleai_core.host.selection import select_plugins
+
+if TYPE_CHECKING:
+    from simscaleai_core.host import Component
 
 app = App(
     name="plugins",
@@ -41,7 +45,7 @@ def list_(*, json: bool = False) -> int:
     Returns:
         0.
     """
-    records = Host().records
+    records = discover(select_plugins())
     if json:
         print_json({"plugins": [_facts(r) for r in records]})
     else:
@@ -62,6 +66,8 @@ def info(name: str, /, *, schema: bool = False, json: bool = False) -> int:
     Returns:
         0.
     """
+    from simscaleai_core.host import Host
+
     host = Host()
     record = host.record(name)
     components = [c for c in host.components if c.plugin == record.name]
@@ -102,6 +108,7 @@ def _described(component: Component) -> dict[str, Any]:
 
 def _hears(component: Component) -> list[str]:
     """Return the events that a component listens to, in the order in which a run fires them."""
+    from simscaleai_core.host import import_target
     from simscaleai_core.host.validation import MARKER, hook_specs
 
     target = import_target(component)
@@ -110,6 +117,7 @@ def _hears(component: Component) -> list[str]:
 
 def _schema(component: Component) -> dict[str, Any]:
     from simscaleai_core.cli.schema import DIALECT, options_schema
+    from simscaleai_core.host import import_target
 
     cls = import_target(component, component.spec.options)
     return {"$schema": DIALECT, **options_schema(cls, title=component.id)}
@@ -126,6 +134,7 @@ def _options(component: Component) -> list[dict[str, str]]:
     import attrs
 
     from simscaleai_core.configio import field_docs
+    from simscaleai_core.host import import_target
 
     cls = import_target(component, component.spec.options)
     docs = field_docs(cls)

@@ -89,6 +89,8 @@ def _core_misfit(offer: Offer, version: str) -> str:
     from packaging.requirements import InvalidRequirement, Requirement
 
     for text in offer.requires:
+        if not normalized(text).startswith(CORE):
+            continue  # most of them; parsing takes its time
         try:
             requirement = Requirement(text)
         except InvalidRequirement:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from importlib import metadata
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from simscaleai_core.host.selection import PluginSelection
 
@@ -17,6 +17,8 @@ COMMAND_GROUP = "simscaleai.commands"
 """Entry-point group of commands; the name is the command's."""
 CORE = "simscaleai-core"
 """The core's own distribution."""
+
+_FIELD = re.compile(r"^(Name|Version|Requires-Dist): (.*)$", re.MULTILINE)
 
 
 class Offer(NamedTuple):
@@ -34,11 +36,20 @@ class Offer(NamedTuple):
     """What the distribution requires."""
 
 
-def offers(group: str) -> list[Offer]:
-    """List the entry points of a group, sorted by (name, distribution, target)."""
+def offers(group: str, points: Any = None) -> list[Offer]:
+    """List the entry points of a group, sorted by (name, distribution, target).
+
+    Args:
+        group: The group.
+        points: What `importlib.metadata.entry_points` returns, if it was asked already.
+
+    Returns:
+        The offers.
+    """
+    points = points or metadata.entry_points()
     about: dict[int, tuple[str, str, tuple[str, ...]]] = {}  # parsing is what takes time
     found = []
-    for point in metadata.entry_points(group=group):
+    for point in points.select(group=group):
         key = id(point.dist)
         if key not in about:
             about[key] = _about(point.dist)
@@ -49,11 +60,12 @@ def offers(group: str) -> list[Offer]:
 
 def command_offers(selection: PluginSelection) -> list[Offer]:
     """List the commands of installed plugins without importing any, sorted by name."""
+    points = metadata.entry_points()
     plugins: dict[str, set[str]] = {}
-    for plugin in offers(GROUP):
+    for plugin in offers(GROUP, points) if selection.is_limited else ():
         plugins.setdefault(plugin.distribution, set()).add(plugin.name)
     by_name: dict[str, Offer] = {}
-    for offer in offers(COMMAND_GROUP):
+    for offer in offers(COMMAND_GROUP, points):
         if not selection.blocks(offer.distribution, *plugins.get(offer.distribution, ())):
             by_name.setdefault(offer.name, offer)
     return list(by_name.values())
@@ -73,8 +85,12 @@ def normalized(name: str) -> str:
 
 
 def _about(distribution: metadata.Distribution | None) -> tuple[str, str, tuple[str, ...]]:
+    """Return name, version and requirements; ``distribution.metadata`` parses the README too."""
     if distribution is None:
         return "?", "?", ()
-    message = distribution.metadata
-    requires = message.get_all("Requires-Dist") or distribution.requires or ()
-    return normalized(message["Name"]), message["Version"], tuple(requires)
+    text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+    header = text.partition("\n\n")[0]
+    fields: dict[str, list[str]] = {"Name": ["?"], "Version": ["?"], "Requires-Dist": []}
+    for name, value in _FIELD.findall(header):
+        fields[name].append(value.strip())
+    return normalized(fields["Name"][-1]), fields["Version"][-1], tuple(fields["Requires-Dist"])

@@ -24,6 +24,11 @@ class PluginSelection(NamedTuple):
     strict: bool = False
     """Whether any fault of any plugin is an error: ``SIMSCALE_PLUGINS_STRICT=1``."""
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether any plugin may be kept out."""
+        return bool(self.blocked) or self.allowed is not None
+
     def blocks(self, *names: str) -> str:
         """Return why a plugin known under these names may not be imported, or nothing."""
         if self.blocked.intersection(names):
