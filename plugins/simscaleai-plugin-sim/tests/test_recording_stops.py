@@ -28,6 +28,8 @@ def _toys(monkeypatch):
 
 
 def begin(path, *options):
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # so in a job in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen(
         [*COMMAND, "--output", str(path), *options],
         env={**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"},
