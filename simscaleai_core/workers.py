@@ -150,22 +150,16 @@ def received(batches: Iterable[Any]) -> Iterator[Batch]:
     Raises:
         DataError: If a worker raised, died or timed out.
     """
-    sent = None
-    while True:
-        try:
-            if sent is None:
-                sent = iter(batches)  # a worker may die before all have started
-            batch = next(sent)
-        except StopIteration:
-            return
-        except RuntimeError as error:
-            raise DataError(
-                f"a loader worker failed: {str(error).splitlines()[0]} Lower num_workers, check "
-                "the memory, or run with num_workers=0 to see where."
-            ) from error
-        if isinstance(batch, WorkerFault):
-            batch.raise_it()
-        yield batch
+    try:
+        for batch in batches:  # a worker may die before all have started
+            if isinstance(batch, WorkerFault):
+                batch.raise_it()
+            yield batch
+    except RuntimeError as error:
+        raise DataError(
+            f"a loader worker failed: {str(error).splitlines()[0]} Lower num_workers, check "
+            "the memory, or run with num_workers=0 to see where."
+        ) from error
 
 
 @frozen

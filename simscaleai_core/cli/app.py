@@ -72,8 +72,9 @@ def _command(tokens: Sequence[str]) -> int:
     from simscaleai_core.cli.tree import build_app
 
     app = build_app(tokens)
-    gc.freeze()
-    gc.enable()
+    if not gc.isenabled():  # `main` switched it off; who calls `run` otherwise keeps their own way
+        gc.freeze()
+        gc.enable()
     try:
         result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
