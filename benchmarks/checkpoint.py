@@ -20,8 +20,8 @@ import torch
 from torch import nn
 
 from simscaleai_core.builtin.pt import PtBackend
-from simscaleai_core.checkpoints import CheckpointStore
-from simscaleai_core.saver import Saver
+from simscaleai_core.checkpoint.background import Saver
+from simscaleai_core.checkpoint.store import CheckpointStore
 
 
 def training_state(parameters: int) -> dict[str, object]:

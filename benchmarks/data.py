@@ -36,7 +36,7 @@ from rounds import Cost, Report, Target
 from simscaleai_plugin_hdf5.dataset import TrajectoryDataset
 from torch.utils.data import DataLoader, Dataset
 
-from simscaleai_core.feed import build_feed
+from simscaleai_core.data.feed import build_feed
 
 OURS, BASELINE = "simscaleai feed", "raw gather"
 LIMIT_US = 4.0

@@ -1,10 +1,11 @@
-"""Write the reference pages that come from the code: ``python docs/generate.py``."""
+"""Write what comes from the code, pages and picture: ``python docs/generate.py``."""
 
 from __future__ import annotations
 
 import inspect
 import os
 import re
+import runpy
 import subprocess
 import sys
 import tempfile
@@ -14,11 +15,13 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 from unittest.mock import patch
 
+import api_pages
 import attrs
 
+from simscaleai_core.cli.configuration import field_docs
+from simscaleai_core.cli.pages import commands
 from simscaleai_core.cli.tree import build_app
 from simscaleai_core.config import TrainConfig
-from simscaleai_core.configio import field_docs
 from simscaleai_core.host.validation import hook_specs, provider_kind
 from simscaleai_core.plugin import KINDS, PLUGIN_API_VERSION, ComponentSpec, PluginInfo
 
@@ -27,12 +30,13 @@ _NOTE = "<!-- written by docs/generate.py; change the code's documentation inste
 
 
 def pages() -> dict[str, str]:
-    """Return the generated pages by file name."""
+    """Return the generated pages by file name below docs/reference."""
     return {
         "config.md": config_page(),
         "hooks.md": hooks_page(),
         "cli.md": cli_page(),
         "lifecycle.md": lifecycle_page(),
+        **api_pages.texts(),
     }
 
 
@@ -41,11 +45,11 @@ def config_page() -> str:
     return _page(
         "# Configuration",
         _NOTE,
-        "The fields of `TrainConfig`, as Python takes them, as a TOML file names them, and as "
-        "flags of `simscale train` (`max_steps` is `--max-steps`; [cli.md](cli.md) has the short "
-        "forms). "
-        "Every value is checked; types are strict. How files and flags combine: "
-        "[configuration files](../how-to/configuration-files.md).",
+        "The fields of `TrainConfig`. Python, TOML files and the flags of `simscale train` use the "
+        "same names: `max_steps` is `--max-steps`. [The command line](cli.md) lists the short "
+        "forms. Every value is checked, and types are not converted. "
+        "[Configuration files](../how-to/configuration-files.md) explains how files and flags "
+        "combine.",
         _table(("field", "type", "default", "meaning"), _field_rows(TrainConfig)),
     )
 
@@ -59,19 +63,19 @@ def hooks_page() -> str:
     return _page(
         "# Hooks",
         _NOTE,
-        f"Plugin API version {PLUGIN_API_VERSION}. Everything here comes from "
-        "`simscaleai_core.plugin` and `simscaleai_core.hookspecs`. A plugin names the arguments "
-        "that it needs and may leave out the others. See "
-        "[plugins and hooks](../explanation/plugins-and-hooks.md) for the reasons.",
+        f"Plugin API version {PLUGIN_API_VERSION}. The records are in `simscaleai_core.plugin`, "
+        "the signatures in `simscaleai_core.hookspecs`. An implementation names the arguments "
+        "that it needs and omits the others. "
+        "[Plugins and hooks](../explanation/plugins-and-hooks.md) gives the reasons.",
         "## Providers",
         "Module-level functions of a plugin's `plugin` module, marked with `@hookimpl`. Each "
-        "yields declarations.",
+        "yields declarations; `provides(*declarations)` makes such a function.",
         _table(("kind", "record", "hook"), kinds),
         *(part for name in providers for part in _hook(name, specs[name])),
         "## Events",
-        "Methods, marked with `@hookimpl`, of the instances that a run uses: strategy, precision, "
-        "policy, extensions, eval functions, loggers, and listeners given to `Trainer`, called in "
-        "that order.",
+        "Methods, marked with `@hookimpl`, of the instances that a run uses. The run calls them in "
+        "this order: strategy, precision, policy, extensions, eval functions, loggers, listeners "
+        "given to `Trainer`.",
         *(part for name in events for part in _hook(name, specs[name])),
         "## Records",
         "### PluginInfo",
@@ -86,17 +90,23 @@ def hooks_page() -> str:
 def cli_page() -> str:
     """Return the page about the command line, with the commands of the first-party plugins."""
     with patch.object(sys, "argv", ["simscale"]):  # cyclopts shows it in places
-        text = build_app(["train"]).generate_docs(output_format="markdown")
+        app = build_app(["train"])
+        for command in commands():  # the command line adds these when their parent is named
+            parent, _, name = command.name.partition(".")
+            if name and name not in app[parent]:
+                app[parent].command(command.target, name=name, help=command.summary)
+        text = app.generate_docs(output_format="markdown")
     body = re.sub(r"## Table of Contents\n.*?(?=\*\*Commands)", "", text, flags=re.DOTALL)
     body = body.partition("\n")[2].replace("```console", "```text")
     return _page(
         "# Command line",
         _NOTE,
-        "`simscale` and `python -m simscaleai_core` are the same. `record`, `eval` and `envs` come "
-        "from `simscaleai-plugin-sim`, `data` from `simscaleai-plugin-hdf5`. Options of "
-        "components, such as `--bc.hidden-dim`, are accepted once the component is named; "
-        "`simscale train --model bc --help` shows them. Exit status: "
-        "[exit-status.md](exit-status.md).",
+        "`simscale` and `python -m simscaleai_core` are the same program. `simscaleai-plugin-gym` "
+        "adds `record`, `eval` and `envs`, `simscaleai-plugin-hdf5` adds `data`, and "
+        "`simscaleai-devkit` adds `plugins new` and `plugins check`. `simscale train` accepts the "
+        "options of a component, such as `--bc.hidden-dim`, when the command line names the "
+        "component; `simscale train --model bc --help` lists them. "
+        "[Exit status](exit-status.md) explains the return codes.",
         body.strip(),
     )
 
@@ -120,14 +130,15 @@ def lifecycle_page() -> str:
     return _page(
         "# The life of a run",
         _NOTE,
-        "Drawn from the record of a run (see [debug a plugin](../how-to/debug-a-plugin.md)):",
+        "This page comes from the hook trace of a real run "
+        "([debug a plugin](../how-to/debug-a-plugin.md) explains tracing):",
         f"```text\nSIMSCALE_TRACE_HOOKS=FILE simscale {_TRACED}\n```",
-        "Every hook in the order in which it was fired, with the number of steps completed at that "
-        "moment and who heard it; `-` is nobody. Providers come first: each plugin is asked once. "
-        "`simscale_transform_batch` and `simscale_on_grads_ready` come before the counters "
-        "advance, all other events after.",
+        "The table lists every hook in the order of the calls, the number of completed steps, and "
+        "the listeners that implement the hook; `-` means none. Provider hooks come first; the "
+        "host calls each plugin once. `simscale_transform_batch` and `simscale_on_grads_ready` run "
+        "before the counters advance, all other events after.",
         f"```text\n{_timeline(lines)}\n```",
-        "What each of them may do: [hooks](hooks.md#events).",
+        "[Hooks](hooks.md#events) explains what each of them may do.",
     )
 
 
@@ -142,7 +153,7 @@ def _timeline(lines: Iterable[str]) -> str:
                 fired[-1][2].append(listener)
         else:
             fired.append((step, hook, [listener]))
-    rows = [f"{'steps':<7}{'hook':<32}heard by"]
+    rows = [f"{'steps':<7}{'hook':<32}listeners"]
     before = ""
     for step, hook, listeners in fired:
         shown = "" if step in {before, "-"} else step
@@ -226,10 +237,12 @@ def _page(*parts: str) -> str:
 
 
 def main() -> None:
-    """Write every page."""
+    """Write every page, and draw the picture of the packages."""
     for name, text in pages().items():
         (REFERENCE / name).write_text(text, encoding="utf-8")
         sys.stdout.write(f"{REFERENCE / name}\n")
+    script = Path(__file__).parent / "scripts" / "draw_architecture.py"
+    runpy.run_path(str(script), run_name="drawing")["main"]([])
 
 
 if __name__ == "__main__":

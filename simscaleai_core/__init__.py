@@ -1,26 +1,24 @@
-"""A minimal, plugin-based training core for robot-learning policies.
-
-Importing it loads no torch: the public names arrive when they are first used.
-"""
+"""A minimal, plugin-based training core for robot-learning policies; loads no torch by itself."""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from simscaleai_core.assembly import Trainer
     from simscaleai_core.config import TrainConfig
     from simscaleai_core.errors import SimScaleError
-    from simscaleai_core.registry import ModelRegistry, load_checkpoint, load_policy
+    from simscaleai_core.host.registry import ModelRegistry, load_checkpoint, load_policy
+    from simscaleai_core.trainer import Trainer
 
 _HOMES = {
-    "ModelRegistry": "simscaleai_core.registry",
-    "SimScaleError": "simscaleai_core.errors",
-    "TrainConfig": "simscaleai_core.config",
-    "Trainer": "simscaleai_core.assembly",
-    "load_checkpoint": "simscaleai_core.registry",
-    "load_policy": "simscaleai_core.registry",
+    "ModelRegistry": "host.registry",
+    "SimScaleError": "errors",
+    "TrainConfig": "config",
+    "Trainer": "trainer",
+    "load_checkpoint": "host.registry",
+    "load_policy": "host.registry",
 }
 
 __all__ = [
@@ -33,12 +31,15 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Return a public name, imported from its home when it is first used.
+def lazy_names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return a package's ``__getattr__``, which imports a public name when it is first used."""
 
-    Raises:
-        AttributeError: If there is no such name.
-    """
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    def find(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+
+    return find
+
+
+__getattr__ = lazy_names(__name__, _HOMES)

@@ -1,4 +1,4 @@
-"""`TrainConfig`: everything that a training run can be told, flat and frozen.
+"""`TrainConfig`: every setting of a training run, flat and frozen.
 
 The first blocks are the seed document's fields with its names and defaults; the last block is what
 a reproducible run needs besides. Every field is documented where it stands, and that text is also
@@ -27,12 +27,11 @@ def _expect(expected: str, accepts: Callable[[Any], bool]) -> Validator:
     return validate
 
 
-def _whole(value: Any, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+def _integer(low: int) -> Validator:
+    def accepts(value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and value >= low
 
-
-def _integer(least: int) -> Validator:
-    return _expect(f"an integer of at least {least}", lambda v: _whole(v, least))
+    return _expect(f"an integer of at least {low}", accepts)
 
 
 def _real(rule: str, accepts: Callable[[float], bool]) -> Validator:
@@ -52,21 +51,19 @@ def _choice(*names: str) -> Validator:
     return _expect(" or ".join(repr(n) for n in names), lambda v: v in names)
 
 
-def _names(value: Any) -> bool:
-    return isinstance(value, tuple) and all(isinstance(v, str) and v for v in value)
-
-
 def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _table(value: Any) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(k, str) for k in value)
-
-
 _SWITCH = _expect("true or false", lambda v: isinstance(v, bool))
-_NAMES = _expect("a list of names", _names)
-_TABLE = _expect("a table of named values", _table)
+_NAMES = _expect(
+    "a list of names",
+    lambda v: isinstance(v, tuple) and all(isinstance(name, str) and name for name in v),
+)
+_TABLE = _expect(
+    "a table of named values",
+    lambda v: isinstance(v, Mapping) and all(isinstance(key, str) for key in v),
+)
 
 
 @frozen(kw_only=True)
@@ -166,6 +163,6 @@ class TrainConfig:
     allow_drift: bool = field(default=False, validator=_SWITCH)
     """Resume although the schedule, batch, seed or data differ from the checkpoint's."""
     plugins: tuple[str, ...] = field(default=(), converter=_as_tuple, validator=_NAMES)
-    """Plugins that the run requires; what they select fills the slots left empty."""
+    """Plugins that the run requires; what they select is used where nothing else is named."""
     options: Mapping[str, Any] = field(factory=dict, validator=_TABLE)
     """Options of components: one table per component name."""

@@ -1,13 +1,21 @@
-"""Every fault that a user can cause or mend, as one family with data on it.
+"""Every fault that a user can cause or fix, as one family with data on it.
 
 The library raises these; only the command line turns them into text and an exit status.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return the known name that is much like a name, or nothing."""
+    import difflib
+
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)), "")
 
 
 class SimScaleError(Exception):
@@ -24,7 +32,6 @@ class ConfigError(SimScaleError, ValueError):
     """
 
     def __init__(self, *problems: str) -> None:
-        """Collect the problems; the message shows one per line."""
         super().__init__("\n".join(problems))
         self.problems = problems
 
@@ -40,7 +47,6 @@ class PluginError(SimScaleError):
     exit_status: ClassVar[int] = 3
 
     def __init__(self, message: str, *, plugin: str, distribution: str | None = None) -> None:
-        """Keep the plugin and its distribution beside the message."""
         super().__init__(message)
         self.plugin = plugin
         self.distribution = distribution
@@ -56,7 +62,6 @@ class UnknownComponentError(SimScaleError):
     """
 
     def __init__(self, message: str, *, kind: str, name: str, candidates: Sequence[str]) -> None:
-        """Keep what was asked for beside the message."""
         super().__init__(message)
         self.kind = kind
         self.name = name
@@ -80,7 +85,6 @@ class DataError(SimScaleError):
         episode: str | None = None,
         key: str | None = None,
     ) -> None:
-        """Keep the place of the fault beside the message."""
         super().__init__(message)
         self.path = None if path is None else Path(path)
         self.episode = episode
@@ -88,13 +92,8 @@ class DataError(SimScaleError):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle with the keyword data, so that a DataLoader worker can hand it over."""
-        return (_rebuild_data_error, (str(self), self.path, self.episode, self.key))
-
-
-def _rebuild_data_error(
-    message: str, path: Path | None, episode: str | None, key: str | None
-) -> DataError:
-    return DataError(message, path=path, episode=episode, key=key)
+        build = partial(DataError, path=self.path, episode=self.episode, key=self.key)
+        return build, (str(self),)
 
 
 class CheckpointError(SimScaleError):
@@ -105,7 +104,6 @@ class CheckpointError(SimScaleError):
     """
 
     def __init__(self, message: str, *, path: Path | str) -> None:
-        """Keep the path beside the message."""
         super().__init__(message)
         self.path = Path(path)
 
@@ -124,6 +122,5 @@ class PolicyError(SimScaleError):
     """
 
     def __init__(self, message: str, *, step: int | None = None) -> None:
-        """Keep the step beside the message."""
         super().__init__(message)
         self.step = step

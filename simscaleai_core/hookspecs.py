@@ -2,7 +2,8 @@
 
 Providers say what a plugin offers: module-level functions of its ``plugin`` module, called once,
 each yielding declarations from `simscaleai_core.plugin`. Events tell what happens in a run:
-methods of the *instances* that the run selected (its policy, loggers, extensions, ...). One-of-many
+methods of the *instances* that the run selected (its policy, loggers, extensions, ...), which get
+the `Run`. One-of-many
 mechanism, such as the precision or the strategy, is a component chosen by name and not a hook.
 """
 
@@ -26,83 +27,56 @@ from simscaleai_core.plugin import (
 )
 
 if TYPE_CHECKING:
+    from simscaleai_core.checkpoint.manifest import CheckpointInfo
     from simscaleai_core.contracts import Batch
-    from simscaleai_core.manifest import CheckpointInfo
-    from simscaleai_core.state import Run
+    from simscaleai_core.run.state import Run
 
-# --- providers: what a plugin offers ---------------------------------------------------------
+# --- providers: what a plugin offers, asked when components are looked up ----------------------
 
 
 @hookspec
 def simscale_register_models() -> Iterable[ModelSpec]:  # type: ignore[empty-body]
-    """Offer policies.
-
-    Called: once, when components are looked up, on every rank.
-    """
+    """Offer policies. Called once, on every rank."""
 
 
 @hookspec
 def simscale_register_datasets() -> Iterable[DatasetSpec]:  # type: ignore[empty-body]
-    """Offer dataset readers.
-
-    Called: once, when components are looked up, on every rank.
-    """
+    """Offer dataset readers. Called once, on every rank."""
 
 
 @hookspec
 def simscale_register_envs() -> Iterable[EnvSpec]:  # type: ignore[empty-body]
-    """Offer environments.
-
-    Called: once, when components are looked up, on every rank.
-    """
+    """Offer environments. Called once, on every rank."""
 
 
 @hookspec
 def simscale_register_precisions() -> Iterable[PrecisionSpec]:  # type: ignore[empty-body]
-    """Offer precisions; a run chooses one.
-
-    Called: once, when components are looked up, on every rank.
-    """
+    """Offer precisions; a run chooses one. Called once, on every rank."""
 
 
 @hookspec
 def simscale_register_strategies() -> Iterable[StrategySpec]:  # type: ignore[empty-body]
-    """Offer strategies; a run chooses one.
-
-    Called: once, when components are looked up, on every rank.
-    """
+    """Offer strategies; a run chooses one. Called once, on every rank."""
 
 
 @hookspec
 def simscale_register_loggers() -> Iterable[LoggerSpec]:  # type: ignore[empty-body]
-    """Offer loggers.
-
-    Called: once, when components are looked up, on every rank.
-    """
+    """Offer loggers. Called once, on every rank."""
 
 
 @hookspec
 def simscale_register_checkpoint_backends() -> Iterable[CheckpointBackendSpec]:  # type: ignore[empty-body]
-    """Offer checkpoint backends; a run chooses one.
-
-    Called: once, when components are looked up, on every rank.
-    """
+    """Offer checkpoint backends; a run chooses one. Called once, on every rank."""
 
 
 @hookspec
 def simscale_register_eval_functions() -> Iterable[EvalFunctionSpec]:  # type: ignore[empty-body]
-    """Offer eval functions.
-
-    Called: once, when components are looked up, on every rank.
-    """
+    """Offer eval functions. Called once, on every rank."""
 
 
 @hookspec
 def simscale_register_extensions() -> Iterable[ExtensionSpec]:  # type: ignore[empty-body]
-    """Offer extensions: run-scoped event listeners.
-
-    Called: once, when components are looked up, on every rank.
-    """
+    """Offer extensions: run-scoped event listeners. Called once, on every rank."""
 
 
 # --- events: what happens in a run -----------------------------------------------------------
@@ -116,9 +90,6 @@ def simscale_on_run_setup(run: Run) -> None:
     restored yet. An exception ends the run.
 
     Called: once, before the checkpoint is restored, on every rank.
-
-    Args:
-        run: The run.
     """
 
 
@@ -127,9 +98,6 @@ def simscale_on_run_start(run: Run) -> None:
     """See the run as it begins, restored if it was resumed. An exception ends the run.
 
     Called: once, before the first step, on every rank.
-
-    Args:
-        run: The run.
     """
 
 
@@ -142,7 +110,6 @@ def simscale_transform_batch(run: Run, batch: Batch) -> Batch:  # type: ignore[e
     Called: for each micro-batch, on the device, before the forward pass, on every rank.
 
     Args:
-        run: The run.
         batch: The micro-batch; tensors `[B, ...]`.
     """
 
@@ -155,9 +122,6 @@ def simscale_on_grads_ready(run: Run) -> bool | None:
     exception ends the run.
 
     Called: each step, after the backward pass and before clipping, on every rank.
-
-    Args:
-        run: The run.
     """
 
 
@@ -170,7 +134,6 @@ def simscale_on_step_end(run: Run, out: Mapping[str, Any]) -> None:
     Called: each step, after the update, on every rank.
 
     Args:
-        run: The run.
         out: What the policy returned for the last micro-batch; tensors on the device.
     """
 
@@ -184,7 +147,6 @@ def simscale_on_metrics(run: Run, metrics: dict[str, float]) -> None:
     Called: every `log_every` steps, on every rank.
 
     Args:
-        run: The run.
         metrics: Host floats, reduced over ranks; add to it. Loggers get the numbers in it, also
             NumPy scalars and tensors `[]`, as floats; what is no number is left out.
     """
@@ -195,12 +157,9 @@ def simscale_eval_context(run: Run) -> AbstractContextManager[Any] | None:
     """Return a context to evaluate in, such as one that swaps averaged weights in.
 
     Contexts are entered in the order of the listeners and left in reverse, also on an exception.
-    An exception ends the run.
+    An exception ends the run. The policy is already in eval mode.
 
     Called: around each evaluation, on every rank.
-
-    Args:
-        run: The run; its policy is already in eval mode.
     """
 
 
@@ -213,7 +172,6 @@ def simscale_on_eval_end(run: Run, name: str, results: Mapping[str, float]) -> N
     Called: after each eval function, on every rank.
 
     Args:
-        run: The run.
         name: Name of the eval function.
         results: Its metrics, reduced over ranks.
     """
@@ -223,12 +181,11 @@ def simscale_on_eval_end(run: Run, name: str, results: Mapping[str, float]) -> N
 def simscale_on_checkpoint_saved(run: Run, info: CheckpointInfo) -> None:
     """See a checkpoint that is safely on disk.
 
-    An exception is logged; after three the listener is switched off.
+    An exception is logged; after three the listener is disabled.
 
     Called: after each save, on rank 0.
 
     Args:
-        run: The run.
         info: What was written.
     """
 
@@ -242,20 +199,18 @@ def simscale_on_run_exception(run: Run, error: BaseException) -> None:
     Called: at most once, before ``simscale_on_run_end``, on the rank that raised.
 
     Args:
-        run: The run.
         error: The exception.
     """
 
 
 @hookspec
 def simscale_on_run_end(run: Run, status: str) -> None:
-    """Release what was taken. The last listener to be set up is the first to be told.
+    """Release what was taken. Listeners are called in reverse order of their set-up.
 
-    An exception here is logged and the other listeners are told all the same.
+    An exception here is logged and the other listeners are called all the same.
 
     Called: always, exactly once, on every rank.
 
     Args:
-        run: The run.
         status: ``"done"``, ``"stopped"`` or ``"failed"``.
     """

@@ -1,6 +1,6 @@
 """The training loop, readable from top to bottom; the only owner of order.
 
-It knows no plugin: it is handed built parts and compiled events. Each step: batch, forward,
+It knows no plugin: it is handed built components and compiled events. Each step: batch, forward,
 backward, clip, update, counters, listeners; then, when their turn comes, metrics, evaluation and
 checkpoint. Counters advance before anything observes them, so that every observer sees the same
 number.
@@ -18,34 +18,48 @@ from typing import Any
 from attrs import define, field
 from torch import Tensor
 
-from simscaleai_core.batches import sample_count, split_batch, to_device
-from simscaleai_core.contracts import Batch, StateDict
+from simscaleai_core.checkpoint.background import Saver
+from simscaleai_core.checkpoint.store import CheckpointStore
+from simscaleai_core.contracts import Batch, EvalFunction, StateDict
+from simscaleai_core.data.batches import sample_count, split_batch, to_device
+from simscaleai_core.data.feed import Feed
 from simscaleai_core.errors import DataError
-from simscaleai_core.evaluate import evaluate
-from simscaleai_core.metrics import MetricWindow, Pace, loss_of, scalars_of
-from simscaleai_core.parts import Parts
-from simscaleai_core.resume import resume
-from simscaleai_core.signals import SignalFlag
-from simscaleai_core.state import Run, checkpoint_tree, restore_random_state
+from simscaleai_core.run.evaluation import evaluate
+from simscaleai_core.run.events import Events
+from simscaleai_core.run.loggers import LoggerGroup
+from simscaleai_core.run.metrics import MetricWindow, Throughput, add_weighted, loss_of, scalars_of
+from simscaleai_core.run.signals import SignalFlag
+from simscaleai_core.run.snapshot import checkpoint_tree, restore_random_state, resume
+from simscaleai_core.run.state import Run
 
 logger = logging.getLogger("simscaleai")
 
 
-@define
+@define(kw_only=True)
 class Loop:
     """One run of the training loop.
 
     Args:
         run: The freshly built run.
-        parts: What it works with.
+        feed: Where batches come from.
+        store: Where checkpoints are.
+        saver: Writes them in the background.
+        loggers: Where metrics go; on ranks other than 0, nowhere.
+        evals: Eval functions by name; the held-out loss first.
+        events: Compiled listeners.
     """
 
     run: Run
-    parts: Parts
+    feed: Feed
+    store: CheckpointStore
+    saver: Saver
+    loggers: LoggerGroup
+    evals: Sequence[tuple[str, EvalFunction]]
+    events: Events
     _window: MetricWindow = field(factory=MetricWindow, init=False)
     _parameters: list[Tensor] = field(factory=list, init=False)
     _last_loss: float = field(default=math.nan, init=False)
-    _pace: Pace = field(factory=Pace, init=False)
+    _throughput: Throughput = field(factory=Throughput, init=False)
     _evaluated_at: int = field(default=-1, init=False)
     _is_stopping: bool = field(default=False, init=False)
     _is_interrupted: bool = field(default=False, init=False)
@@ -61,23 +75,24 @@ class Loop:
         Raises:
             SimScaleError: If the last state could not be written.
         """
-        status, parts = "failed", self.parts
+        status = "failed"
         with ExitStack() as cleanup:
             flag = cleanup.enter_context(SignalFlag(on_usr1=self.run.request_save))
             cleanup.callback(lambda: self.run.strategy.teardown(status))
-            cleanup.callback(parts.store.close)
-            cleanup.callback(lambda: parts.logger.close(status))
-            cleanup.callback(lambda: parts.events.run_end(self.run, status))
-            cleanup.callback(parts.saver.wait)
+            cleanup.callback(setattr, self.run, "module", self.run.policy)  # frees the wrapper
+            cleanup.callback(self.store.close)
+            cleanup.callback(lambda: self.loggers.close(status))
+            cleanup.callback(lambda: self.events.run_end(self.run, status))
+            cleanup.callback(self.saver.wait)
             try:
                 self._setup()
                 self._steps(flag)
                 status = "stopped" if self._is_interrupted else "done"
             except BaseException as error:
-                parts.events.run_exception(self.run, error)
+                self.events.run_exception(self.run, error)
                 raise
-        if parts.saver.failure is not None:
-            raise parts.saver.failure
+        if self.saver.failure is not None:
+            raise self.saver.failure
         if self._is_interrupted:
             flag.leave()
         return {
@@ -87,33 +102,31 @@ class Loop:
         }
 
     def _setup(self) -> None:
-        run, parts = self.run, self.parts
+        run = self.run
         run.register_state("loop", self)
-        parts.events.run_setup(run)
+        self.events.run_setup(run)
         if run.strategy.rank == 0:
-            parts.store.open()
+            self.store.open()
         run.prepare()
         self._parameters = [p for p in run.policy.parameters() if p.requires_grad]
-        resumed = resume(run, parts.store, parts.about)
+        resumed = resume(run, self.store)
         about = {"resumed": resumed.source} if resumed else {}
-        parts.logger.start({**run.facts, **about}, run.step)
-        parts.events.run_start(run)
+        self.loggers.start({**run.facts, **about}, run.step)
+        self.events.run_start(run)
         if resumed:
             restore_random_state(run, resumed.tree)
 
     def _steps(self, flag: SignalFlag) -> None:
         run, config = self.run, self.run.config
         if run.step >= config.max_steps:
-            logger.warning(
-                "nothing to do: the run already has %d of %d steps", run.step, config.max_steps
-            )
+            self._end_again()
             return
         self._is_stopping = bool(run.stop_reason)  # a run that was stopped early, and resumed
         run.module.train()
         gc.collect()
         gc.freeze()  # a full collection over torch's own objects costs a fifth of a second
-        self._pace.restart()
-        batches = self.parts.feed.batches(run.step)
+        self._throughput.restart()
+        batches = self.feed.batches(run.step)
         try:
             while run.step < config.max_steps and not self._is_stopping:
                 try:
@@ -135,11 +148,22 @@ class Loop:
                 logger.info("stopping after step %d: %s", run.step, run.stop_reason)
             self._is_interrupted = False
             self._finish()
-        self.parts.saver.wait()
-        self._tell_saved()
+        self.saver.wait()
+        self._report_saved()
+
+    def _end_again(self) -> None:
+        """Write what a run that was killed at its very end has not written."""
+        run, steps = self.run, self.run.config.max_steps
+        is_whole = run.step > steps or self.store.has("final", run.step)
+        if run.strategy.broadcast(is_whole):
+            logger.warning("nothing to do: the run already has %d of %d steps", run.step, steps)
+        else:
+            self._save("final")
+            self.saver.wait()
+            self._report_saved()
 
     def _step(self, batch: Batch) -> None:
-        run, events = self.run, self.parts.events
+        run, events = self.run, self.events
         strategy, precision, optimizer = run.strategy, run.precision, run.optimizer
         size = sample_count(batch)
         pieces = (
@@ -157,10 +181,7 @@ class Loop:
                     out = run.module(micro)
                 loss = loss_of(out, run.policy, step=run.step)
                 precision.backward(loss if weight == 1.0 else loss * weight)
-            for name, value in scalars_of(out).items():
-                scalars[name] = value * weight + scalars[name] if name in scalars else (
-                    value if weight == 1.0 else value * weight
-                )  # fmt: skip
+            add_weighted(scalars, scalars_of(out), weight)
         precision.unscale(optimizer)
         veto = False
         for listener in events.grads_ready:
@@ -177,7 +198,7 @@ class Loop:
         run, counters = self.run, self.run.counters
         counters.step += 1
         counters.samples += size
-        self._pace.samples += size
+        self._throughput.samples += size
         if isinstance(applied, Tensor):
             # read at the end of the window; until then the schedule assumes that it was applied
             scalars["applied"] = applied.float()
@@ -204,28 +225,28 @@ class Loop:
         is_eval = not is_last and config.eval_every > 0 and run.step % config.eval_every == 0
         is_best = is_eval and self._evaluate()
         if run.strategy.world_size == 1:
-            self._agree(self._wishes(flag))
+            self._synchronise(self._flags(flag))
         elif is_eval:  # what an evaluation asks for is about the weights that it saw
-            everyone = run.strategy.gather(self._wishes(flag))
-            self._agree([any(wish) for wish in zip(*everyone, strict=True)])
+            everyone = run.strategy.gather(self._flags(flag))
+            self._synchronise([any(flags) for flags in zip(*everyone, strict=True)])
         if is_last:
             return
         is_due = config.save_every > 0 and run.step % config.save_every == 0
-        names = [f"step_{run.step}"] if is_due or self._is_save_asked else []
-        if is_best:
-            names.append("best")
+        names = ["best"] if is_best else []  # first: what comes later tells the new best loss
+        if is_due or self._is_save_asked:
+            names.append(f"step_{run.step}")
         if names:
             self._save(*names)
-        self._tell_saved()
+        self._report_saved()
 
-    def _wishes(self, flag: SignalFlag | None) -> tuple[bool, bool, bool]:
+    def _flags(self, flag: SignalFlag | None) -> tuple[bool, bool, bool]:
         """Return whether this rank was interrupted, wants to stop, and wants a checkpoint."""
         run = self.run
         interrupted = flag is not None and bool(flag.name)
         return interrupted, bool(run.stop_reason), run.save_requested
 
-    def _agree(self, wishes: Sequence[bool]) -> None:
-        self._is_interrupted, is_stop_asked, self._is_save_asked = wishes
+    def _synchronise(self, flags: Sequence[bool]) -> None:
+        self._is_interrupted, is_stop_asked, self._is_save_asked = flags
         self._is_stopping = self._is_interrupted or is_stop_asked
 
     def _finish(self) -> None:
@@ -233,14 +254,16 @@ class Loop:
             self._log()
         is_best = self._evaluate()
         every = self.run.config.save_every
-        names = [f"step_{self.run.step}"] if every and self.run.step % every == 0 else []
-        self._save(*names, "final", *(["best"] if is_best else []))
+        names = ["best"] if is_best else []
+        if every and self.run.step % every == 0:
+            names.append(f"step_{self.run.step}")
+        self._save(*names, "final")
 
     def _log(self, flag: SignalFlag | None = None) -> None:
         run = self.run
-        means, agreed = self._window.drain(run.strategy, self._wishes(flag))
+        means, agreed = self._window.reduce(run.strategy, self._flags(flag))
         if run.strategy.world_size > 1:
-            self._agree(agreed)
+            self._synchronise(agreed)
         if "applied" in means:
             in_window = run.step % run.config.log_every or run.config.log_every
             run.counters.correct(in_window, applied_fraction=means.pop("applied"))
@@ -248,23 +271,23 @@ class Loop:
         metrics = {f"train/{name}": value for name, value in means.items()}
         metrics["train/lr"] = run.optimizer.param_groups[0]["lr"]
         metrics["train/skipped"] = float(run.counters.skipped)
-        if isinstance(steps := self.parts.feed.steps_per_epoch, int) and steps:
+        if isinstance(steps := self.feed.steps_per_epoch, int) and steps:
             metrics["train/epoch"] = run.step / steps
-        metrics["perf/samples_per_s"] = self._pace.rate() * run.strategy.world_size
-        self.parts.events.metrics(run, metrics)
-        self.parts.logger.log(metrics, run.step)
-        self._pace.restart()
+        metrics["perf/samples_per_s"] = self._throughput.rate() * run.strategy.world_size
+        self.events.metrics(run, metrics)
+        self.loggers.log(metrics, run.step)
+        self._throughput.restart()
 
     def _evaluate(self) -> bool:
         """Evaluate and log; return whether eval/loss is the best so far."""
         run = self.run
-        if not self.parts.evals or self._evaluated_at == run.step:
+        if not self.evals or self._evaluated_at == run.step:
             return False
         self._evaluated_at = run.step
-        with self._pace.paused():
-            found = evaluate(run, self.parts.evals, self.parts.events)
-            self.parts.logger.log(found.metrics, run.step)
-            self.parts.logger.log_pictures(found.pictures, run.step)
+        with self._throughput.paused():
+            found = evaluate(run, self.evals, self.events)
+            self.loggers.log(found.metrics, run.step)
+            self.loggers.log_pictures(found.pictures, run.step)
         loss = found.metrics.get("eval/loss", math.nan)
         is_best = loss < run.counters.best_eval_loss
         if is_best:
@@ -272,18 +295,18 @@ class Loop:
         return is_best
 
     def _save(self, *names: str) -> None:
-        run, saver = self.run, self.parts.saver
+        run, saver = self.run, self.saver
         run.save_requested = self._is_save_asked = False
-        with self._pace.paused():
+        with self._throughput.paused():
             saver.wait_for_turn()  # every rank: no shard of the next save before this is whole
-            tree = {**checkpoint_tree(run), **self.parts.about}
-            if run.strategy.rank == 0 or self.parts.store.is_sharded:
-                self._tell_saved()  # before the next save may prune what this tells of
+            tree = checkpoint_tree(run)
+            if run.strategy.rank == 0 or self.store.is_sharded:
+                self._report_saved()  # before the next save may prune what this reports
                 saver.submit(names, tree, step=run.step)
 
-    def _tell_saved(self) -> None:
-        for info in self.parts.saver.finished():
-            self.parts.events.checkpoint_saved(self.run, info)
+    def _report_saved(self) -> None:
+        for info in self.saver.finished():
+            self.events.checkpoint_saved(self.run, info)
 
     def state_dict(self) -> StateDict:
         """Return each rank's open logging window, so that a resumed run logs the same means."""

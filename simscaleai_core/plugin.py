@@ -14,36 +14,36 @@ Example:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import pluggy
 from attrs import Attribute, field, frozen
+from attrs.validators import optional
 
-PLUGIN_API_VERSION = "1.0"
+PLUGIN_API_VERSION = "1.1"
 """Version of the hooks and records: major on removal or renaming, minor on additions."""
 
 hookimpl = pluggy.HookimplMarker("simscaleai")
+"""Marks a function or a method as the implementation of the hook of its name."""
 hookspec = pluggy.HookspecMarker("simscaleai")
-
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}\Z")
-_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*\Z")
+"""Marks a function of `PluginInfo.hookspecs` as the signature of a hook of the plugin's own."""
 
 
-def _check_name(instance: object, attribute: Attribute[str], value: str) -> None:
-    if not (isinstance(value, str) and _NAME.match(value)):
-        raise ValueError(
-            f"{type(instance).__name__}.{attribute.name}: expected lower-case letters, digits, "
-            f"'-' and '_', starting with a letter, got {value!r}"
-        )
+def _matching(pattern: re.Pattern[str], expected: str) -> Callable[..., None]:
+    def check(instance: object, attribute: Attribute[Any], value: Any) -> None:
+        if not (isinstance(value, str) and pattern.match(value)):
+            place = f"{type(instance).__name__}.{attribute.name}"
+            raise ValueError(f"{place}: expected {expected}, got {value!r}")
+
+    return check
 
 
-def _check_target(instance: object, attribute: Attribute[Any], value: str | None) -> None:
-    if value is not None and not (isinstance(value, str) and _TARGET.match(value)):
-        raise ValueError(
-            f"{type(instance).__name__}.{attribute.name}: expected 'package.module:attr', "
-            f"got {value!r}"
-        )
+_check_name = _matching(
+    re.compile(r"[a-z][a-z0-9_-]{0,63}\Z"),
+    "lower-case letters, digits, '-' and '_', starting with a letter",
+)
+_check_target = _matching(re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*\Z"), "'package.module:attr'")
 
 
 @frozen(kw_only=True)
@@ -58,7 +58,7 @@ class PluginInfo:
     requires_api: str = ">=1.0,<2"
     """Range of `PLUGIN_API_VERSION` that the plugin works with."""
     selects: Mapping[str, str] = field(factory=dict)
-    """Slots that ``--plugin NAME`` fills when the user left them empty: kind to component name."""
+    """Components that ``--plugin NAME`` chooses where the user left it open, by kind."""
     hookspecs: str | None = None
     """Module with hooks of the plugin's own, named ``NAME_...`` and marked `hookspec`: components
     fire them with ``run.hook.NAME_...(...)``, and whatever a run selected may implement them."""
@@ -76,7 +76,7 @@ class ComponentSpec:
     """Where to import it: ``"package.module:attr"``."""
     summary: str = ""
     """One line for listings."""
-    options: str | None = field(default=None, validator=_check_target)
+    options: str | None = field(default=None, validator=optional(_check_target))
     """Where to import its options class (attrs), or None if it has no options."""
 
 
@@ -103,35 +103,45 @@ class EnvSpec(ComponentSpec):
 
     kind: ClassVar[str] = "env"
 
-    expert: str | None = field(default=None, validator=_check_target)
+    expert: str | None = field(default=None, validator=optional(_check_target))
     """Where to import the scripted expert, a function of a batched observation (each key
     `[N, ...]`) to actions `[N, A]`, or None."""
+    env_id: str | None = None
+    """Gymnasium id that importing the target's module registers, or None. If the id has a vector
+    entry point, the batch that it builds runs several environments; that batch must leave resetting
+    to the caller (``AutoresetMode.DISABLED``)."""
+    image_options: str | None = field(default=None, validator=optional(_check_target))
+    """Where to import a function ``(keys, size, given)`` that returns the options with which the
+    observation holds the images that a policy needs, or None. ``keys`` are their observation keys,
+    none for a policy without images; ``size`` is ``(height, width)`` [pixels] or None; ``given``
+    are options that the user chose, which win. It raises `ConfigError` for images that the
+    environment cannot show."""
 
 
 @frozen(kw_only=True)
 class PrecisionSpec(ComponentSpec):
-    """See `simscaleai_core.mechanisms.Precision`."""
+    """See `simscaleai_core.contracts.Precision`."""
 
     kind: ClassVar[str] = "precision"
 
 
 @frozen(kw_only=True)
 class StrategySpec(ComponentSpec):
-    """See `simscaleai_core.mechanisms.Strategy`."""
+    """See `simscaleai_core.contracts.Strategy`."""
 
     kind: ClassVar[str] = "strategy"
 
 
 @frozen(kw_only=True)
 class LoggerSpec(ComponentSpec):
-    """See `simscaleai_core.mechanisms.Logger`."""
+    """See `simscaleai_core.contracts.Logger`."""
 
     kind: ClassVar[str] = "logger"
 
 
 @frozen(kw_only=True)
 class CheckpointBackendSpec(ComponentSpec):
-    """See `simscaleai_core.mechanisms.CheckpointBackend`."""
+    """See `simscaleai_core.contracts.CheckpointBackend`."""
 
     kind: ClassVar[str] = "checkpoint_backend"
 
@@ -148,6 +158,15 @@ class ExtensionSpec(ComponentSpec):
     """A run-scoped listener: the target, called as ``target(config, options)``, has event hooks."""
 
     kind: ClassVar[str] = "extension"
+
+
+def provides(*specs: ComponentSpec) -> Callable[[], tuple[ComponentSpec, ...]]:
+    """Return a provider hook that offers these components.
+
+    Example:
+        >>> simscale_register_models = provides(ModelSpec(name="mine", target="my_package:Mine"))
+    """
+    return hookimpl(lambda: specs)
 
 
 KINDS: Mapping[str, type[ComponentSpec]] = {
@@ -182,4 +201,5 @@ __all__ = [
     "StrategySpec",
     "hookimpl",
     "hookspec",
+    "provides",
 ]

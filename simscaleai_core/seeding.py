@@ -110,15 +110,7 @@ def forked_rng(seed: int | None = None) -> Iterator[None]:
 
 @contextmanager
 def seeded_host(seed: int) -> Iterator[None]:
-    """Seed the CPU generators for the body, then put the outer states back.
-
-    Example:
-        >>> with seeded_host(7):
-        ...     first = float(torch.rand(()))
-        >>> with seeded_host(7):
-        ...     first == float(torch.rand(()))
-        True
-    """
+    """Seed the CPU generators for the body, then put the outer states back."""
     outer = (random.getstate(), np.random.get_state(), torch.get_rng_state())
     seed_host(seed)
     try:

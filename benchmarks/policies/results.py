@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from attrs import asdict, frozen
-from simscaleai_plugin_sim.intervals import wilson
+from simscaleai_plugin_gym.evaluate.intervals import wilson
 
 _ABOUT = """\
 Rates are over episodes with fixed seeds from 10000, with Wilson's 95% interval; where training

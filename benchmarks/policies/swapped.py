@@ -1,6 +1,6 @@
-"""Evaluate a policy that is told to go for another colour than the one that counts.
+"""Evaluate a policy under an instruction that names another colour than the one that counts.
 
-A policy that listens fails; one that does not succeeds as often as before.
+A policy that follows instructions fails; one that ignores them succeeds as often as before.
 
     python benchmarks/policies/swapped.py runs/policies/vla/final.pt --env reach_language
 """
@@ -11,8 +11,8 @@ import argparse
 import json
 from typing import Any
 
-from simscaleai_plugin_sim import EvalConfig, evaluate_policy, make_vector_env
-from simscaleai_plugin_sim.sight import options_to_see
+from simscaleai_plugin_gym import EvalConfig, evaluate_policy, make_vector_env
+from simscaleai_plugin_gym.evaluate.image_inputs import env_options
 
 from simscaleai_core import load_policy
 
@@ -43,7 +43,7 @@ def main() -> None:
     options = parser.parse_args()
     policy: Any = load_policy(options.checkpoint)
     config = EvalConfig(n_episodes=options.episodes, seed=options.seed, language=swap)
-    env = make_vector_env(options.env, 32, **options_to_see(policy, {}))
+    env = make_vector_env(options.env, 32, **env_options(policy, options.env, {}))
     print(json.dumps(evaluate_policy(env, policy.predict, config)))
 
 

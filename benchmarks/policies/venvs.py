@@ -1,4 +1,4 @@
-"""Environments of other projects, whose pins clash with ours, made when they are first needed."""
+"""Virtual environments of other projects, made when they are first needed."""
 
 from __future__ import annotations
 
@@ -12,15 +12,11 @@ PROJECTS = {
 }
 """What each environment holds besides ours."""
 
-_NEEDED = (
-    "torch numpy attrs cattrs pluggy cyclopts rich h5py tomli-w packaging docstring-parser "
-    "gymnasium hatchling editables imageio jinja2 av pillow"
-)
 _OURS = (
     ".",
     "plugins/simscaleai-plugin-bc",
     "plugins/simscaleai-plugin-hdf5",
-    "plugins/simscaleai-plugin-sim",
+    "plugins/simscaleai-plugin-gym",
 )
 
 
@@ -44,9 +40,7 @@ def ensure(name: str, folder: Path, root: Path) -> Path:
         ours = (root / "constraints.txt").read_text(encoding="utf-8").splitlines()
         pins.write_text("\n".join(line for line in ours if not line.startswith("mujoco")) + "\n")
         install = [str(python), "-m", "pip", "install", "--quiet"]
-        subprocess.run([*install, "-c", pins, *_NEEDED.split(), *PROJECTS[name]], check=True)
         editable = [word for path in _OURS for word in ("--editable", str(root / path))]
-        without = ("--no-deps", "--no-build-isolation")
-        subprocess.run([*install, *without, *editable], check=True)
+        subprocess.run([*install, "-c", pins, *editable, *PROJECTS[name]], check=True)
         ready.touch()
     return python

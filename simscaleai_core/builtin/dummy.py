@@ -133,14 +133,7 @@ class DummyTrajectoryDataset(Dataset[dict[str, Any]]):
         )
 
     def split(self, fraction: float, seed: int) -> tuple[Any, Any]:
-        """Split at random into (train, held out); each sample is an episode of its own.
-
-        Args:
-            fraction: Fraction of samples held out, in (0, 1).
-            seed: Seed of the choice.
-
-        Returns:
-            The two parts.
+        """Return (train, held out), a random fraction in (0, 1); each sample is an episode.
 
         Raises:
             DataError: If either part would be empty.

@@ -17,12 +17,7 @@ _NOTHING = nullcontext()
 
 
 class Float32:
-    """Everything in float32. See `simscaleai_core.mechanisms.Precision`.
-
-    Args:
-        config: The run's configuration.
-        options: None; it has no options.
-    """
+    """Everything in float32. See `simscaleai_core.contracts.Precision`."""
 
     effective = "float32"
 
@@ -44,13 +39,10 @@ class Float32:
         """Leave the gradients: they have their true scale."""
 
     def step(self, optimizer: torch.optim.Optimizer, norm: Tensor, veto: bool) -> bool | Tensor:
-        """Update unless the norm `[]` is not finite or a listener vetoed.
+        """Return whether the update was made: not if the norm `[]` is not finite or vetoed.
 
         On a GPU the decision stays on the device: fused optimisers honour ``found_inf``, the
         attribute that ``GradScaler`` itself uses.
-
-        Returns:
-            Whether the update was applied; a bool on the CPU, a tensor `[]` elsewhere.
         """
         return guarded_step(optimizer, norm, veto)
 
@@ -73,12 +65,7 @@ class Float32:
 
 
 def guarded_step(optimizer: torch.optim.Optimizer, norm: Tensor, veto: bool) -> bool | Tensor:
-    """Step the optimiser unless the gradient norm `[]` is not finite or the step is vetoed.
-
-    Args:
-        optimizer: The optimiser, its gradients at their true scale.
-        norm: Total gradient norm `[]`.
-        veto: Whether a listener vetoed the update.
+    """Step the optimiser unless the total gradient norm `[]` is not finite or the step is vetoed.
 
     Returns:
         Whether it was applied; on the CPU a bool, elsewhere a bool tensor `[]`.

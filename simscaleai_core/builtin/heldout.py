@@ -8,19 +8,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from simscaleai_core.batches import sample_count, to_device
-from simscaleai_core.contracts import Mean
-from simscaleai_core.feed import eval_batches
-from simscaleai_core.mechanisms import Strategy
+from simscaleai_core.contracts import Mean, Strategy
+from simscaleai_core.data.batches import sample_count, to_device
+from simscaleai_core.data.feed import eval_batches
 
 
 class HeldOutLoss:
     """Mean of every scalar that the policy returns, weighted by sample count.
 
-    Args:
-        loader: The evaluation loader, read through once per evaluation.
-        strategy: Gives the device, and the ranks over which the batches are shared out.
-        seed: Seed of what the dataset draws.
+    The loader's batches are shared out over the strategy's ranks.
     """
 
     def __init__(self, loader: Any, strategy: Strategy, *, seed: int = 0) -> None:

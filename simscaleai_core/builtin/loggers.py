@@ -9,19 +9,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from simscaleai_core.checkpoint.files import replace_atomically
 from simscaleai_core.config import TrainConfig
-from simscaleai_core.metrics import floats_of
+from simscaleai_core.run.metrics import floats_of
 
 _SHOWN = ("train/loss", "eval/loss", "train/lr", "train/grad_norm", "perf/samples_per_s")
 
 
 class ConsoleLogger:
-    """One line per logging window on standard error. See `simscaleai_core.mechanisms.Logger`.
-
-    Args:
-        config: Gives `max_steps`.
-        options: None; it has no options.
-    """
+    """One line per logging window on standard error. See `simscaleai_core.contracts.Logger`."""
 
     def __init__(self, config: TrainConfig, options: None = None) -> None:
         del options
@@ -56,10 +52,6 @@ class JsonlLogger:
 
     A value that is not finite is written as null, which every JSON reader takes; what is no number
     is left out.
-
-    Args:
-        config: Gives `checkpoint_dir`.
-        options: None; it has no options.
     """
 
     def __init__(self, config: TrainConfig, options: None = None) -> None:
@@ -72,9 +64,8 @@ class JsonlLogger:
         del facts
         self._path.parent.mkdir(parents=True, exist_ok=True)
         kept = _rows_until(self._path, step) if step else []
-        temporary = self._path.with_name(f".{self._path.name}.tmp")
-        temporary.write_text("".join(kept))
-        temporary.replace(self._path)
+        with replace_atomically(self._path) as temporary:
+            temporary.write_text("".join(kept), encoding="utf-8")
         self._file = self._path.open("a", encoding="utf-8")
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:

@@ -12,12 +12,7 @@ from simscaleai_core.contracts import StateDict
 
 
 class PtBackend:
-    """Reads and writes ``.pt``. See `simscaleai_core.mechanisms.CheckpointBackend`.
-
-    Args:
-        config: The run's configuration.
-        options: None; it has no options.
-    """
+    """Reads and writes ``.pt``. See `simscaleai_core.contracts.CheckpointBackend`."""
 
     suffix = ".pt"
 
@@ -41,10 +36,7 @@ class PtBackend:
                 raise
 
     def load(self, path: Path) -> StateDict:
-        """Read a tree, tensors on the CPU, without executing anything from the file.
-
-        Returns:
-            The tree.
+        """Return the tree in a file, tensors on the CPU; nothing from the file is executed.
 
         Raises:
             OSError: If a part of the file does not match its own checksum.

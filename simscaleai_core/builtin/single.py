@@ -16,30 +16,26 @@ _NOTHING = nullcontext()
 
 
 class SingleDevice:
-    """One process on one device. See `simscaleai_core.mechanisms.Strategy`.
-
-    Args:
-        config: Gives `device`.
-        options: None; it has no options.
+    """One process on one device. See `simscaleai_core.contracts.Strategy`.
 
     Raises:
         ConfigError: If the device is not there.
     """
 
+    effective = "single"
     rank = 0
     world_size = 1
 
     def __init__(self, config: TrainConfig, options: None = None) -> None:
         del options
         self.device = find_device(config.device)
-        self.effective = "single"
 
     def setup(self, policy: nn.Module) -> nn.Module:
         """Return the policy as it is."""
         return policy
 
     def sync(self, module: nn.Module, last: bool) -> AbstractContextManager[Any]:
-        """Return a context that does nothing: there is nobody to share with."""
+        """Return a context that does nothing: there is one process."""
         del module, last
         return _NOTHING
 
@@ -65,22 +61,13 @@ class SingleDevice:
 
 
 def find_device(name: str) -> torch.device:
-    """Find the device that a configuration names; ``auto`` takes CUDA, then MPS, then CPU.
-
-    Args:
-        name: ``"auto"``, ``"cuda"``, ``"mps"`` or ``"cpu"``.
-
-    Returns:
-        The device.
+    """Return the device of a name; ``auto`` takes CUDA, then MPS, then CPU.
 
     Raises:
         ConfigError: If it is not there.
     """
-    here = {
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-        "cpu": True,
-    }
+    has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    here = {"cuda": has_cuda, "mps": has_mps, "cpu": True}
     chosen = next(n for n, there in here.items() if there) if name == "auto" else name
     if not here[chosen]:
         there = ", ".join(n for n, is_there in here.items() if is_there)

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from simscaleai_core.cli.pages import front_page, train_page
+from simscaleai_core.cli.pages import front_page, refuse_missing, train_page
 from simscaleai_core.errors import SimScaleError
 
 _CHOICES = ("SIMSCALE_PLUGIN", "SIMSCALE_PLUGINS")
@@ -41,11 +41,12 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         page = front_page(tokens)
         if page is None:
-            from simscaleai_core.cli.messages import speak_plainly
+            from simscaleai_core.cli.messages import show_short_messages
 
-            speak_plainly()
+            show_short_messages()
             page = train_page(tokens)
         if page is None:
+            refuse_missing(tokens)
             return _command(tokens)
         sys.stdout.write(page + "\n")
     except SimScaleError as error:

@@ -29,7 +29,7 @@ def show(file: Path, /, *, json: bool = False) -> int:
     Raises:
         CheckpointError: If it is none of ours.
     """
-    from simscaleai_core.registry import load_checkpoint
+    from simscaleai_core.host.registry import load_checkpoint
 
     tree = load_checkpoint(file)
     if "format_version" not in tree:
@@ -72,7 +72,7 @@ def list_(directory: Path, /, *, json: bool = False) -> int:
     """
     from attrs import asdict
 
-    from simscaleai_core.manifest import damage_of, list_checkpoints
+    from simscaleai_core.checkpoint.manifest import damage_of, list_checkpoints
 
     if not directory.is_dir():
         raise CheckpointError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simscaleai_core.cli.output import print_json, print_table
-from simscaleai_core.host import Host
+from simscaleai_core.host.facade import Host
 
 
 def models(*, json: bool = False) -> int:

@@ -1,4 +1,4 @@
-"""``simscale plugins doctor``: every fault of every plugin, each with the command that mends it."""
+"""``simscale plugins doctor``: every fault of every plugin, each with the command that fixes it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from attrs import asdict, frozen
 
 from simscaleai_core.cli.output import print_json, print_table, print_text
 from simscaleai_core.errors import PluginError
-from simscaleai_core.host import Component, Host, PluginRecord, import_target
+from simscaleai_core.host.facade import Host
+from simscaleai_core.host.lookup import import_target
+from simscaleai_core.host.records import Component, PluginRecord
 from simscaleai_core.host.validation import listener_faults
 
 
@@ -27,11 +29,11 @@ class Fault:
     fault: str
     """What is wrong."""
     remedy: str
-    """Command that mends it, or keeps it away until its author does."""
+    """Command that fixes it, or keeps it out until its author does."""
 
 
 def doctor(name: str | None = None, /, *, deep: bool = False, json: bool = False) -> int:
-    """Load every plugin and name every fault, with the command that mends it.
+    """Load every plugin and name every fault, with the command that fixes it.
 
     Args:
         name: One plugin, or its distribution; all of them if not given.

@@ -12,10 +12,13 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import attrs
 
+from simscaleai_core.cli.configuration import field_docs, read_toml
 from simscaleai_core.config import TrainConfig
-from simscaleai_core.configio import field_docs, read_toml
 from simscaleai_core.errors import ConfigError
-from simscaleai_core.host import Component, Host, import_target, select_plugins
+from simscaleai_core.host.facade import Host
+from simscaleai_core.host.lookup import import_target
+from simscaleai_core.host.records import Component
+from simscaleai_core.host.selection import select_plugins
 
 SUMMARY = """Train a policy.
 
@@ -163,7 +166,7 @@ def _shown(default: Any) -> str:
 
 
 def _in_play(host: Host, tokens: Sequence[str], table: Mapping[str, Any]) -> list[Component]:
-    """Return the components of required plugins, and those named for a slot."""
+    """Return the components of required plugins, and those that a field names."""
     names = {
         "model": _values(tokens, "--model", "--model-name") or [table.get("model_name", "")],
         "logger": _values(tokens, "--logger", "--loggers"),

@@ -18,7 +18,7 @@ app = App(
 app.command(
     "simscaleai_core.cli.trace:trace",
     name="trace",
-    help="Run a command and show who heard which hook, and for how long.",
+    help="Run a command and show which listener each hook called, and for how long.",
 )
 
 

@@ -7,7 +7,7 @@ import sys
 import warnings
 
 
-def speak_plainly() -> None:
+def show_short_messages() -> None:
     """Send warnings and log records to standard error, one line each."""
     handler = logging.StreamHandler()
     handler.setFormatter(_LowerCase("%(levelname)s: %(message)s"))

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from simscaleai_core.cli.known_commands import COMMANDS
+from simscaleai_core.errors import ConfigError
 from simscaleai_core.host.entry_points import command_offers, core_version
 from simscaleai_core.host.selection import select_plugins
 
@@ -19,12 +21,6 @@ ABOUT = (
     "Every command takes --plugin NAME (or FILE.py), --no-plugin NAME, --no-plugins and "
     "--traceback."
 )
-_FIRST_PARTY_SUMMARIES = {
-    ("record", "simscaleai-plugin-sim"): "Record expert demonstrations in simulation.",
-    ("eval", "simscaleai-plugin-sim"): "Evaluate a checkpoint in closed loop.",
-    ("envs", "simscaleai-plugin-sim"): "List the installed environments.",
-    ("data", "simscaleai-plugin-hdf5"): "Look at and check trajectory files.",
-}
 _METAVARS = {int: "INT", float: "FLOAT", Path: "PATH", bool: "", dict: ""}
 _COLUMN = 16  # characters; where all labels are as short, their texts are aligned
 
@@ -36,7 +32,7 @@ class Command(NamedTuple):
     """One command."""
 
     name: str
-    """What follows ``simscale``."""
+    """What follows ``simscale``; a subcommand follows its command after a dot."""
     target: str
     """Where it is, ``"module:attribute"``."""
     summary: str
@@ -65,6 +61,22 @@ def commands() -> list[Command]:
     return list(found.values())
 
 
+def refuse_missing(tokens: Sequence[str]) -> None:
+    """Refuse a command that one of the project's own distributions brings and that is not there.
+
+    Raises:
+        ConfigError: If the arguments begin with one; it names the distribution.
+    """
+    name = next((n for n in (".".join(tokens[:2]), *tokens[:1]) if n in COMMANDS), None)
+    if name is None or any(command.name == name for command in commands()):
+        return
+    distribution = COMMANDS[name].distribution
+    raise ConfigError(
+        f"'simscale {name.replace('.', ' ')}' comes with {distribution}, which is not installed or "
+        f"kept out. Install it: pip install {distribution}"
+    )
+
+
 def asks_for_help(tokens: Sequence[str]) -> bool:
     """Return whether help is among the arguments."""
     return not {"--help", "-h"}.isdisjoint(tokens)
@@ -76,12 +88,22 @@ def front_page(tokens: Sequence[str]) -> str | None:
         return core_version()
     if list(tokens) not in ([], ["--help"], ["-h"]):
         return None
-    listed = [("train", "Train a policy."), *((c.name, c.summary) for c in commands())]
+    found = commands()
+    top = [(c.name, c.summary) for c in found if "." not in c.name]
+    missing: dict[str, list[str]] = {}
+    for name in sorted(COMMANDS.keys() - {c.name for c in found}):
+        missing.setdefault(COMMANDS[name].distribution, []).append(name.replace(".", " "))
     options = [
         ("--help, -h", "Show this page; after a command, the command's."),
         ("--version", "Show the version."),
     ]
-    sections = {"Commands": sorted(listed), "Options": options}
+    sections: dict[str, list[Entry]] = {"Commands": sorted([("train", "Train a policy."), *top])}
+    if missing:
+        sections["Not installed"] = [
+            (", ".join(names), f"pip install {distribution}")
+            for distribution, names in missing.items()
+        ]
+    sections["Options"] = options
     return _page("Usage: simscale COMMAND", ABOUT, sections)
 
 
@@ -135,5 +157,7 @@ def _metavar(kind: Any) -> str:
 
 def _summary(command: str, distribution: str) -> str:
     """Say what a plugin's command does without importing it."""
-    known = _FIRST_PARTY_SUMMARIES.get((command, distribution))
-    return known or f"From {distribution}; see simscale {command} --help."
+    known = COMMANDS.get(command)
+    if known and known.distribution == distribution:
+        return known.summary
+    return f"From {distribution}; see simscale {command.replace('.', ' ')} --help."

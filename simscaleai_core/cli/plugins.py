@@ -1,4 +1,4 @@
-"""``simscale plugins list|info|doctor|check|new``."""
+"""``simscale plugins list|info|doctor``; plugins may add subcommands."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from simscaleai_core.host.discovery import discover
 from simscaleai_core.host.selection import select_plugins
 
 if TYPE_CHECKING:
-    from simscaleai_core.host import Component
+    from simscaleai_core.host.records import Component
 
 app = App(
     name="plugins",
@@ -21,17 +21,7 @@ app = App(
 app.command(
     "simscaleai_core.cli.doctor:doctor",
     name="doctor",
-    help="Load every plugin and name every fault, with the command that mends it.",
-)
-app.command(
-    "simscaleai_core.cli.check:check",
-    name="check",
-    help="Run the conformance checks of a plugin and of each of its components.",
-)
-app.command(
-    "simscaleai_core.cli.new:new",
-    name="new",
-    help="Write a complete plugin that works and passes its own tests, to be changed into yours.",
+    help="Load every plugin and name every fault, with the command that fixes it.",
 )
 
 
@@ -56,7 +46,7 @@ def list_(*, json: bool = False) -> int:
 
 @app.command
 def info(name: str, /, *, schema: bool = False, json: bool = False) -> int:
-    """Show what one plugin offers: components, their options, and the hooks that they hear.
+    """Show what one plugin offers: components, their options, and the hooks that they listen to.
 
     Args:
         name: The plugin, or its distribution.
@@ -66,7 +56,7 @@ def info(name: str, /, *, schema: bool = False, json: bool = False) -> int:
     Returns:
         0.
     """
-    from simscaleai_core.host import Host
+    from simscaleai_core.host.facade import Host
 
     host = Host()
     record = host.record(name)
@@ -88,8 +78,8 @@ def info(name: str, /, *, schema: bool = False, json: bool = False) -> int:
     print_facts(facts)
     for component in described:
         print_text(f"\n{component['kind']} {component['id']}: {component['summary']}")
-        if component["hears"]:
-            print_text(f"  hears {', '.join(component['hears'])}")
+        if component["listens_to"]:
+            print_text(f"  listens to {', '.join(component['listens_to'])}")
         rows = [(o["name"], o["type"], o["default"], o["doc"]) for o in component["options"]]
         if rows:
             print_table(rows, headers=("option", "type", "default", "meaning"))
@@ -102,13 +92,13 @@ def _described(component: Component) -> dict[str, Any]:
         "kind": component.kind,
         "summary": component.spec.summary,
         "options": _options(component),
-        "hears": _hears(component),
+        "listens_to": _listens_to(component),
     }
 
 
-def _hears(component: Component) -> list[str]:
+def _listens_to(component: Component) -> list[str]:
     """Return the events that a component listens to, in the order in which a run fires them."""
-    from simscaleai_core.host import import_target
+    from simscaleai_core.host.lookup import import_target
     from simscaleai_core.host.validation import MARKER, hook_specs
 
     target = import_target(component)
@@ -117,7 +107,7 @@ def _hears(component: Component) -> list[str]:
 
 def _schema(component: Component) -> dict[str, Any]:
     from simscaleai_core.cli.schema import DIALECT, options_schema
-    from simscaleai_core.host import import_target
+    from simscaleai_core.host.lookup import import_target
 
     cls = import_target(component, component.spec.options)
     return {"$schema": DIALECT, **options_schema(cls, title=component.id)}
@@ -133,8 +123,8 @@ def _options(component: Component) -> list[dict[str, str]]:
         return []
     import attrs
 
-    from simscaleai_core.configio import field_docs
-    from simscaleai_core.host import import_target
+    from simscaleai_core.cli.configuration import field_docs
+    from simscaleai_core.host.lookup import import_target
 
     cls = import_target(component, component.spec.options)
     docs = field_docs(cls)

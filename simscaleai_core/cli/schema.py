@@ -9,7 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import attrs
 from attrs import validators
 
-from simscaleai_core.configio import field_docs
+from simscaleai_core.cli.configuration import field_docs
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

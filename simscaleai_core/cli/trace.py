@@ -1,4 +1,4 @@
-"""``simscale hooks trace``: run a command and say who heard which hook, and for how long."""
+"""``simscale hooks trace``: run a command and show which listeners each hook called."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from simscaleai_core.host.trace import VARIABLE
 
 
 @define
-class Heard:
+class ListenerCalls:
     """One listener of one hook over a whole command."""
 
     hook: str
     """The hook."""
     listener: str
-    """Who heard it; ``-`` is nobody."""
+    """The listener; ``-`` if there is none."""
     calls: int = 0
     """Number of calls."""
     total_us: float = 0.0
@@ -56,17 +56,17 @@ def trace(
         record = Path(directory) / "trace"
         record.touch()
         status = _run(command, record)
-        heard = summarise(record.read_text(encoding="utf-8").splitlines())
+        found = summarise(record.read_text(encoding="utf-8").splitlines())
     if json:
-        print_json({"command": list(command), "exit_status": status, "hooks": _rows(heard)})
+        print_json({"command": list(command), "exit_status": status, "hooks": _rows(found)})
     else:
-        rows = [tuple(row.values()) for row in _rows(heard)]
+        rows = [tuple(row.values()) for row in _rows(found)]
         headers = ("hook", "listener", "calls", "from step", "mean [us]", "total [ms]")
         print_table(rows, headers=headers, title="hooks, in the order in which they first came")
     return status
 
 
-def summarise(lines: Iterable[str]) -> list[Heard]:
+def summarise(lines: Iterable[str]) -> list[ListenerCalls]:
     """Add up a record of `simscaleai_core.host.trace`, in the order of first calls.
 
     Args:
@@ -81,13 +81,13 @@ def summarise(lines: Iterable[str]) -> list[Heard]:
         >>> entry.calls, entry.total_us, entry.first_step
         (2, 6.0, '1')
     """
-    found: dict[tuple[str, str], Heard] = {}
+    entries: dict[tuple[str, str], ListenerCalls] = {}
     for line in lines:
         step, hook, listener, micros = line.split("\t")
-        entry = found.setdefault((hook, listener), Heard(hook, listener, first_step=step))
+        entry = entries.setdefault((hook, listener), ListenerCalls(hook, listener, first_step=step))
         entry.calls += 1
         entry.total_us += float(micros)
-    return list(found.values())
+    return list(entries.values())
 
 
 def _run(command: tuple[str, ...], record: Path) -> int:
@@ -100,7 +100,7 @@ def _run(command: tuple[str, ...], record: Path) -> int:
     return subprocess.run(arguments, env=environ, stdout=sys.stderr, check=False).returncode  # noqa: S603 - what the user asked to run
 
 
-def _rows(heard: Iterable[Heard]) -> list[dict[str, Any]]:
+def _rows(found: Iterable[ListenerCalls]) -> list[dict[str, Any]]:
     return [
         {
             "hook": h.hook,
@@ -110,5 +110,5 @@ def _rows(heard: Iterable[Heard]) -> list[dict[str, Any]]:
             "mean_us": round(h.total_us / h.calls, 1),
             "total_ms": round(h.total_us / 1e3, 2),
         }
-        for h in heard
+        for h in found
     ]

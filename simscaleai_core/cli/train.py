@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
+from simscaleai_core.cli.configuration import build_config, parse_literal
 from simscaleai_core.cli.flags import SUMMARY, Flag, read_choice
 from simscaleai_core.config import TrainConfig
-from simscaleai_core.configio import build_config, parse_literal
-from simscaleai_core.host import Host
+from simscaleai_core.host.facade import Host
 
 _APPENDED = ("loggers", "eval_fns", "extensions", "plugins")
 
@@ -65,8 +65,8 @@ def _parameter(flag: Flag, group: Group | None) -> inspect.Parameter:
 
 
 def _train(host: Host, table: Mapping[str, Any], flags: Mapping[str, Any], *, as_json: bool) -> int:
-    from simscaleai_core.assembly import train_from_config
     from simscaleai_core.cli.output import print_facts, print_json
+    from simscaleai_core.trainer import train_from_config
 
     config = build_config(table, flags)
     trainer, metrics = train_from_config(config, host, given={*table, *flags})

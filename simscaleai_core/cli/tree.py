@@ -35,8 +35,16 @@ def build_app(tokens: Sequence[str]) -> App:
         app.command(train_command(tokens[1:]), name="train")
     else:
         app.command(_train_summary, name="train")
+    subcommands = []
     for command in commands():
-        app.command(command.target, name=command.name, help=command.summary)
+        if "." in command.name:
+            subcommands.append(command)
+        else:
+            app.command(command.target, name=command.name, help=command.summary)
+    for command in subcommands:
+        parent, _, name = command.name.partition(".")
+        if tokens[:1] == [parent] and parent in app and name not in app[parent]:
+            app[parent].command(command.target, name=name, help=command.summary)
     return app
 
 

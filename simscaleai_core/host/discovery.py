@@ -11,28 +11,23 @@ from simscaleai_core.host.selection import BUILTIN, PluginSelection, is_file, is
 
 
 def discover(selection: PluginSelection) -> list[PluginRecord]:
-    """List every installed plugin without importing any.
-
-    Args:
-        selection: Blocks plugins before they are imported.
-
-    Returns:
-        Records sorted by (name, distribution), the core's own first.
-    """
-    version = core_version()
+    """List every installed plugin without importing any: the core's, then by name."""
+    installed = core_version()
     records: dict[str, PluginRecord] = {}
-    misfits: dict[str, str] = {}
+    conflicts: dict[str, str] = {}
     for offer in offers(GROUP):
-        misfits[offer.distribution] = _core_misfit(offer, version)
-        _place(records, _record(offer))
+        conflicts[offer.distribution] = _core_conflict(offer, installed)
+        name, distribution, target, version, _ = offer
+        record = PluginRecord(name=name, distribution=distribution, version=version, target=target)
+        _place(records, record)
     for record in records.values():
-        _filter(record, selection, misfits[record.distribution])
+        _filter(record, selection, conflicts[record.distribution])
     for record in _being_written(selection.required, records.values()):
         _place(records, record)
     core = PluginRecord(
         name=BUILTIN,
         distribution=CORE,
-        version=version,
+        version=installed,
         target="simscaleai_core.builtin.plugin",
     )
     return [core, *sorted(records.values(), key=lambda r: (r.name, r.distribution))]
@@ -76,15 +71,15 @@ def _being_written(
     ]
 
 
-def _filter(record: PluginRecord, selection: PluginSelection, misfit: str) -> None:
+def _filter(record: PluginRecord, selection: PluginSelection, conflict: str) -> None:
     reason = selection.blocks(record.name, record.distribution)
     if reason:
         record.state, record.reason = "blocked", reason
-    elif misfit:
-        record.state, record.reason = "incompatible", misfit
+    elif conflict:
+        record.state, record.reason = "incompatible", conflict
 
 
-def _core_misfit(offer: Offer, version: str) -> str:
+def _core_conflict(offer: Offer, version: str) -> str:
     """Say why a distribution's own requirement excludes this core; pip may have been bypassed."""
     from packaging.requirements import InvalidRequirement, Requirement
 
@@ -99,12 +94,3 @@ def _core_misfit(offer: Offer, version: str) -> str:
         if is_core and not requirement.specifier.contains(version, prereleases=True):
             return f"it needs {CORE} {requirement.specifier}, installed is {version}"
     return ""
-
-
-def _record(offer: Offer) -> PluginRecord:
-    return PluginRecord(
-        name=offer.name,
-        distribution=offer.distribution,
-        version=offer.version,
-        target=offer.target,
-    )

@@ -14,7 +14,7 @@ from simscaleai_core.host.selection import PluginSelection
 GROUP = "simscaleai.plugins"
 """Entry-point group of plugins; the target is a light module called ``plugin``."""
 COMMAND_GROUP = "simscaleai.commands"
-"""Entry-point group of commands; the name is the command's."""
+"""Entry-point group of commands; ``plugins.new`` is ``simscale plugins new``."""
 CORE = "simscaleai-core"
 """The core's own distribution."""
 
@@ -37,14 +37,9 @@ class Offer(NamedTuple):
 
 
 def offers(group: str, points: Any = None) -> list[Offer]:
-    """List the entry points of a group, sorted by (name, distribution, target).
+    """Return the entry points of a group, sorted by (name, distribution, target).
 
-    Args:
-        group: The group.
-        points: What `importlib.metadata.entry_points` returns, if it was asked already.
-
-    Returns:
-        The offers.
+    `points` is what `importlib.metadata.entry_points` returns, if it was asked already.
     """
     points = points or metadata.entry_points()
     about: dict[int, tuple[str, str, tuple[str, ...]]] = {}  # parsing is what takes time

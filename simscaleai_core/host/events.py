@@ -1,4 +1,4 @@
-"""Compiling the listeners of one run into plain callables.
+"""Compiling the listeners of one run into callables.
 
 A plugin manager of this run's own gives pluggy's semantics: implementations may take fewer
 arguments than the specification has, and wrappers work. Hot events become tuples of callables once,
@@ -15,12 +15,12 @@ import pluggy
 
 from simscaleai_core import hookspecs
 from simscaleai_core.errors import PluginError
-from simscaleai_core.fence import Fence
-from simscaleai_core.host.trace import is_tracing, timed, unheard
+from simscaleai_core.host.trace import is_tracing, timed, without_listener
 from simscaleai_core.host.validation import MARKER, PREFIX, listener_faults, own_hook_specs
-from simscaleai_core.mechanisms import Events
+from simscaleai_core.run.events import Events
+from simscaleai_core.run.isolation import FaultIsolation
 
-_PLAIN_ONLY = (
+_NOT_WRAPPED = (
     "simscale_transform_batch",  # each listener gets the batch of the one before
     "simscale_eval_context",  # contexts are entered one by one
     "simscale_on_checkpoint_saved",  # and these are isolated one by one
@@ -32,15 +32,12 @@ _PLAIN_ONLY = (
 def compile_events(
     listeners: Iterable[tuple[str, object]], own: Iterable[ModuleType] = ()
 ) -> Events:
-    """Compile the event hooks of a run's instances.
+    """Return the event hooks of a run's instances, compiled.
 
     Args:
         listeners: (name, instance) in the order in which they are to be called; instances without
             event hooks are skipped.
         own: Modules with hooks that plugins define.
-
-    Returns:
-        The compiled events.
 
     Raises:
         PluginError: If an instance's hooks are faulty; every fault is named.
@@ -51,9 +48,9 @@ def compile_events(
     for module in own:
         manager.add_hookspecs(module)
         specs |= own_hook_specs(module)
-    heard = [(name, instance) for name, instance in listeners if _hooks_of(instance, specs)]
-    for place, (name, instance) in reversed(list(enumerate(heard))):  # pluggy calls the last first
-        is_taken = any(name == other for other, _ in heard[:place])
+    found = [(name, instance) for name, instance in listeners if _hooks_of(instance, specs)]
+    for place, (name, instance) in reversed(list(enumerate(found))):  # pluggy calls the last first
+        is_taken = any(name == other for other, _ in found[:place])
         _register(manager, f"{name} ({place})" if is_taken else name, instance, specs)
     hook = manager.hook
     return Events(
@@ -102,10 +99,10 @@ def _plan(caller: pluggy.HookCaller, names: tuple[str, ...]) -> list[Callable[..
     """Return the implementations of a hook in calling order, each taking all arguments by place."""
     implementations = _implementations(caller)
     if any(i.wrapper or i.hookwrapper for i in implementations):
-        heard_by = ", ".join(i.plugin_name for i in implementations)
-        return [timed(caller.name, heard_by, _through_pluggy(caller, names))]
+        listeners = ", ".join(i.plugin_name for i in implementations)
+        return [timed(caller.name, listeners, _through_pluggy(caller, names))]
     if is_tracing() and not implementations:
-        return [unheard(caller.name)]
+        return [without_listener(caller.name)]
     return [_called(i, caller.name, names) for i in implementations]
 
 
@@ -118,10 +115,10 @@ def _implementations(caller: pluggy.HookCaller) -> list[Any]:
     """Return the implementations of a hook in calling order."""
     found = list(reversed(caller.get_hookimpls()))
     wraps = [i for i in found if i.wrapper or i.hookwrapper]
-    if wraps and caller.name in _PLAIN_ONLY:
+    if wraps and caller.name in _NOT_WRAPPED:
         raise PluginError(
             f"{caller.name} cannot be wrapped, but {wraps[0].plugin_name} does. "
-            "Implement it plainly.",
+            "Implement it without a wrapper.",
             plugin=wraps[0].plugin_name,
         )
     return found
@@ -138,11 +135,7 @@ def _adapt(
 
 def _through_pluggy(caller: pluggy.HookCaller, names: tuple[str, ...]) -> Callable[..., Any]:
     """Call a hook with wrappers as pluggy does; a veto is anybody's."""
-
-    def call(*values: Any) -> Any:
-        return any(caller(**dict(zip(names, values, strict=True))))
-
-    return call
+    return lambda *values: any(caller(**dict(zip(names, values, strict=True))))
 
 
 def _each(caller: pluggy.HookCaller, names: tuple[str, ...]) -> Callable[..., None]:
@@ -161,15 +154,15 @@ def _isolated(
     implementations = _implementations(caller)
     if backwards:
         implementations.reverse()
-    fenced = [
-        (Fence(f"{i.plugin_name}.{caller.name}"), _called(i, caller.name, names))
+    isolated = [
+        (FaultIsolation(f"{i.plugin_name}.{caller.name}"), _called(i, caller.name, names))
         for i in implementations
     ]
-    if is_tracing() and not fenced:
-        fenced = [(Fence(caller.name), unheard(caller.name))]
+    if is_tracing() and not isolated:
+        isolated = [(FaultIsolation(caller.name), without_listener(caller.name))]
 
     def fire(*values: Any) -> None:
-        for fence, function in fenced:
-            fence.call(function, *values)
+        for isolation, function in isolated:
+            isolation.call(function, *values)
 
     return fire

@@ -9,8 +9,8 @@ from types import ModuleType
 from simscaleai_core.errors import PluginError
 from simscaleai_core.host.discovery import discover
 from simscaleai_core.host.loading import check_required, collect, load, missing_plugin
+from simscaleai_core.host.lookup import import_hookspecs, resolve
 from simscaleai_core.host.records import Component, PluginRecord
-from simscaleai_core.host.registry import import_hookspecs, resolve
 from simscaleai_core.host.selection import PluginSelection, select_plugins
 
 logger = logging.getLogger("simscaleai")
@@ -23,13 +23,17 @@ class Host:
 
     Args:
         selection: What the user said about plugins; from the environment alone if None.
+        extra: Components besides those of plugins, such as one that is being tested.
 
     Raises:
         PluginError: If a required plugin is not installed or is kept from loading.
     """
 
-    def __init__(self, selection: PluginSelection | None = None) -> None:
+    def __init__(
+        self, selection: PluginSelection | None = None, *, extra: Sequence[Component] = ()
+    ) -> None:
         self.selection = selection or select_plugins()
+        self._extra = extra
         self.records: list[PluginRecord] = discover(self.selection)
         self._components: list[Component] | None = None
 
@@ -40,21 +44,15 @@ class Host:
             for record in self.records:
                 if record.state == "discovered":
                     load(record)
-            components = collect(self.records)
-            self._components = components
+            self._components = [*collect(self.records), *self._extra]
             self._report()
             check_required(self.records, self.selection.required)
         return self._components
 
     def component(self, kind: str, name: str) -> Component:
         """Find one component by short name or full id."""
-        return resolve(
-            kind,
-            name,
-            self.components,
-            required=[self.canonical(n) for n in self.selection.required],
-            records=self.records,
-        )
+        required = [self.canonical(n) for n in self.selection.required]
+        return resolve(kind, name, self.components, required, self.records)
 
     def of_kind(self, kind: str) -> list[Component]:
         """Return the components of one kind, sorted by id."""
@@ -85,10 +83,6 @@ class Host:
     def canonical(self, name: str) -> str:
         """Return the name that a plugin goes by, given that or its distribution's."""
         return next((r.name for r in self.records if name in {r.name, r.distribution}), name)
-
-    def versions(self, plugins: Sequence[str]) -> dict[str, str]:
-        """Return distribution and version of plugins by name."""
-        return {r.name: r.source for r in self.records if r.name in plugins}
 
     def own_hooks(self) -> list[ModuleType]:
         """Return the modules in which loaded plugins specify hooks of their own.

@@ -92,15 +92,15 @@ def check_required(records: Iterable[PluginRecord], required: Iterable[str]) -> 
         if record.state != "loaded":
             raise PluginError(
                 f"plugin {name!r} ({record.source}) was asked for but is {record.state}: "
-                f"{record.reason}. Mend it, or run without it: --no-plugin {name}.",
+                f"{record.reason}. Fix it, or run without it: --no-plugin {name}.",
                 plugin=name,
                 distribution=record.source,
             )
 
 
 FIRST_PARTY = (
-    "amp", "bc", "dcp", "ddp", "extensions", "hdf5", "safetensors", "sim", "tensorboard", "vla",
-    "wandb",
+    "amp", "bc", "dcp", "ddp", "extensions", "gym", "hdf5", "safetensors", "sim", "tensorboard",
+    "vla", "wandb",
 )  # fmt: skip
 """Plugins that may be suggested for installation; a name that a user typed never is."""
 
@@ -133,7 +133,9 @@ def _import_file(path: Path) -> ModuleType:
 
 def _declared(record: PluginRecord) -> list[Component]:
     found: list[Component] = []
-    for hook, provider in _providers(record.module):
+    for hook, provider in vars(record.module).items():
+        if not hasattr(provider, MARKER):
+            continue
         kind = provider_kind(hook)
         for spec in timed(hook, record.name, _asked(provider))():
             if kind is None or type(spec) is not KINDS[kind]:
@@ -147,8 +149,3 @@ def _declared(record: PluginRecord) -> list[Component]:
 
 def _asked(provider: Callable[[], Any]) -> Callable[[], list[Any]]:
     return lambda: list(provider() or ())
-
-
-def _providers(module: Any) -> list[tuple[str, Callable[[], Any]]]:
-    members = vars(module).items()
-    return [(name, value) for name, value in members if hasattr(value, MARKER)]

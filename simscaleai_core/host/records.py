@@ -1,15 +1,19 @@
-"""What the host knows of each plugin, whatever became of it."""
+"""What the host knows of each plugin, whatever became of it, and of each component."""
 
 from __future__ import annotations
 
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 from attrs import define, field, frozen
 
+from simscaleai_core.errors import SimScaleError
+from simscaleai_core.host.selection import BUILTIN
 from simscaleai_core.plugin import ComponentSpec, PluginInfo
 
-STATES = ("discovered", "blocked", "duplicate", "incompatible", "failed", "loaded")
-"""Where a plugin's life can have led, in order."""
+_NOTE = "raised in the code of plugin"
 
 
 @define(kw_only=True)
@@ -25,7 +29,7 @@ class PluginRecord:
     target: str
     """Module that the entry point names."""
     state: str = "discovered"
-    """One of `STATES`."""
+    """``discovered``, ``blocked``, ``duplicate``, ``incompatible``, ``failed`` or ``loaded``."""
     reason: str = ""
     """Why it is not loaded, if it is not."""
     faults: tuple[str, ...] = ()
@@ -65,3 +69,27 @@ class Component:
     def kind(self) -> str:
         """Kind, such as ``"model"``."""
         return self.spec.kind
+
+
+@contextmanager
+def naming_origin(components: Iterable[Component]) -> Iterator[None]:
+    """Add a note to an exception of the body: which plugin's package raised it."""
+    try:
+        yield
+    except Exception as error:
+        is_clear = isinstance(error, SimScaleError)  # it says itself what to do
+        owner = None if is_clear else _innermost_owner(error, components)
+        if owner is not None and not any(_NOTE in n for n in getattr(error, "__notes__", ())):
+            error.add_note(f"{_NOTE} {owner.plugin!r} ({owner.distribution})")
+        raise
+
+
+def _innermost_owner(error: Exception, components: Iterable[Component]) -> Component | None:
+    packages = {_package(c.spec.target): c for c in components if c.plugin != BUILTIN}
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    names = (_package(str(frame.f_globals.get("__name__", ""))) for frame in reversed(frames))
+    return next((packages[name] for name in names if name in packages), None)
+
+
+def _package(target: str) -> str:
+    return target.partition(":")[0].partition(".")[0]

@@ -1,143 +1,121 @@
-"""From a name to one component, or to an error that shows every way out."""
+"""Policies by name, and what a checkpoint holds."""
 
 from __future__ import annotations
 
-import difflib
-import importlib
-from collections.abc import Iterable, Sequence
-from types import ModuleType
+from pathlib import Path
 from typing import Any
 
-from simscaleai_core.errors import PluginError, UnknownComponentError
-from simscaleai_core.host.records import Component, PluginRecord
-from simscaleai_core.host.selection import BUILTIN
-from simscaleai_core.host.validation import own_hook_specs
+from torch import nn
+
+from simscaleai_core.checkpoint.store import read_checkpoint
+from simscaleai_core.config import TrainConfig
+from simscaleai_core.contracts import StateDict
+from simscaleai_core.errors import CheckpointError, ConfigError
+from simscaleai_core.host.components import build_component, create
+from simscaleai_core.host.facade import Host
+
+WEIGHTS = ("evaluated", "trained")
+"""Which of a checkpoint's weights a policy gets."""
 
 
-def resolve(
-    kind: str,
-    name: str,
-    components: Iterable[Component],
-    *,
-    required: Sequence[str],
-    records: Sequence[PluginRecord],
-) -> Component:
-    """Find the one component that a name means.
-
-    A full id ``plugin/name`` always works; a short name works while it is unambiguous. Among
-    several, one of a required plugin wins, and the core's own cannot be shadowed.
+def load_checkpoint(path: Path | str, host: Host | None = None) -> StateDict:
+    """Read a checkpoint's tree with the backend that its suffix or its manifest names.
 
     Args:
-        kind: Kind of component.
-        name: Short name or full id.
-        components: Everything declared.
-        required: Plugins that the user asked for.
-        records: All plugins, for saying which of those not loaded may have offered it.
+        path: The checkpoint file.
+        host: Finds backends of plugins; one of its own if None.
 
     Returns:
-        The component.
+        The tree, tensors on the CPU.
 
     Raises:
-        UnknownComponentError: If none or several fit.
+        CheckpointError: If it is missing, damaged or of no known kind.
     """
-    offered = [c for c in components if c.kind == kind]
-    fits = [c for c in offered if name in {c.id, c.spec.name}]
-    for preferred in ([BUILTIN], required):
-        narrowed = [c for c in fits if c.plugin in preferred]
-        if len(fits) > 1 and len(narrowed) == 1:
-            fits = narrowed
-    if len(fits) == 1:
-        return fits[0]
-    readable = kind.replace("_", " ")
-    if fits:
-        flag = f"--{kind.replace('_', '-')}"
-        width = max(len(c.id) for c in fits)
-        lines = [
-            f"  {flag} {c.id:<{width}}  from {c.distribution}"
-            for c in sorted(fits, key=lambda c: c.id)
-        ]
-        raise UnknownComponentError(
-            f"{readable} {name!r} is provided by {len(fits)} plugins; choose one:\n"
-            + "\n".join(lines),
-            kind=kind,
-            name=name,
-            candidates=sorted(c.id for c in fits),
+    path, host = Path(path), host or Host()
+    suffixes = []
+    for component in host.of_kind("checkpoint_backend"):
+        backend = build_component(host, component.kind, component.id, TrainConfig())
+        suffixes.append(backend.suffix)
+        if path.suffix == backend.suffix:
+            return read_checkpoint(path, backend)
+    raise CheckpointError(
+        f"{path} is not a checkpoint of a known kind: expected a file ending in "
+        f"{', '.join(sorted(suffixes))}.",
+        path=path,
+    )
+
+
+def load_policy(
+    path: Path | str, host: Host | None = None, *, weights: str = "evaluated"
+) -> nn.Module:
+    """Load a policy for evaluation or deployment from its checkpoint alone.
+
+    Args:
+        path: The checkpoint file.
+        host: Finds the policy's component; one of its own if None.
+        weights: ``"evaluated"``, those that the run's own evaluations used, such as a moving
+            average, or ``"trained"``, those that the optimiser left.
+
+    Returns:
+        The policy in eval mode on the CPU.
+
+    Raises:
+        CheckpointError: If the checkpoint cannot be read or does not say how to build the policy.
+        ConfigError: If there are no such weights.
+    """
+    host = host or Host()
+    tree = load_checkpoint(path, host)
+    return read_policy(host, tree, path=Path(path), weights=weights)
+
+
+def read_policy(host: Host, tree: StateDict, *, path: Path, weights: str) -> nn.Module:
+    """Return the policy that a checkpoint's tree describes, with its weights; see `load_policy`.
+
+    Raises:
+        CheckpointError: If the checkpoint does not say how to build it.
+        ConfigError: If there are no such weights.
+    """
+    if weights not in WEIGHTS:
+        raise ConfigError(f"weights: expected one of {', '.join(WEIGHTS)}, got {weights!r}")
+    about = tree.get("policy", {})
+    if about.get("component") is None or about.get("hparams") is None:
+        raise CheckpointError(
+            f"{path} does not say how to build its policy ({about.get('class', 'unknown class')}): "
+            "expected a registered model with hparams. Build it in Python and load "
+            "checkpoint['model_state_dict'] into it.",
+            path=path,
         )
-    known = sorted({c.spec.name for c in offered})
-    close = difflib.get_close_matches(name, [*known, *(c.id for c in offered)], n=1, cutoff=0.6)
-    message = f"unknown {readable} {name!r}. Installed: {', '.join(known) or 'none'}."
-    if close:
-        message += f" Did you mean {close[0]!r}?"
-    for record in records:
-        if record.state in {"failed", "incompatible", "duplicate"}:
-            message += (
-                f"\n  plugin {record.name!r} ({record.source}), which may have offered it, is "
-                f"{record.state}: {record.reason}"
-            )
-    blocked = [record.name for record in records if record.state == "blocked"]
-    if blocked:
-        message += f"\n  kept out by --no-plugin or SIMSCALE_PLUGINS: {', '.join(blocked)}"
-    raise UnknownComponentError(message, kind=kind, name=name, candidates=known)
+    policy: nn.Module = create(host, "model", about["component"], **about["hparams"])
+    averaged = tree.get("facts", {}).get("evaluated_weights")
+    if averaged and weights == "evaluated":
+        name, _, key = averaged.partition("/")
+        policy.load_state_dict(tree["states"][name][key])
+    else:
+        policy.load_state_dict(tree["model_state_dict"])
+    return policy.eval()
 
 
-def import_target(component: Component, target: str | None = None) -> Any:
-    """Import what a component names.
+class ModelRegistry:
+    """Policies by name, from every installed plugin."""
 
-    Args:
-        component: The component.
-        target: ``"package.module:attr"``; the component's own target if None.
+    @staticmethod
+    def create(name: str, **kwargs: Any) -> nn.Module:
+        """Build a policy.
 
-    Returns:
-        The attribute.
+        Args:
+            name: Short name or ``plugin/name``.
+            kwargs: Keyword arguments of its constructor.
 
-    Raises:
-        PluginError: If the import fails; it names the plugin and its distribution.
-    """
-    place = target or component.spec.target
-    module_name, _, attribute = place.partition(":")
-    try:
-        value: Any = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            value = getattr(value, part)
-    except (Exception, SystemExit) as error:
-        raise PluginError(
-            f"{component.kind} {component.id!r} ({component.distribution}) cannot be imported from "
-            f"{place}: {type(error).__name__}: {error}",
-            plugin=component.plugin,
-            distribution=component.distribution,
-        ) from error
-    return value
+        Returns:
+            The policy.
 
+        Raises:
+            SimScaleError: If the name is unknown or a keyword is not one that it takes.
+        """
+        policy: nn.Module = create(Host(), "model", name, **kwargs)
+        return policy
 
-def import_hookspecs(record: PluginRecord) -> ModuleType:
-    """Import the module in which a plugin specifies hooks of its own.
-
-    Args:
-        record: A loaded plugin that has one.
-
-    Returns:
-        The module.
-
-    Raises:
-        PluginError: If the import fails, or a hook's name does not begin with the plugin's.
-    """
-    place = (record.info and record.info.hookspecs) or ""
-    prefix = f"{record.name.replace('-', '_')}_"
-    try:
-        module = importlib.import_module(place)
-    except (Exception, SystemExit) as error:
-        raise PluginError(
-            f"the hooks of plugin {record.name!r} ({record.source}) cannot be imported from "
-            f"{place}: {type(error).__name__}: {error}",
-            plugin=record.name,
-            distribution=record.source,
-        ) from error
-    foreign = [name for name in own_hook_specs(module) if not name.startswith(prefix)]
-    if foreign:
-        raise PluginError(
-            f"plugin {record.name!r} ({record.source}) names hooks {', '.join(foreign)} @ {place}: "
-            f"expected names that begin with {prefix!r}. Rename them.",
-            plugin=record.name,
-            distribution=record.source,
-        )
-    return module
+    @staticmethod
+    def list() -> list[str]:
+        """Return the full ids of all installed policies."""
+        return [c.id for c in Host().of_kind("model")]

@@ -45,16 +45,13 @@ def select_plugins(
     none: bool = False,
     environ: Mapping[str, str] | None = None,
 ) -> PluginSelection:
-    """Combine flags with ``SIMSCALE_PLUGIN``, ``SIMSCALE_PLUGINS``, ``SIMSCALE_PLUGINS_STRICT``.
+    """Return what the flags and ``SIMSCALE_PLUGIN``, ``_PLUGINS``, ``_PLUGINS_STRICT`` say.
 
     Args:
         required: Names given with ``--plugin``; each may be a comma-separated list.
         blocked: Names given with ``--no-plugin``; likewise.
         none: ``--no-plugins``: only what the core brings.
         environ: The environment; the process's own if None.
-
-    Returns:
-        The selection.
 
     Raises:
         ConfigError: If a plugin is both required and kept out.

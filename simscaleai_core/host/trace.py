@@ -1,8 +1,8 @@
-"""A record of who hears which hook, and how long that takes; nothing of it runs unless asked for.
+"""A record of the listeners that each hook calls, and how long they take; off unless asked for.
 
 ``SIMSCALE_TRACE_HOOKS=1`` writes it to standard error, ``SIMSCALE_TRACE_HOOKS=FILE`` appends it to
-a file: one line per call, ``step<TAB>hook<TAB>listener<TAB>microseconds``; a hook that nobody
-hears has the listener ``-``.
+a file: one line per call, ``step<TAB>hook<TAB>listener<TAB>microseconds``; a hook without
+a listener has ``-``.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 VARIABLE = "SIMSCALE_TRACE_HOOKS"
-NOBODY = "-"
-"""Listener of a hook that nobody hears."""
+NO_LISTENER = "-"
+"""Stands for the listener of a hook that has none."""
 
 
 def is_tracing() -> bool:
@@ -25,16 +25,7 @@ def is_tracing() -> bool:
 
 
 def timed(hook: str, listener: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that also records each of its calls.
-
-    Args:
-        hook: Name of the hook.
-        listener: Who hears it.
-        function: The implementation; an event's gets the run first.
-
-    Returns:
-        `function` itself unless the environment asks for a record.
-    """
+    """Return a function that records each of its calls, if the environment asks for that."""
     if not is_tracing():
         return function
 
@@ -44,20 +35,20 @@ def timed(hook: str, listener: str, function: Callable[..., Any]) -> Callable[..
             return function(*values)
         finally:
             micros = 1e6 * (time.perf_counter() - started)
-            step = getattr(values[0], "step", NOBODY) if values else NOBODY
+            step = getattr(values[0], "step", NO_LISTENER) if values else NO_LISTENER
             _write(f"{step}\t{hook}\t{listener}\t{micros:.1f}\n")
 
     return call
 
 
-def unheard(hook: str) -> Callable[..., Any]:
-    """Return a listener that records that a hook was fired and nobody heard it.
+def without_listener(hook: str) -> Callable[..., Any]:
+    """Return a listener that records that a hook was fired and has no other.
 
     It changes nothing: of a run and a batch it returns the batch.
     """
 
     def call(*values: Any) -> Any:
-        _write(f"{getattr(values[0], 'step', NOBODY)}\t{hook}\t{NOBODY}\t0.0\n")
+        _write(f"{getattr(values[0], 'step', NO_LISTENER)}\t{hook}\t{NO_LISTENER}\t0.0\n")
         return values[1] if hook == "simscale_transform_batch" else None
 
     return call

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
@@ -11,6 +10,7 @@ from typing import Any
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from simscaleai_core import hookspecs
+from simscaleai_core.errors import suggestion
 from simscaleai_core.plugin import KINDS, PLUGIN_API_VERSION, PluginInfo
 
 PREFIX = "simscale_"
@@ -35,14 +35,7 @@ def own_hook_specs(module: ModuleType) -> dict[str, Callable[..., Any]]:
 
 
 def plugin_faults(module: ModuleType) -> list[str]:
-    """Return every fault of a plugin module.
-
-    Args:
-        module: The imported module.
-
-    Returns:
-        One line per fault; empty if it is sound.
-    """
+    """Return every fault of a plugin module, one line each."""
     faults = list(_info_faults(getattr(module, "PLUGIN", None)))
     faults += listener_faults(vars(module))
     for name, value in vars(module).items():
@@ -57,14 +50,9 @@ def plugin_faults(module: ModuleType) -> list[str]:
 def listener_faults(
     members: Mapping[str, Any], own: Mapping[str, Callable[..., Any]] | None = None
 ) -> list[str]:
-    """Return every fault of the hook implementations among named members.
+    """Return every fault of the hook implementations among named members, one line each.
 
-    Args:
-        members: Functions by name; those that are no hooks are passed over.
-        own: Hooks that plugins define, besides the core's.
-
-    Returns:
-        One line per fault.
+    Functions that are no hooks are passed over; `own` are hooks that plugins define.
     """
     specs = hook_specs() | dict(own or {})
     faults: list[str] = []
@@ -91,8 +79,8 @@ def provider_kind(hook: str) -> str | None:
 
 
 def _unknown_hook(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    hint = f"did you mean {close[0]!r}?" if close else "it may need a newer simscaleai-core"
+    close = suggestion(name, known)
+    hint = f"did you mean {close!r}?" if close else "it may need a newer simscaleai-core"
     return f"unknown hook {name!r}; {hint}"
 
 
@@ -106,7 +94,7 @@ def _signature_faults(
         if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
             yield f"{name} takes *args or **kwargs: name the arguments it needs"
         elif parameter.kind is parameter.KEYWORD_ONLY:
-            yield f"{name}: the argument {parameter.name!r} is keyword-only; make it plain"
+            yield f"{name}: the argument {parameter.name!r} is keyword-only; make it positional"
         elif parameter.name not in known:
             offered = ", ".join(known) or "none"
             yield f"{name} has no argument {parameter.name!r}; it offers {offered}"

@@ -20,7 +20,7 @@ from torch import nn
 
 from simscaleai_core import TrainConfig, Trainer
 from simscaleai_core.contracts import DataSpec, EvalFunction, Mean
-from simscaleai_core.mechanisms import CheckpointBackend, Logger
+from simscaleai_core.contracts import CheckpointBackend, Logger
 from simscaleai_core.plugin import LoggerSpec, ModelSpec, PluginInfo, hookimpl
 
 PLUGIN = PluginInfo(summary="sound", selects={"model": "mine"})

@@ -1,4 +1,7 @@
-"""Documentation and size are contracts: every public thing is explained, nothing grows too big."""
+"""Documentation and size are contracts: every public thing is explained, nothing grows too big.
+
+A file has no limit of its own: it is split because it holds two ideas, not because it is long.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,6 @@ from pathlib import Path
 
 import pytest
 
-import simscaleai_core
-
 ROOT = Path(__file__).parents[2]
 PACKAGES = [
     ROOT / "simscaleai_core",
@@ -21,10 +22,15 @@ PACKAGES = [
 ]
 FILES = [f for package in PACKAGES for f in sorted(package.rglob("*.py"))]
 MODULES = [
-    info.name for info in pkgutil.walk_packages(simscaleai_core.__path__, "simscaleai_core.")
+    info.name
+    for package in PACKAGES
+    for info in pkgutil.walk_packages([str(package)], f"{package.name}.")
+    if info.name != "simscaleai.tools.cli"  # runs the command line
 ]
-MAX_FILE_LINES = 300
 MAX_BODY_LINES = 40
+MAX_CORE_LINES = 6_500  # with docstrings, without cli/: who adds to the core takes away from it
+MAX_CORE_MODULES = 8
+MAX_CORE_FOLDERS = 6
 SHAPE = re.compile(r"`\[[^`]*\]`")
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -93,9 +99,17 @@ def test_no_function_is_too_long() -> None:
     assert not _offenders(_too_long)
 
 
-def test_no_file_is_too_long() -> None:
-    lines = {str(f.relative_to(ROOT)): len(f.read_text().splitlines()) for f in FILES}
-    assert not {name: n for name, n in lines.items() if n > MAX_FILE_LINES}
+def test_the_core_stays_small() -> None:
+    core = [f for f in FILES if f.is_relative_to(ROOT / "simscaleai_core") and "cli" not in f.parts]
+    assert sum(len(f.read_text().splitlines()) for f in core) <= MAX_CORE_LINES
+
+
+def test_the_core_has_few_rooms() -> None:
+    root = ROOT / "simscaleai_core"
+    modules = {f.stem for f in root.glob("*.py")} - {"__init__", "__main__"}
+    folders = {f.parent.name for f in root.glob("*/*.py")}
+    assert len(modules) <= MAX_CORE_MODULES
+    assert len(folders) <= MAX_CORE_FOLDERS
 
 
 def test_product_code_is_ascii() -> None:
@@ -106,13 +120,13 @@ def test_every_hook_says_when_it_is_called() -> None:
     tree = ast.parse((ROOT / "simscaleai_core/hookspecs.py").read_text())
     hooks = [n for n in tree.body if isinstance(n, ast.FunctionDef)]
     assert len(hooks) > 15
-    silent = [h.name for h in hooks if "\nCalled: " not in (ast.get_docstring(h) or "")]
+    silent = [h.name for h in hooks if not re.search(r"\bCalled:? ", ast.get_docstring(h) or "")]
     assert not silent
     undocumented = [
         f"{h.name}({a.arg})"
         for h in hooks
         for a in h.args.args
-        if f"{a.arg}:" not in (ast.get_docstring(h) or "").partition("Args:")[2]
+        if a.arg != "run" and f"{a.arg}:" not in (ast.get_docstring(h) or "").partition("Args:")[2]
     ]
     assert not undocumented
 

@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
 OLDEST = "1.6.0"
-TESTS = ("tests/core/test_events.py", "tests/core/test_host.py", "tests/core/test_plugin_files.py")
+TESTS = tuple(f"tests/core/host/test_{name}.py" for name in ("events", "facade", "loading"))
 
 
 def test_the_oldest_is_the_one_that_the_core_allows() -> None:

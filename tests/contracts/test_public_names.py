@@ -77,8 +77,8 @@ def public_names() -> dict[str, Any]:
     from simscaleai_core import errors
     from simscaleai_core.config import TrainConfig
     from simscaleai_core.errors import SimScaleError
-    from simscaleai_core.mechanisms import Events
     from simscaleai_core.plugin import KINDS, PLUGIN_API_VERSION
+    from simscaleai_core.run.events import Events
 
     return {
         "__all__": _public_alls(),

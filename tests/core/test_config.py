@@ -5,8 +5,8 @@ from __future__ import annotations
 import attrs
 import pytest
 
+from simscaleai_core.cli.configuration import field_docs
 from simscaleai_core.config import TrainConfig
-from simscaleai_core.configio import field_docs
 from simscaleai_core.errors import ConfigError
 
 

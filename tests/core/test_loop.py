@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from simscaleai_devkit.support.hosts import host_with
 from torch import nn
 from torch.utils.data import DataLoader
 from training_kit import (
@@ -28,11 +29,11 @@ from training_kit import (
     differences,
     draw,
     dummy_loader,
-    host_with,
     read,
     train,
 )
 
+from simscaleai_core.checkpoint.store import CheckpointStore
 from simscaleai_core.contracts import Mean
 from simscaleai_core.errors import CheckpointError, PolicyError, SaveError
 from simscaleai_core.plugin import LoggerSpec, hookimpl
@@ -114,7 +115,7 @@ def test_leaving_one_part_out_is_noticed(
     whole: Path, tmp_path: Path, left_out: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Negative control: the comparison above does see each part of the state."""
-    from simscaleai_core import resume
+    from simscaleai_core.run import snapshot
 
     def restore(run: Any, tree: Any, *, path: str) -> list[str]:
         kept = {
@@ -129,8 +130,8 @@ def test_leaving_one_part_out_is_noticed(
             run.counters.step = 0
         return notes
 
-    original = resume.restore
-    monkeypatch.setattr(resume, "restore", restore)
+    original = snapshot.restore
+    monkeypatch.setattr(snapshot, "restore", restore)
     if left_out == "rng":
         monkeypatch.setattr("simscaleai_core.loop.restore_random_state", lambda *_: None)
     _exact(tmp_path / "c", resume_from=str(whole / "step_7.pt"))
@@ -460,7 +461,8 @@ def test_events_come_in_order_and_all_see_the_same_step(tmp_path: Path) -> None:
         "step@3", "step@4", "metrics@4", "eval:held_out_loss@4", "end:done",
     ]  # fmt: skip
     files = [call.partition("@")[0].removeprefix("saved:") for call in saved]
-    assert files == ["step_2.pt", "best.pt", "step_4.pt", "final.pt", *files[4:]]
+    assert files[:2] == ["best.pt", "step_2.pt"]
+    assert [f for f in files[2:] if f != "best.pt"] == ["step_4.pt", "final.pt"]
     assert recorder.calls[-1] == "end:done"
 
 
@@ -513,6 +515,33 @@ def test_nothing_is_read_on_the_host_between_windows(
 
 
 # --- the end --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("committed", ["best", f"step_{STEPS}", "final"])
+def test_a_kill_between_the_last_commits_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, committed: str
+) -> None:
+    """The best checkpoint is committed first, and a missing final one is written on resume."""
+    save, names = CheckpointStore.save, []
+
+    def save_and_copy(store: CheckpointStore, name: str, tree: Any, *, step: int) -> Any:
+        info = save(store, name, tree, step=step)
+        if step == STEPS:
+            names.append(name)
+        if step == STEPS and name == committed:
+            shutil.copytree(store.directory, tmp_path / "killed")
+        return info
+
+    monkeypatch.setattr(CheckpointStore, "save", save_and_copy)
+    whole = tmp_path / "whole"
+    _exact(whole, eval_every=0)
+    monkeypatch.undo()
+    assert names == ["best", f"step_{STEPS}", "final"]
+    _exact(tmp_path / "killed", eval_every=0, resume_from="auto")
+    assert not _same_end(whole, tmp_path / "killed")
+    best = [read(d / "best.pt") for d in (whole, tmp_path / "killed")]
+    assert [tree["step"] for tree in best] == [STEPS, STEPS]
+    assert best[0]["best_eval_loss"] == best[1]["best_eval_loss"]
 
 
 def test_a_finished_run_has_nothing_to_do(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simscaleai_core.plain import plain_tree
+from simscaleai_core.checkpoint.serialisation import to_serialisable
 from simscaleai_core.seeding import (
     capture_rng,
     forked_rng,
@@ -52,7 +52,7 @@ def test_stream_seed_is_the_same_for_ever() -> None:
 def test_capture_and_restore_every_generator() -> None:
     seed_everything(3)
     _draws()
-    state = plain_tree(capture_rng())  # as a checkpoint would hold it
+    state = to_serialisable(capture_rng())  # as a checkpoint would hold it
     first = _draws()
     assert _draws() != first
     restore_rng(state)

@@ -15,20 +15,13 @@ from torch.utils.data import DataLoader, Dataset
 from simscaleai_core import TrainConfig, Trainer
 from simscaleai_core.builtin.dummy import DummyTrajectoryDataset
 from simscaleai_core.builtin.pt import PtBackend
-from simscaleai_core.checkpoints import read_checkpoint
-from simscaleai_core.host import Component, Host, select_plugins
-from simscaleai_core.plugin import ComponentSpec, hookimpl
+from simscaleai_core.checkpoint.store import read_checkpoint
+from simscaleai_core.host.facade import Host
+from simscaleai_core.host.selection import select_plugins
+from simscaleai_core.plugin import hookimpl
 
 OBS, ACT = 6, 2
 BARE_HOST = Host(select_plugins(none=True, environ={}))
-
-
-def host_with(*specs: ComponentSpec) -> Host:
-    """Return a host that knows the core's components and these, as if a plugin declared them."""
-    host = Host(select_plugins(none=True, environ={}))
-    kit = [Component(plugin="kit", distribution="kit 1.0", spec=spec) for spec in specs]
-    host._components = [*host.components, *kit]
-    return host
 
 
 class TinyPolicy(nn.Module):

@@ -1,8 +1,11 @@
-"""What the tests of the documentation share: the pages, and the repository's root on the path."""
+"""What the tests of the documentation share: its pages and scripts are on the path."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))  # pages, under --import-mode=importlib
+DOCS = Path(__file__).parents[2] / "docs"
+HERE = Path(__file__).parent
+
+sys.path[:0] = [str(HERE), str(DOCS), str(DOCS / "scripts")]  # under --import-mode=importlib

@@ -13,17 +13,17 @@ DOCS = ROOT / "docs"
 OURS = ("simscaleai", "simscaleai-plugin-bc", "simscaleai-plugin-ddp")
 PAGES = [
     ROOT / "README.md",
-    *sorted(DOCS.rglob("*.md")),
+    *sorted(p for p in DOCS.rglob("*.md") if "_build" not in p.parts),
     *(ROOT / "plugins" / name / "README.md" for name in OURS),
 ]
 
-_OPEN = re.compile(r"^```(\w*)\s*$")
+_OPEN = re.compile(r"^```(\w*|\{[\w-]+\})\s*$")
 _DIRECTIVE = re.compile(r"^<!-- (skip|file|script|exit)(?:: (.+))? -->$")
 
 
 @frozen
 class Block:
-    """One fenced block, with what the HTML comment on the line before says of it.
+    """One fenced block, and the directive in the HTML comment on the line before it.
 
     ``skip: reason`` leaves it out; ``file: path`` writes it to a file; ``script`` runs it as a
     whole by bash, in the slow part; ``exit: n`` is the status that its last command ends with.
@@ -56,13 +56,13 @@ def _blocks(page: Path, text: str) -> Iterator[Block]:
             number += 1
             continue
         end = lines.index("```", number + 1)
-        said = _DIRECTIVE.match(lines[number - 1]) if number else None
+        directive = _DIRECTIVE.match(lines[number - 1]) if number else None
         yield Block(
             page,
             number + 1,
             opened[1],
             "\n".join(lines[number + 1 : end]) + "\n",
-            said[1] if said else "",
-            (said[2] or "") if said else "",
+            directive[1] if directive else "",
+            (directive[2] or "") if directive else "",
         )
         number = end + 1

@@ -163,11 +163,21 @@ def installed_core(
 
 
 @pytest.fixture(scope="session")
+def installed_gym(
+    wheels: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Interpreter:
+    """A fresh venv with what records, trains and evaluates in any environment; no MuJoCo."""
+    names = ("core", "plugin-bc", "plugin-gym", "plugin-hdf5")
+    ours = [wheels[f"simscaleai-{name}"] for name in names]
+    return _fresh_venv(tmp_path_factory.mktemp("gym"), ours)
+
+
+@pytest.fixture(scope="session")
 def for_authors(
     wheels: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Interpreter:
     """A fresh venv with what the tests of a new plugin need."""
-    names = ("core", "plugin-bc", "plugin-hdf5", "plugin-sim")
+    names = ("core", "devkit", "plugin-bc", "plugin-gym", "plugin-hdf5", "plugin-sim")
     ours = [wheels[f"simscaleai-{name}"] for name in names]
     return _fresh_venv(tmp_path_factory.mktemp("authors"), [*ours, "pytest", "mypy"])
 

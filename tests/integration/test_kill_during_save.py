@@ -25,9 +25,9 @@ import pytest
 import torch
 
 from simscaleai_core.builtin.pt import PtBackend
-from simscaleai_core.checkpoints import CheckpointStore, read_checkpoint
-from simscaleai_core.manifest import list_checkpoints
-from simscaleai_core.saver import Saver
+from simscaleai_core.checkpoint.background import Saver
+from simscaleai_core.checkpoint.manifest import list_checkpoints
+from simscaleai_core.checkpoint.store import CheckpointStore, read_checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -104,7 +104,8 @@ def test_entry_points_are_valid(distribution: tuple[Path, dict[str, Any]]) -> No
 
 def test_declared_targets_can_be_imported() -> None:
     """Every component that a first-party plugin declares is where it says."""
-    from simscaleai_core.host import Host, import_target
+    from simscaleai_core.host.facade import Host
+    from simscaleai_core.host.lookup import import_target
 
     for component in Host().components:
         assert import_target(component) is not None

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from simscaleai_core.scaffold import KINDS
+from simscaleai_devkit.scaffold import KINDS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 

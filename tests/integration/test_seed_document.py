@@ -26,7 +26,7 @@ from simscaleai.training.trainer import TrainConfig, Trainer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
 from simscaleai_core.builtin.single import find_device
-from simscaleai_core.optim import build_schedule
+from simscaleai_core.run.optimisation import build_schedule
 
 DOCUMENT = Path(__file__).parent / "seed" / "training.md"
 

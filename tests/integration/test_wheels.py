@@ -78,7 +78,8 @@ def test_wheels_describe_themselves(wheels: Mapping[str, Path]) -> None:
 def test_everything_is_found(installed: Any, wheels: Mapping[str, Path], tmp_path: Path) -> None:
     records = installed.simscale_json("plugins", "list", cwd=tmp_path)["plugins"]
     found = {record["distribution"]: record["state"] for record in records}
-    assert set(found) == set(wheels) - {"simscaleai"}
+    no_plugins = {"simscaleai", "simscaleai-devkit"}  # a package of packages; commands only
+    assert set(found) == set(wheels) - no_plugins
     assert not set(found.values()) & {"failed", "incompatible"}
     assert installed.simscale_json("plugins", "doctor", cwd=tmp_path)["faults"] == []
     where = "import simscaleai_core; print(simscaleai_core.__file__)"
@@ -120,6 +121,16 @@ def test_core_alone_trains_a_model_of_ones_own(installed_core: Any, tmp_path: Pa
     assert (tmp_path / "checkpoints" / "final.pt").is_file()
 
 
+def test_core_alone_shows_its_commands_and_what_brings_the_others(
+    installed_core: Any, tmp_path: Path
+) -> None:
+    shown = installed_core.simscale("--help", cwd=tmp_path).stdout
+    assert "  envs, eval, record: pip install simscaleai-plugin-gym" in shown
+    for command in ("record", "eval", "envs"):
+        done = installed_core.simscale(command, cwd=tmp_path, status=2)
+        assert done.stderr.strip().endswith("pip install simscaleai-plugin-gym")
+
+
 def test_core_alone_says_what_to_install(installed_core: Any, tmp_path: Path) -> None:
     done = installed_core.simscale("train", "--model", "bc", cwd=tmp_path, status=2)
     assert done.stderr.splitlines()[-1].startswith("error: unknown model 'bc'")
@@ -128,3 +139,68 @@ def test_core_alone_says_what_to_install(installed_core: Any, tmp_path: Path) ->
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "train/loss": 1.0}\n')
     done = installed_core.simscale("plot", ".", cwd=tmp_path, status=3)
     assert "pip install 'simscaleai-core[plot]'" in done.stderr
+
+
+TOY = """
+import gymnasium
+import numpy as np
+from gymnasium.spaces import Box
+
+
+class Dot(gymnasium.Env):
+    observation_space = Box(-9, 9, (4,), np.float32)
+    action_space = Box(-1, 1, (2,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.pos, self.goal = self.np_random.uniform(-1, 1, (2, 2)).astype(np.float32)
+        return self.observe(), {}
+
+    def step(self, action):
+        self.pos = self.pos + 0.1 * action
+        near = bool(np.abs(self.goal - self.pos).max() < 0.1)
+        return self.observe(), 0.0, near, False, {"is_success": near}
+
+    def observe(self):
+        return np.concatenate([self.pos, self.goal]).astype(np.float32)
+
+
+def expert(observation):
+    return 10 * (observation["state"][:, 2:] - observation["state"][:, :2])
+
+
+gymnasium.register("Toys/Dot-v0", Dot, max_episode_steps=50)
+"""
+
+
+def test_gym_without_the_arm_says_what_is_missing(installed_gym: Any, tmp_path: Path) -> None:
+    records = installed_gym.simscale_json("plugins", "list", cwd=tmp_path)["plugins"]
+    assert {record["name"] for record in records} == {"builtin", "bc", "gym", "hdf5"}
+    assert installed_gym.simscale_json("envs", cwd=tmp_path) == {"envs": []}
+    listed = installed_gym.simscale("envs", cwd=tmp_path)
+    assert "pip install simscaleai-plugin-sim" in listed.stderr
+    command = ["record", "--env", "reach", "--episodes", 2, "--output", "reach.h5"]
+    done = installed_gym.simscale(*command, cwd=tmp_path, status=2)
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("error: unknown environment 'reach'.")
+    assert line.endswith("pip install simscaleai-plugin-sim.")
+    found = "import importlib.util as u; print(u.find_spec('mujoco'), u.find_spec('OpenGL'))"
+    assert installed_gym.run("-c", found, cwd=tmp_path).stdout.strip() == "None None"
+
+
+def test_gym_without_the_arm_does_the_main_job(installed_gym: Any, tmp_path: Path) -> None:
+    (tmp_path / "toys.py").write_text(TOY)
+    command = ["record", "--env", "toys:Toys/Dot-v0", "--expert", "toys:expert"]
+    recorded = installed_gym.simscale_json(
+        *command, "--episodes", 30, "--output", "dot.h5", cwd=tmp_path
+    )
+    assert recorded["success_rate"] == 1.0
+    trained = installed_gym.simscale_json(
+        *("train", "--model", "bc", "--dataset", "dot.h5", "--max-steps", 200, "--lr", 2e-3),
+        *("--batch-size", 64, "--warmup-steps", 20, "--checkpoint-dir", "run"),
+        cwd=tmp_path,
+    )
+    found = installed_gym.simscale_json(
+        "eval", trained["checkpoint"], "--episodes", 20, cwd=tmp_path
+    )
+    assert found["env"] == "toys:Toys/Dot-v0" and found["success_rate"] >= 0.5

@@ -22,7 +22,7 @@ _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class MixedPrecision:
-    """Autocast in the forward pass. See `simscaleai_core.mechanisms.Precision`.
+    """Autocast in the forward pass. See `simscaleai_core.contracts.Precision`.
 
     bfloat16 has the range of float32 and needs no more than that. float16 does not: its loss is
     scaled so that small gradients survive, and the factor follows what the gradients bear.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simscaleai_core.testing import PluginSuite, PrecisionSuite
+from simscaleai_devkit import PluginSuite, PrecisionSuite
 
 
 class TestPlugin(PluginSuite):

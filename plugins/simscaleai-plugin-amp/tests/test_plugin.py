@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tomllib
 from importlib import import_module
 from pathlib import Path
 
 import pytest
-from amp_kit import read, train
+from simscaleai_devkit.support.process import modules_loaded_by
+from simscaleai_devkit.support.runs import train_small
 from simscaleai_plugin_amp import plugin
 
 from simscaleai_core.cli.app import run
@@ -31,12 +30,8 @@ def test_the_entry_point_is_there() -> None:
 
 
 def test_light_modules_load_no_torch() -> None:
-    code = (
-        "import sys, simscaleai_plugin_amp.plugin, simscaleai_plugin_amp.options;"
-        "print('torch' in sys.modules)"
-    )
-    command = [sys.executable, "-c", code]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
+    code = "import simscaleai_plugin_amp.plugin, simscaleai_plugin_amp.options"
+    assert "torch" not in modules_loaded_by(code)
 
 
 def test_asking_for_the_plugin_selects_the_precision(
@@ -57,8 +52,6 @@ def test_every_option_is_in_the_readme() -> None:
         assert f"| `{field.name}` | {str(field.default).lower()} |" in readme
 
 
-def test_the_defaults_of_a_run_on_a_cpu_are_float32(
-    tmp_path: Path,
-) -> None:
-    train(tmp_path, max_steps=1, options={})
-    assert read(tmp_path / "final.pt")["facts"]["precision"].startswith("float32 (amp on a CPU")
+def test_the_defaults_of_a_run_on_a_cpu_are_float32(tmp_path: Path) -> None:
+    done = train_small(tmp_path, max_steps=1, precision="amp")
+    assert done.tree()["facts"]["precision"].startswith("float32 (amp on a CPU")

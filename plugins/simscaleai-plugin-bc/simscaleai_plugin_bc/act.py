@@ -13,18 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from simscaleai_core.errors import ConfigError
-from simscaleai_plugin_bc.chunk_policy import ChunkPolicy
-from simscaleai_plugin_bc.heads.base import check_loss, held_actions, masked_loss
+from simscaleai_plugin_bc.blocks.chunking import ChunkPolicy
+from simscaleai_plugin_bc.blocks.heads.base import Head, check_loss, held_actions, masked_loss
 from simscaleai_plugin_bc.options import ACTOptions
 
 _INIT_STD = 0.02
 
 
-class ACTHead(nn.Module):
+class ACTHead(Head):
     """From the tokens of an observation to a chunk, through a style variable.
 
-    In training, an encoder reads the demonstrated chunk and the state and gives the distribution
-    of the style; acting, the style is zero.
+    In training, an encoder maps the demonstrated chunk and the state to the distribution of the
+    style; in inference the style is zero.
 
     Args:
         horizon: Timesteps T of a chunk.
@@ -40,8 +40,6 @@ class ACTHead(nn.Module):
         normalise first, and positions are learned.
     """
 
-    noise_shape: tuple[int, ...] | None = None
-
     def __init__(
         self, horizon: int, action_dim: int, *, num_tokens: int, options: ACTOptions
     ) -> None:
@@ -55,6 +53,8 @@ class ACTHead(nn.Module):
         self._loss_type = check_loss(options.loss_type)
         self._kl_weight = options.kl_weight
         self._latent_dim = options.latent_dim
+        # checkpoints name these weights: `summary` is the CLS token of the style encoder, and
+        # `chunk_place` and `token_place` are positional embeddings
         self.read_action = nn.Linear(action_dim, width)
         self.summary = nn.Parameter(torch.randn(1, width) * _INIT_STD)
         self.chunk_place = nn.Parameter(torch.randn(2 + horizon, width) * _INIT_STD)
@@ -70,12 +70,9 @@ class ACTHead(nn.Module):
     def loss(
         self, features: Tensor, actions: Tensor, is_pad: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Return ``loss`` `[]`, and its parts ``reconstruction`` `[]` and ``kl`` `[]`.
+        """Return ``loss`` `[]` and its two terms, ``reconstruction`` `[]` and ``kl`` `[]`.
 
-        Args:
-            features: Tokens of the observation `[B, S, H]`.
-            actions: Normalised chunks `[B, T, A]`.
-            is_pad: What does not count, bool `[B, T]`.
+        The features are the tokens of the observation `[B, S, H]`.
         """
         mean, log_var = self._style(features, held_actions(actions, is_pad), is_pad)
         style = mean + (0.5 * log_var).exp() * torch.randn_like(mean)
@@ -95,18 +92,21 @@ class ACTHead(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Return mean and log variance of the style, each `[B, Z]`."""
         size = len(actions)
-        first = self.summary.expand(size, 1, -1)
-        seen = torch.cat([first, tokens[:, :1], self.read_action(actions)], dim=1)
-        hidden = None
+        cls_token = self.summary.expand(size, 1, -1)
+        sequence = torch.cat([cls_token, tokens[:, :1], self.read_action(actions)], dim=1)
+        key_padding_mask = None
         if is_pad is not None:
-            hidden = torch.cat([is_pad.new_zeros(size, 2), is_pad], dim=1)
-        summary = self.style_encoder(seen + self.chunk_place, src_key_padding_mask=hidden)[:, 0]
-        mean, log_var = self.style(summary).float().chunk(2, dim=-1)
+            key_padding_mask = torch.cat([is_pad.new_zeros(size, 2), is_pad], dim=1)
+        encoded = self.style_encoder(
+            sequence + self.chunk_place, src_key_padding_mask=key_padding_mask
+        )
+        mean, log_var = self.style(encoded[:, 0]).float().chunk(2, dim=-1)
         return mean, log_var
 
     def _decode(self, tokens: Tensor, style: Tensor) -> Tensor:
-        seen = torch.cat([self.read_style(style)[:, None], tokens], dim=1)
-        memory = self.encoder(seen + self.token_place)
+        """Return normalised chunks `[B, T, A]` for tokens `[B, S, H]` and styles `[B, Z]`."""
+        sequence = torch.cat([self.read_style(style)[:, None], tokens], dim=1)
+        memory = self.encoder(sequence + self.token_place)
         chunk = self.decoder(self.queries.expand(len(tokens), -1, -1), memory)
         actions: Tensor = self.write_action(chunk)
         return actions
@@ -133,7 +133,7 @@ class ACTPolicy(ChunkPolicy):
         has_state = self.inputs.state_dim > 0
         width = self.options.hidden_dim
         self.read_state = nn.Linear(self.inputs.state_dim, width) if has_state else None
-        self.head: nn.Module = ACTHead(
+        self.head = ACTHead(
             self.options.horizon,
             self.action_dim,
             num_tokens=int(has_state) + len(self.inputs.encoders),
@@ -142,10 +142,10 @@ class ACTPolicy(ChunkPolicy):
 
     def features(self, observations: Mapping[str, Tensor]) -> Tensor:
         """Return the tokens `[B, S, H]` of observations by key."""
-        parts = self.inputs.parts(observations)
+        tokens = self.inputs.by_modality(observations)
         if self.read_state is not None:
-            parts[0] = self.read_state(parts[0])
-        return torch.stack(parts, dim=1)
+            tokens[0] = self.read_state(tokens[0])
+        return torch.stack(tokens, dim=1)
 
 
 def _layer_options(options: ACTOptions) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A policy with memory.
 
-B: samples, N: slots, T: timesteps of a window, F: dimensions of the features, H: width of the
-memory, L: recurrent layers, A: dimensions of an action.
+B: samples, N: sub-environments, T: timesteps of a window, F: dimensions of the features, H: width
+of the memory, L: recurrent layers, A: dimensions of an action.
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ from torch import Tensor, nn
 
 from simscaleai_core.contracts import Batch, DataSpec
 from simscaleai_core.errors import DataError
-from simscaleai_plugin_bc.heads.base import Head
-from simscaleai_plugin_bc.heads.mixture import MixtureHead
-from simscaleai_plugin_bc.heads.regression import RegressionHead
-from simscaleai_plugin_bc.inputs import Reading
+from simscaleai_plugin_bc.blocks.chunk_execution import reset_mask
+from simscaleai_plugin_bc.blocks.heads.base import Head, HeadSizes
+from simscaleai_plugin_bc.blocks.heads.mixture import MixtureHead
+from simscaleai_plugin_bc.blocks.heads.regression import RegressionHead
+from simscaleai_plugin_bc.blocks.observations import ObservationBatch
+from simscaleai_plugin_bc.blocks.policy_base import FamilyPolicy
 from simscaleai_plugin_bc.options import RecurrentOptions
-from simscaleai_plugin_bc.policy_base import FamilyPolicy
 
 
 class RecurrentPolicy(FamilyPolicy):
     """A gated recurrent network from the observations so far to the action.
 
-    It is trained on windows of `horizon` steps that begin with an empty memory; acting, the memory
-    of a slot is emptied after as many steps, so that it never holds more than in training.
+    It is trained on windows of `horizon` steps that begin with an empty memory. In inference, the
+    memory of a sub-environment is emptied after as many steps, so that it never holds more than in
+    training.
 
     Args:
         arguments: As for `FamilyPolicy`.
@@ -45,36 +47,26 @@ class RecurrentPolicy(FamilyPolicy):
         width = chosen.hidden_dim
         self.enter = nn.Sequential(nn.Linear(self.inputs.dim, width), nn.GELU())
         self.memory = nn.GRU(width, width, num_layers=chosen.n_layers, batch_first=True)
-        self.head: nn.Module
+        self.head: Head
+        sizes = HeadSizes(width, 1, self.action_dim)
         if chosen.head == "mixture":
             modes, least = chosen.num_modes, chosen.least_std
-            self.head = MixtureHead(
-                width, 1, self.action_dim, n_layers=0, num_modes=modes, least_std=least
-            )
+            self.head = MixtureHead(sizes, n_layers=0, num_modes=modes, least_std=least)
         else:
-            self.head = RegressionHead(width, 1, self.action_dim, loss_type=chosen.loss_type)
+            self.head = RegressionHead(sizes, loss_type=chosen.loss_type)
         self._hidden = torch.zeros(chosen.n_layers, 0, width)
         self._age = np.zeros(0, dtype=np.int64)
 
     @classmethod
-    def data_options(cls, **options: Any) -> dict[str, Any]:
-        """Return how a dataset should be opened for a policy with these options.
-
-        Args:
-            options: The policy's options.
-
-        Returns:
-            Keyword arguments of a dataset: windows of `horizon` observations and actions.
-        """
-        chosen = cls.chosen(options)
-        wanted = {"seq_len": chosen.horizon, "obs_len": None, "pad": True}
-        return {**wanted, "include_image": True} if chosen.use_image else wanted
+    def window_options(cls, options: Any) -> dict[str, Any]:
+        """Return windows of `horizon` observations and actions."""
+        return {"seq_len": options.horizon, "obs_len": None, "pad": True}
 
     def adapt_to(self, data: DataSpec) -> None:
-        """Check the data against the policy; take its statistics if the policy has none yet.
+        """Check the data against the policy, and fit its normalisers if they are not fitted yet.
 
         Args:
-            data: What the dataset says of itself.
+            data: Description of the dataset.
 
         Raises:
             DataError: If windows, dimensions or keys do not fit; what was found is named.
@@ -99,32 +91,26 @@ class RecurrentPolicy(FamilyPolicy):
             ``loss`` `[]` and what else the head reports.
         """
         actions, is_pad = batch["actions"], batch.get("is_pad")
-        features = self.enter(self.inputs(self.inputs.observed(batch)))
+        features = self.enter(self.inputs(self.inputs.augmented(batch)))
         if features.ndim == 2:
             features = features.unsqueeze(1)
         hidden, _ = self.memory(features)
-        head: Head = self.head  # type: ignore[assignment]
-        wanted = self.action_normalizer(actions).reshape(-1, 1, actions.shape[-1])
-        return head.loss(
-            hidden.flatten(0, 1), wanted, None if is_pad is None else is_pad.reshape(-1, 1)
-        )
+        target = self.action_normalizer(actions).reshape(-1, 1, actions.shape[-1])
+        is_pad = None if is_pad is None else is_pad.reshape(-1, 1)
+        return self.head.loss(hidden.flatten(0, 1), target, is_pad)
 
     def reset(self, mask: Any = None) -> None:
         """Empty the memory.
 
         Args:
-            mask: Slots whose episodes begin, bool `[N]`; None empties all.
+            mask: Sub-environments whose episodes begin, bool `[N]`; None empties all.
         """
-        if mask is None:
-            self._age[:] = 0
-            return
-        chosen = np.atleast_1d(np.asarray(mask.cpu() if isinstance(mask, Tensor) else mask))
-        chosen = chosen.astype(np.bool_)[: len(self._age)]
+        chosen = reset_mask(mask, len(self._age))
         self._age[: len(chosen)][chosen] = 0
 
-    def _act(self, reading: Reading) -> Any:
-        size = reading.size
-        features = self.enter(self.inputs(reading.tensors)).unsqueeze(1)
+    def _act(self, batch: ObservationBatch) -> Any:
+        size = batch.size
+        features = self.enter(self.inputs(batch.tensors)).unsqueeze(1)
         self._grow(size, features)
         fresh = torch.from_numpy(self._age[:size] % self.options.horizon == 0)
         kept = self._hidden[:, :size]
@@ -132,11 +118,10 @@ class RecurrentPolicy(FamilyPolicy):
         hidden, after = self.memory(features, before)
         self._hidden = torch.cat([after, self._hidden[:, size:]], dim=1)
         self._age[:size] += 1
-        head: Head = self.head  # type: ignore[assignment]
-        return self.action_normalizer.inverse(head.sample(hidden[:, 0])[:, 0])
+        return self.action_normalizer.inverse(self.head.sample(hidden[:, 0])[:, 0])
 
     def _grow(self, size: int, like: Tensor) -> None:
-        """Make room for `size` slots, on the device and in the type of `like` `[N, 1, H]`."""
+        """Make room for `size` sub-environments, on the device and in the type of `like`."""
         layers, known, width = self._hidden.shape
         self._hidden = self._hidden.to(like)
         if size > known:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from simscaleai_plugin_bc.augment import colour_draws, draws_of, jitter_colour, shift_images
-from simscaleai_plugin_bc.chunked import FlowPolicy
+from simscaleai_plugin_bc.blocks.augment import colour_draws, draws_of, jitter_colour, shift_images
+from simscaleai_plugin_bc.policies import FlowPolicy
 from simscaleai_plugin_bc.policy import BCPolicy
 from torch.nn import functional as F
 
 from simscaleai_core import TrainConfig, Trainer
 from simscaleai_core.builtin.dummy import DummyTrajectoryDataset
-from simscaleai_core.feed import MapFeed, sample_keys
+from simscaleai_core.data.feed import MapFeed, sample_keys
 
 KEYS = sample_keys(0, 0, list(range(64)))
 
@@ -76,20 +76,20 @@ def test_only_training_is_augmented():
     policy = looking()
     obs = {"state": torch.zeros(4, 2), "image": torch.rand(4, 3, 16, 16)}
     batch = {"observations": obs}
-    first, second = (policy.inputs.observed(batch)["image"] for _ in range(2))
+    first, second = (policy.inputs.augmented(batch)["image"] for _ in range(2))
     assert not torch.equal(first, second) and not torch.equal(first, obs["image"])
     assert torch.equal(policy.predict(obs), policy.predict(obs))
     policy.eval()
-    assert policy.inputs.observed(batch) is obs
+    assert policy.inputs.augmented(batch) is obs
 
 
 def test_a_sample_is_changed_by_its_key_whatever_is_beside_it():
     policy = looking(image_keys=["image", "wrist"])
     image = torch.rand(1, 3, 16, 16).expand(64, -1, -1, -1)
     obs = {"state": torch.zeros(64, 2), "image": image, "wrist": image}
-    whole = policy.inputs.observed({"observations": obs, "sample_keys": KEYS})
+    whole = policy.inputs.augmented({"observations": obs, "sample_keys": KEYS})
     few = {k: v[5:8] for k, v in obs.items()}
-    part = policy.inputs.observed({"observations": few, "sample_keys": KEYS[5:8]})
+    part = policy.inputs.augmented({"observations": few, "sample_keys": KEYS[5:8]})
     assert torch.equal(part["image"], whole["image"][5:8])
     assert not torch.equal(whole["image"], whole["wrist"])  # each camera in its own way
     assert len({tuple(x.flatten().tolist()) for x in whole["image"]}) == 64
@@ -99,7 +99,7 @@ def test_the_frames_of_a_window_are_changed_alike():
     policy = looking()
     frames = torch.rand(4, 1, 3, 16, 16).expand(-1, 5, -1, -1, -1)
     obs = {"state": torch.zeros(4, 5, 2), "image": frames}
-    seen = policy.inputs.observed({"observations": obs, "sample_keys": KEYS[:4]})["image"]
+    seen = policy.inputs.augmented({"observations": obs, "sample_keys": KEYS[:4]})["image"]
     assert seen.shape == frames.shape
     assert torch.equal(seen[:, 0], seen[:, 4])
 

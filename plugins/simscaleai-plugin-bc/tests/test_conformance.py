@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simscaleai_core.testing import ModelSuite, PluginSuite
+from simscaleai_devkit import ModelSuite, PluginSuite
 
 SMALL = {"hidden_dim": 32, "n_layers": 2}
 CHUNK = {**SMALL, "horizon": 4, "execute": 2}

@@ -16,8 +16,9 @@ from simscaleai_core import TrainConfig, Trainer
 from simscaleai_core.builtin.dummy import DummyTrajectoryDataset
 from simscaleai_core.contracts import DataSpec, Statistics
 from simscaleai_core.errors import ConfigError, DataError
-from simscaleai_core.host import Host, import_target
-from simscaleai_core.registry import load_policy
+from simscaleai_core.host.facade import Host
+from simscaleai_core.host.lookup import import_target
+from simscaleai_core.host.registry import load_policy
 
 HOST = Host()
 SIZES = {
@@ -160,21 +161,21 @@ def reset(policy, mask=None):
 
 
 @every_policy
-def test_slots_do_not_know_each_other(name):
+def test_sub_environments_are_independent(name):
     policy = build(name).eval()
     steps = [observations(5, seed=t) for t in range(8)]
     together = []
     for t, obs in enumerate(steps):
-        if t == 4:  # an episode begins in slot 2
+        if t == 4:  # an episode begins in sub-environment 2
             reset(policy, np.array([False, False, True, False, False]))
         together.append(policy.predict(obs))
-    for slot in range(5):
+    for env in range(5):
         reset(policy)
         for t, obs in enumerate(steps):
-            if t == 4 and slot == 2:
+            if t == 4 and env == 2:
                 reset(policy)
-            alone = policy.predict({k: v[slot] for k, v in obs.items()})
-            np.testing.assert_allclose(alone, together[t][slot], atol=1e-5)
+            alone = policy.predict({k: v[env] for k, v in obs.items()})
+            np.testing.assert_allclose(alone, together[t][env], atol=1e-5)
 
 
 @every_policy

@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from simscaleai_plugin_bc.heads.base import held_actions, masked_loss, mlp
-from simscaleai_plugin_bc.heads.diffusion import DiffusionHead, cosine_signal
-from simscaleai_plugin_bc.heads.flow import FlowHead
-from simscaleai_plugin_bc.heads.mixture import MixtureHead
+from simscaleai_plugin_bc.blocks.heads.base import HeadSizes, held_actions, masked_loss, mlp
+from simscaleai_plugin_bc.blocks.heads.diffusion import DiffusionHead, cosine_signal
+from simscaleai_plugin_bc.blocks.heads.flow import FlowHead
+from simscaleai_plugin_bc.blocks.heads.mixture import MixtureHead
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
 from simscaleai_core.errors import ConfigError
@@ -36,7 +36,7 @@ def two_modes(size=128):
 @pytest.mark.parametrize("kind", [DiffusionHead, FlowHead])
 def test_both_modes_of_a_distribution_are_recovered(kind):
     torch.manual_seed(0)
-    head = fit(kind(3, 2, 1, hidden_dim=64, n_layers=2), two_modes)
+    head = fit(kind(HeadSizes(3, 2, 1), hidden_dim=64, n_layers=2), two_modes)
     with torch.no_grad():
         drawn = head.sample(torch.randn(500, 3)).squeeze(-1)
     right = (drawn > 0).float().mean()
@@ -47,7 +47,7 @@ def test_both_modes_of_a_distribution_are_recovered(kind):
 
 def test_a_mixture_keeps_the_modes_apart_and_acts_on_one():
     torch.manual_seed(0)
-    head = fit(MixtureHead(3, 2, 1, hidden_dim=32, n_layers=1, num_modes=2), two_modes)
+    head = fit(MixtureHead(HeadSizes(3, 2, 1), hidden_dim=32, n_layers=1, num_modes=2), two_modes)
     with torch.no_grad():
         _, mean, _ = head(torch.randn(50, 3))
         acted = head.sample(torch.randn(50, 3))
@@ -59,7 +59,7 @@ def test_a_mixture_keeps_the_modes_apart_and_acts_on_one():
 @pytest.mark.parametrize("padded", [False, True])
 def test_the_likelihood_of_a_mixture_is_torch_s_own(padded):
     torch.manual_seed(0)
-    head = MixtureHead(3, 4, 2, hidden_dim=16, n_layers=1, num_modes=3, least_std=0.1)
+    head = MixtureHead(HeadSizes(3, 4, 2), hidden_dim=16, n_layers=1, num_modes=3, least_std=0.1)
     features, actions = torch.randn(5, 3), torch.randn(5, 4, 2)
     log_weight, mean, std = head(features)
     length = 3 if padded else 4
@@ -85,7 +85,7 @@ def test_the_noise_schedule_is_the_published_one(num_levels):
         product *= 1 - min(1 - ideal(level + 1) / ideal(level), 0.999)
         assert signal[level].item() == pytest.approx(product, rel=1e-4)
     assert signal[0] > 0.99 and signal[-1] < 1e-3
-    levels = DiffusionHead(3, 2, 1, num_levels=num_levels, sample_steps=5).levels
+    levels = DiffusionHead(HeadSizes(3, 2, 1), num_levels=num_levels, sample_steps=5).levels
     assert levels[0] == num_levels - 1 and levels[-1] == 0 and len(levels) == 5
 
 
@@ -93,7 +93,7 @@ def test_a_step_of_sampling_is_the_published_one():
     """With a denoiser that knows the chunk, every number of steps gives exactly that chunk."""
     chunk, noise = torch.rand(4, 2, 3) * 2 - 1, torch.randn(4, 2, 3)
     for steps in (1, 2, 7):
-        head = DiffusionHead(5, 2, 3, num_levels=50, sample_steps=steps)
+        head = DiffusionHead(HeadSizes(5, 2, 3), num_levels=50, sample_steps=steps)
         seen = []
 
         def knowing(noisy, level, features, head=head, seen=seen):
@@ -118,7 +118,7 @@ def test_flow_matching_recovers_a_linear_gaussian():
         return features, 0.5 * features[:, None] + 0.2 * torch.randn(size, 1, 1)
 
     torch.manual_seed(0)
-    head = fit(FlowHead(1, 1, 1, hidden_dim=64, n_layers=2, sample_steps=20), draw)
+    head = fit(FlowHead(HeadSizes(1, 1, 1), hidden_dim=64, n_layers=2, sample_steps=20), draw)
     for given in (-0.8, 0.0, 0.8):
         with torch.no_grad():
             drawn = head.sample(torch.full((2000, 1), given))
@@ -128,14 +128,14 @@ def test_flow_matching_recovers_a_linear_gaussian():
 
 @pytest.mark.parametrize("kind", [DiffusionHead, FlowHead])
 def test_a_sample_follows_from_its_noise_alone(kind):
-    head = kind(3, 4, 2, hidden_dim=16, n_layers=1)
+    head = kind(HeadSizes(3, 4, 2), hidden_dim=16, n_layers=1)
     features, noise = torch.randn(6, 3), torch.randn(6, 4, 2)
     first = head.sample(features, noise)
     torch.testing.assert_close(head.sample(features[2:3], noise[2:3])[0], first[2])
     assert first.shape == (6, 4, 2) == (6, *head.noise_shape)
     assert head.sample(features).shape == first.shape  # draws its own
     with pytest.raises(ConfigError, match="sample_steps"):
-        kind(3, 4, 2, sample_steps=0)
+        kind(HeadSizes(3, 4, 2), sample_steps=0)
 
 
 def test_padding_takes_the_action_beside_it():

@@ -8,7 +8,8 @@ import attrs
 import numpy as np
 import pytest
 import torch
-from simscaleai_plugin_bc.options import LOSSES, BCOptions
+from simscaleai_plugin_bc.blocks.options import LOSSES
+from simscaleai_plugin_bc.options import BCOptions
 from simscaleai_plugin_bc.policy import BCPolicy
 
 from simscaleai_core.contracts import DataSpec, Statistics

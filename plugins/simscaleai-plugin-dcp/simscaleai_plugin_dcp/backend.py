@@ -30,7 +30,7 @@ from simscaleai_plugin_dcp.writing import TREE_FILE, Writer
 
 
 class DcpBackend:
-    """Reads and writes ``.dcp``. See `simscaleai_core.mechanisms.CheckpointBackend`.
+    """Reads and writes ``.dcp``. See `simscaleai_core.contracts.CheckpointBackend`.
 
     Saving is collective: each rank calls `save` with one path, in the same order. It goes through a
     group of its own, since it runs beside training.

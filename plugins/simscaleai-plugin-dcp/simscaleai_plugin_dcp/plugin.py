@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from simscaleai_core.plugin import CheckpointBackendSpec, PluginInfo, hookimpl
+from simscaleai_core.plugin import CheckpointBackendSpec, PluginInfo, provides
 
 PLUGIN = PluginInfo(
     summary="Checkpoints written in parts by all ranks", selects={"checkpoint_backend": "dcp"}
 )
 
-
-@hookimpl
-def simscale_register_checkpoint_backends() -> Iterator[CheckpointBackendSpec]:
-    """Offer the checkpoint backend."""
-    yield CheckpointBackendSpec(
+simscale_register_checkpoint_backends = provides(
+    CheckpointBackendSpec(
         name="dcp",
         target="simscaleai_plugin_dcp.backend:DcpBackend",
         options="simscaleai_plugin_dcp.options:DcpOptions",
         summary="A .dcp directory by torch.distributed.checkpoint, a part from every rank",
-    )
+    ),
+)

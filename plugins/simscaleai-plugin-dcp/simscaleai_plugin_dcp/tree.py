@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from simscaleai_core.checkpoint.serialisation import to_serialisable
 from simscaleai_core.contracts import StateDict
-from simscaleai_core.plain import plain_tree
 
 EQUAL_ON_ALL_RANKS = ("model_state_dict.", "optimizer_state_dict.")
 """Beginnings of the names of tensors that any rank may write; of all others rank 0's count."""
@@ -27,7 +27,7 @@ def split(tree: StateDict) -> tuple[StateDict, dict[str, Tensor]]:
         tensors[_name(path, tensors)] = tensor.detach()
         return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
 
-    return plain_tree(tree, keep), tensors
+    return to_serialisable(tree, keep), tensors
 
 
 def fill(skeleton: StateDict) -> tuple[StateDict, dict[str, Tensor]]:
@@ -39,7 +39,7 @@ def fill(skeleton: StateDict) -> tuple[StateDict, dict[str, Tensor]]:
         tensors[_name(path, tensors)] = memory
         return memory
 
-    return plain_tree(skeleton, keep), tensors
+    return to_serialisable(skeleton, keep), tensors
 
 
 def check_skeleton(skeleton: Any, *, limit_bytes: int) -> None:

@@ -26,7 +26,7 @@ TREE_FILE = "tree.pt"
 class _Files(FileSystem):
     """Opens the files of one save and keeps what went wrong with them.
 
-    torch 2.13 writes all files but one in threads whose exceptions nobody sees.
+    torch 2.13 writes all files but one in threads whose exceptions are lost.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class _Files(FileSystem):
 
 
 class Writer(FileSystemWriter):
-    """Writes one checkpoint; what fails here is told to every rank by torch.
+    """Writes one checkpoint; torch reports failures to every rank.
 
     Args:
         path: The directory.

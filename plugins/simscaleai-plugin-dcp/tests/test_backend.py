@@ -16,30 +16,24 @@ from typing import Any
 import pytest
 import torch
 from attrs.exceptions import FrozenInstanceError
+from simscaleai_devkit.checkpoints.driver import store_in
+from simscaleai_devkit.support.children import in_child
+from simscaleai_devkit.support.trees import edge_case_tree
+from simscaleai_devkit.support.trees import tree_differences as differences
 from simscaleai_plugin_dcp.backend import DcpBackend
 from simscaleai_plugin_dcp.options import DcpOptions
 from simscaleai_plugin_dcp.plugin import PLUGIN, simscale_register_checkpoint_backends
 from torch.distributed.checkpoint import FileSystemWriter
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata
 
-from simscaleai_core.checkpoints import CheckpointStore, read_checkpoint
+from simscaleai_core.checkpoint.store import CheckpointStore, read_checkpoint
 from simscaleai_core.errors import CheckpointError, ConfigError, SaveError
-from simscaleai_core.testing.children import in_child
-from simscaleai_core.testing.trees import awkward_tree
-from simscaleai_core.testing.trees import tree_differences as differences
 
 SMALL = {"step": 1, "model_state_dict": {"w": torch.arange(6.0), "b": torch.ones(())}}
 
 
 def read(path: Path) -> dict[str, Any]:
     return read_checkpoint(path, DcpBackend())
-
-
-def _store(directory: Path) -> CheckpointStore:
-    store = CheckpointStore(directory, DcpBackend(), backend_name="dcp")
-    store.open()
-    store.close()
-    return store
 
 
 def test_what_the_plugin_offers() -> None:
@@ -52,16 +46,16 @@ def test_what_the_plugin_offers() -> None:
 
 
 def test_every_kind_of_value_comes_back_exactly(tmp_path: Path) -> None:
-    DcpBackend().save(tmp_path / "x.dcp", awkward_tree())
-    assert not differences(awkward_tree(), read(tmp_path / "x.dcp"))
+    DcpBackend().save(tmp_path / "x.dcp", edge_case_tree())
+    assert not differences(edge_case_tree(), read(tmp_path / "x.dcp"))
     names = {p.name for p in (tmp_path / "x.dcp").iterdir()}
     assert names == {".metadata", "tree.pt", "__0_0.distcp"}
 
 
 def test_several_files_per_rank(tmp_path: Path) -> None:
-    DcpBackend(options=DcpOptions(files_per_rank=3)).save(tmp_path / "x.dcp", awkward_tree())
+    DcpBackend(options=DcpOptions(files_per_rank=3)).save(tmp_path / "x.dcp", edge_case_tree())
     assert len(list((tmp_path / "x.dcp").glob("__0_*.distcp"))) == 3
-    assert not differences(awkward_tree(), read(tmp_path / "x.dcp"))
+    assert not differences(edge_case_tree(), read(tmp_path / "x.dcp"))
 
 
 @pytest.mark.parametrize("files", [1, 3])
@@ -96,7 +90,7 @@ def test_a_file_that_cannot_be_opened_fails_the_save(tmp_path: Path, place: int)
     path = tmp_path / "x.dcp"
     (path / f"__0_{place}.distcp").mkdir(parents=True)
     with pytest.raises(IsADirectoryError):
-        DcpBackend(options=DcpOptions(files_per_rank=3)).save(path, awkward_tree())
+        DcpBackend(options=DcpOptions(files_per_rank=3)).save(path, edge_case_tree())
 
 
 def test_tensors_that_torch_does_not_write_fail_the_save(
@@ -113,8 +107,10 @@ def test_tensors_that_torch_does_not_write_fail_the_save(
 
 
 def test_it_does_not_say_where_it_was_written(tmp_path: Path) -> None:
-    first = _store(tmp_path / "a").save("final", awkward_tree(), step=3)
-    second = _store(tmp_path / "b" / "c").save("final", awkward_tree(), step=3)
+    first = store_in(tmp_path / "a", DcpBackend(), "dcp").save("final", edge_case_tree(), step=3)
+    second = store_in(tmp_path / "b" / "c", DcpBackend(), "dcp").save(
+        "final", edge_case_tree(), step=3
+    )
     assert first == second  # digest and all
     for file in (tmp_path / "a" / "final.dcp").iterdir():
         assert str(tmp_path).encode() not in file.read_bytes()
@@ -125,8 +121,8 @@ def test_what_torch_would_not_read_back_is_refused_when_it_is_saved(
     tmp_path: Path, value: Any
 ) -> None:
     with pytest.raises(ConfigError, match="cannot hold"):
-        _store(tmp_path).save("step_1", {"state": value}, step=1)
-    assert list(tmp_path.iterdir()) == []
+        store_in(tmp_path, DcpBackend(), "dcp").save("step_1", {"state": value}, step=1)
+    assert [p.name for p in tmp_path.iterdir() if p.name != ".lock"] == []
 
 
 def test_several_ranks_need_torch_distributed() -> None:

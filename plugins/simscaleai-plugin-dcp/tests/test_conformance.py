@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simscaleai_core.testing import CheckpointBackendSuite, PluginSuite
+from simscaleai_devkit import CheckpointBackendSuite, PluginSuite
 
 
 class TestPlugin(PluginSuite):

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 import torch
+from simscaleai_devkit.support.policies import TinyPolicy
+from simscaleai_devkit.support.ranks import TORCHRUN
+from simscaleai_devkit.support.trees import tree_differences as differences
 from simscaleai_plugin_dcp.backend import DcpBackend
 
-from simscaleai_core.checkpoints import read_checkpoint
-from simscaleai_core.manifest import damage_of, list_checkpoints
-from simscaleai_core.testing.runs import TinyPolicy
-from simscaleai_core.testing.trees import tree_differences as differences
+from simscaleai_core.checkpoint.manifest import damage_of, list_checkpoints
+from simscaleai_core.checkpoint.store import read_checkpoint
 
 pytest.importorskip("simscaleai_plugin_ddp")
 pytestmark = pytest.mark.slow
@@ -29,15 +30,17 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def torchrun(directory: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone",
-        "--local-addr=127.0.0.1", str(WORKER), "--dir", str(directory), *map(str, arguments),
-    ]  # fmt: skip
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    return run_worker(TORCHRUN, directory, *arguments)
 
 
 def alone(directory: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(WORKER), "--dir", str(directory), *map(str, arguments)]
+    return run_worker((sys.executable,), directory, *arguments)
+
+
+def run_worker(
+    launcher: tuple[str, ...], directory: Path, *arguments: object
+) -> subprocess.CompletedProcess[str]:
+    command = [*launcher, str(WORKER), "--dir", str(directory), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
 
@@ -95,21 +98,24 @@ def test_one_rank_continues_what_two_wrote_and_two_what_one_wrote(
     assert "world_size was 1, is 2" in again.stdout + again.stderr
 
 
-def test_a_full_disk_on_one_rank_is_told_by_rank_0_and_stops_nothing(tmp_path: Path) -> None:
+def errors_of_failure(directory: Path, fault: str) -> str:
+    """Return the standard error of a run that fails, which it must do quickly."""
     started = time.monotonic()
-    done = torchrun(tmp_path, "--fault", "no-room")
+    done = torchrun(directory, "--fault", fault)
     assert time.monotonic() - started < 100
     assert done.returncode != 0
-    assert "rank 1: File too large" in done.stderr
-    assert "Training goes on" in done.stderr
-    assert "error on rank 0: could not write" in done.stderr
+    return done.stderr
+
+
+def test_a_full_disk_on_one_rank_is_reported_by_rank_0_and_stops_nothing(tmp_path: Path) -> None:
+    errors = errors_of_failure(tmp_path, "no-room")
+    assert "rank 1: File too large" in errors
+    assert "Training goes on" in errors
+    assert "error on rank 0: could not write" in errors
     assert not [p for p in tmp_path.iterdir() if "dcp" in p.name]
 
 
 def test_a_rank_that_cannot_save_at_all_ends_the_run_and_hangs_none(tmp_path: Path) -> None:
-    started = time.monotonic()
-    done = torchrun(tmp_path, "--fault", "not-plain")
-    assert time.monotonic() - started < 100
-    assert done.returncode != 0
-    assert "a checkpoint cannot hold builtins.object" in done.stderr
+    errors = errors_of_failure(tmp_path, "not-plain")
+    assert "a checkpoint cannot hold builtins.object" in errors
     assert not list(tmp_path.glob("*.dcp"))

@@ -10,13 +10,13 @@ import sys
 from typing import Any
 
 import torch
+from simscaleai_devkit.support.policies import TinyPolicy
+from simscaleai_devkit.support.trees import edge_case_tree
 from torch.utils.data import DataLoader
 
 from simscaleai_core import SimScaleError, TrainConfig, Trainer
 from simscaleai_core.builtin.dummy import DummyTrajectoryDataset
 from simscaleai_core.plugin import hookimpl
-from simscaleai_core.testing.runs import TinyPolicy
-from simscaleai_core.testing.trees import awkward_tree
 
 
 class Fault:
@@ -41,7 +41,7 @@ class Fault:
     def state_dict(self) -> dict[str, Any]:
         if self.kind == "not-plain" and self.rank == 1:
             return {"x": object()}
-        tree = awkward_tree()
+        tree = edge_case_tree()
         del tree["kinds"]  # torch 2.13 broadcasts no uint16, uint64 and float8 tensors
         mine = {f"only_{self.rank}": torch.full((5,), float(self.rank))}
         return {**tree, "rank": self.rank, "w": torch.full((99,), float(self.rank)), **mine}

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn  # noqa: F401 - its defaults would keep a group that is there before it
 from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
@@ -38,7 +39,7 @@ _LAUNCH = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 class DDPStrategy:
     """One process per device; gradients are averaged in the backward pass.
 
-    See `simscaleai_core.mechanisms.Strategy`. Rank and world size come from the launcher's
+    See `simscaleai_core.contracts.Strategy`. Rank and world size come from the launcher's
     environment. The global rank decides who writes, so that one process writes on any number of
     nodes.
 
@@ -68,7 +69,7 @@ class DDPStrategy:
         self._has_joined = not dist.is_initialized()
         if self._has_joined:
             _join(backend, timeout)
-        # what is gathered as plain values is on the host and needs no device memory
+        # serialisable values are gathered on the host and need no device memory
         self._host_group = dist.new_group(backend="gloo", timeout=timeout)
 
     def setup(self, policy: nn.Module) -> nn.Module:
@@ -78,10 +79,11 @@ class DDPStrategy:
         would drift apart; normalisers are equal on all ranks by construction.
         """
         batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in policy.modules())
+        buffers: dict[str, Any] = {_BUFFER_SWITCH: batch_norm}
         return DistributedDataParallel(
             policy,
             device_ids=[self.device] if self.device.type == "cuda" else None,
-            **{_BUFFER_SWITCH: batch_norm},
+            **buffers,
             gradient_as_bucket_view=True,
             find_unused_parameters=self._options.find_unused_parameters,
             static_graph=self._options.static_graph,
@@ -100,32 +102,44 @@ class DDPStrategy:
 
     def reduce(self, values: Tensor) -> Tensor:
         """Return the element-wise sum over ranks of `values` `[N]`."""
-        dist.all_reduce(values)
+        is_on_host = values.device.type == "cpu"
+        dist.all_reduce(values, group=self._host_group if is_on_host else None)
         return values
 
     def gather(self, value: Any) -> list[Any]:
-        """Return the plain value of every rank, in the order of ranks."""
+        """Return the serialisable value of every rank, in the order of ranks."""
         values: list[Any] = [None] * self.world_size
         dist.all_gather_object(values, value, group=self._host_group)
         return values
 
     def broadcast(self, value: Any) -> Any:
-        """Return rank 0's plain value on every rank."""
+        """Return rank 0's serialisable value on every rank."""
         box = [value]
         dist.broadcast_object_list(box, src=0, group=self._host_group)
         return box[0]
 
     def teardown(self, status: str) -> None:
-        """Leave the group that was joined here; after a failure, without waiting for the others."""
-        if status == "failed" or not dist.is_initialized():
+        """Leave the groups that were joined here; after a failure, without waiting for the others.
+
+        A thread of gloo may still hold the tensors of a collective that is done, and takes the
+        interpreter's lock to let go of them (torch 2.13). If the interpreter is ending by then,
+        the process aborts: "terminate called without an active exception", status -6. gloo joins
+        its threads only when a group is freed, which `destroy_process_group` does if nothing else
+        keeps it: neither the strategy, nor the wrapper, nor `torch.distributed.nn`.
+        """
+        if not dist.is_initialized():
             return
-        dist.barrier(group=self._host_group)
-        if self._has_joined:
+        if status != "failed":
+            dist.barrier(group=self._host_group)
+        # does not block: each collective of this group was waited for; DDP's own may be under way
+        dist.destroy_process_group(self._host_group)
+        del self._host_group
+        if status != "failed" and self._has_joined:
             dist.destroy_process_group()
 
     @hookimpl
     def simscale_on_run_exception(self, error: BaseException) -> None:
-        """Say that a lost connection is not the cause but a consequence."""
+        """Log that a lost connection is a consequence of an error on another rank."""
         text = str(error)
         if isinstance(error, RuntimeError) and ("onnection" in text or "timed out" in text.lower()):
             logger.error(
@@ -141,9 +155,10 @@ def _join(backend: str, timeout: timedelta) -> None:
     """
     store, rank, world_size = next(rendezvous("env://", timeout=timeout))
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    prefix = f"simscaleai/attempt_{attempt}/group_{next(_GROUPS)}"
     dist.init_process_group(
         backend,
-        store=dist.PrefixStore(f"simscaleai/attempt_{attempt}/group_{next(_GROUPS)}", store),
+        store=dist.PrefixStore(prefix, store),  # type: ignore[attr-defined]  # public, but not in __all__
         rank=rank,
         world_size=world_size,
         timeout=timeout,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simscaleai_core.testing import PluginSuite, StrategySuite
+from simscaleai_devkit import PluginSuite, StrategySuite
 
 
 class TestPlugin(PluginSuite):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
@@ -10,6 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from simscaleai_devkit.support.ranks import TORCHRUN
+from simscaleai_devkit.support.runs import logged_rows
+from simscaleai_devkit.support.trees import tree_differences
 
 WORKER = Path(__file__).parent / "worker.py"
 
@@ -17,10 +19,7 @@ pytestmark = pytest.mark.slow
 
 
 def torchrun(directory: Path, *arguments: object, launcher: tuple[str, ...] = ()):
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone",
-        "--local-addr=127.0.0.1", *launcher, str(WORKER), "--dir", str(directory), *map(str, arguments),
-    ]  # fmt: skip
+    command = [*TORCHRUN, *launcher, str(WORKER), "--dir", str(directory), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
 
@@ -33,10 +32,6 @@ def weights(directory: Path):
     return torch.load(directory / "final.pt", weights_only=True)
 
 
-def rows(directory: Path):
-    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-
-
 def without_timings(found):
     return [{k: v for k, v in row.items() if not k.startswith("perf/")} for row in found]
 
@@ -44,23 +39,8 @@ def without_timings(found):
 def assert_same_run(one: Path, other: Path) -> None:
     a, b = weights(one), weights(other)
     for part in ("model_state_dict", "optimizer_state_dict", "scheduler_state_dict", "rng"):
-        assert_equal(a[part], b[part], part)
-    assert without_timings(rows(one)) == without_timings(rows(other))
-
-
-def assert_equal(a, b, path: str) -> None:
-    if isinstance(a, torch.Tensor):
-        assert torch.equal(a, b), path
-    elif isinstance(a, dict):
-        assert a.keys() == b.keys(), path
-        for key in a:
-            assert_equal(a[key], b[key], f"{path}.{key}")
-    elif isinstance(a, (list, tuple)):
-        assert len(a) == len(b), path
-        for i, (x, y) in enumerate(zip(a, b, strict=True)):
-            assert_equal(x, y, f"{path}[{i}]")
-    else:
-        assert a == b, path
+        assert not tree_differences(a[part], b[part]), part
+    assert without_timings(logged_rows(one)) == without_timings(logged_rows(other))
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +58,7 @@ def test_two_ranks_train_what_one_rank_trains(tmp_path):
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name, value in one["model_state_dict"].items():
         torch.testing.assert_close(value, two["model_state_dict"][name], atol=1e-6, rtol=1e-5)
-    for a, b in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
+    for a, b in zip(logged_rows(tmp_path / "one"), logged_rows(tmp_path / "two"), strict=True):
         assert a.get("train/lr") == b.get("train/lr")
         if "eval/loss" in a:
             assert a["eval/loss"] == pytest.approx(b["eval/loss"], rel=1e-5)

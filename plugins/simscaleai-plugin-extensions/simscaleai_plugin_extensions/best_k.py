@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 from attrs import asdict, define
 
+from simscaleai_core.checkpoint.manifest import CheckpointInfo, read_manifest
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.contracts import StateDict
-from simscaleai_core.manifest import CheckpointInfo, read_manifest
 from simscaleai_core.plugin import hookimpl
-from simscaleai_core.state import Run
+from simscaleai_core.run.state import Run
 from simscaleai_plugin_extensions.linking import link_checkpoint, remove_checkpoint
-from simscaleai_plugin_extensions.monitor import Monitor
+from simscaleai_plugin_extensions.monitor import MetricExtension
 from simscaleai_plugin_extensions.options import BestKOptions
 
 _NAME = "best-k"
@@ -26,8 +23,8 @@ logger = logging.getLogger("simscaleai")
 
 
 @define(kw_only=True)
-class Kept:
-    """One of the best evaluations."""
+class RankedCheckpoint:
+    """The checkpoint of one of the best evaluations."""
 
     value: float
     """The metric."""
@@ -37,7 +34,7 @@ class Kept:
     """File name without suffix, in the directory ``best_k``."""
 
 
-class BestK:
+class BestK(MetricExtension):
     """Has a checkpoint written at each of the k best evaluations and keeps a link to it.
 
     Links stand in ``<checkpoint_dir>/best_k``; they take no room while the checkpoint itself is
@@ -51,37 +48,22 @@ class BestK:
 
     def __init__(self, config: TrainConfig, options: BestKOptions | None = None) -> None:
         self._options = options or BestKOptions()
-        self._monitor = Monitor(_NAME, self._options.monitor, self._options.mode)
+        super().__init__(_NAME, self._options.monitor, self._options.mode)
         self._checkpoints = Path(config.checkpoint_dir)
         self._directory = self._checkpoints / "best_k"
-        self._kept: list[Kept] = []
+        self._kept: list[RankedCheckpoint] = []
         self._displaced: list[str] = []  # by the newest one; saved, so it may not depend on timing
-        self._retired: list[str] = []  # whose files are still there
-        self._pending: dict[int, Kept] = {}
-
-    @hookimpl
-    def simscale_on_run_setup(self, run: Run) -> None:
-        """Have the ranking saved."""
-        run.register_state(_NAME, self)
+        self._to_remove: list[str] = []
+        self._pending: dict[int, RankedCheckpoint] = {}
 
     @hookimpl
     def simscale_on_run_start(self, run: Run) -> None:
-        """Finish what a killed run had not: link what it saved, remove what was displaced."""
+        """Finish what a killed run could not: link what it saved, remove what was displaced."""
         if run.strategy.rank == 0:
-            self._remove_retired()
+            self._remove_displaced()
             for kept in self._kept:
                 if not list(self._directory.glob(f"{kept.stem}.*")):
                     self._link_again(kept)
-
-    @hookimpl
-    def simscale_eval_context(self, run: Run) -> AbstractContextManager[Any]:
-        """Return a context that ranks the evaluation when it is over."""
-        return self._monitor.evaluation(lambda value: self._judge(run, value))
-
-    @hookimpl
-    def simscale_on_eval_end(self, results: Mapping[str, float]) -> None:
-        """Collect the results."""
-        self._monitor.note(results)
 
     @hookimpl
     def simscale_on_checkpoint_saved(self, info: CheckpointInfo) -> None:
@@ -95,13 +77,13 @@ class BestK:
         if kept is None or kept not in self._kept:
             return  # saved for another reason, or displaced while it was being written
         link_checkpoint(self._checkpoints, info, self._directory, kept.stem)
-        self._remove_retired()
+        self._remove_displaced()
 
     @hookimpl
     def simscale_on_run_end(self, status: str) -> None:
-        """Say so if there was nothing to rank."""
+        """Warn if there was nothing to rank."""
         if status == "done" and not self._kept:
-            self._monitor.warn_if_unseen()
+            self._monitor.warn_if_missing()
 
     def _judge(self, run: Run, value: float) -> None:
         if any(kept.step == run.step for kept in self._kept):
@@ -111,26 +93,26 @@ class BestK:
             return
         metric = re.sub(r"[^\w.-]", "-", self._monitor.metric)
         stem = f"{metric}_{value:.6g}_step_{run.step}"
-        new = Kept(value=value, step=run.step, stem=stem)
+        new = RankedCheckpoint(value=value, step=run.step, stem=stem)
         self._insert(new)
         if run.strategy.rank == 0:
             self._pending[run.step] = new
         run.request_save()
 
-    def _insert(self, new: Kept) -> None:
-        """Put a value in its place, best first, and retire those beyond k."""
+    def _insert(self, new: RankedCheckpoint) -> None:
+        """Insert a checkpoint into the ranking, best first; those beyond k are to be removed."""
         better = [k for k in self._kept if not self._monitor.is_better(new.value, k.value)]
         ranked = [*better, new, *self._kept[len(better) :]]
         self._kept = ranked[: self._options.k]
         self._displaced = [kept.stem for kept in ranked[self._options.k :]]
-        self._retired += self._displaced
+        self._to_remove += self._displaced
 
-    def _remove_retired(self) -> None:
-        for stem in self._retired:
+    def _remove_displaced(self) -> None:
+        for stem in self._to_remove:
             remove_checkpoint(self._directory, stem)
-        self._retired = []
+        self._to_remove = []
 
-    def _link_again(self, kept: Kept) -> None:
+    def _link_again(self, kept: RankedCheckpoint) -> None:
         info = read_manifest(self._checkpoints / f"step_{kept.step}.json")
         if info is not None and (self._checkpoints / info.file).is_file():
             link_checkpoint(self._checkpoints, info, self._directory, kept.stem)
@@ -143,9 +125,9 @@ class BestK:
         return {**self._monitor.settings(), "kept": kept, "displaced": list(self._displaced)}
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Take the ranking back, if it is about the same metric."""
+        """Restore the ranking, if it is about the same metric."""
         if self._monitor.fits(state):
-            ranked = [Kept(**kept) for kept in state["kept"]]
+            ranked = [RankedCheckpoint(**kept) for kept in state["kept"]]
             self._kept = ranked[: self._options.k]
             self._displaced = state["displaced"]
-            self._retired = [*self._displaced, *(k.stem for k in ranked[self._options.k :])]
+            self._to_remove = [*self._displaced, *(k.stem for k in ranked[self._options.k :])]

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from typing import Any
-
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.contracts import StateDict
 from simscaleai_core.errors import ConfigError
 from simscaleai_core.plugin import hookimpl
-from simscaleai_core.state import Run
-from simscaleai_plugin_extensions.monitor import Monitor
+from simscaleai_core.run.state import Run
+from simscaleai_plugin_extensions.monitor import MetricExtension
 from simscaleai_plugin_extensions.options import EarlyStoppingOptions
 
 _NAME = "early-stopping"
 
 
-class EarlyStopping:
+class EarlyStopping(MetricExtension):
     """Asks for a stop after too many evaluations without improvement.
 
     A value that is not finite is no improvement.
@@ -37,14 +33,9 @@ class EarlyStopping:
                 "above 0, got 0. Set --eval-every."
             )
         self._options = options or EarlyStoppingOptions()
-        self._monitor = Monitor(_NAME, self._options.monitor, self._options.mode)
+        super().__init__(_NAME, self._options.monitor, self._options.mode)
         self._best: float | None = None
         self._num_stale = 0
-
-    @hookimpl
-    def simscale_on_run_setup(self, run: Run) -> None:
-        """Have the counter saved."""
-        run.register_state(_NAME, self)
 
     @hookimpl
     def simscale_on_run_start(self, run: Run) -> None:
@@ -52,20 +43,10 @@ class EarlyStopping:
         self._stop_if_due(run)
 
     @hookimpl
-    def simscale_eval_context(self, run: Run) -> AbstractContextManager[Any]:
-        """Return a context that judges the evaluation when it is over."""
-        return self._monitor.evaluation(lambda value: self._judge(run, value))
-
-    @hookimpl
-    def simscale_on_eval_end(self, results: Mapping[str, float]) -> None:
-        """Collect the results."""
-        self._monitor.note(results)
-
-    @hookimpl
     def simscale_on_run_end(self, status: str) -> None:
-        """Say so if there was nothing to judge."""
+        """Warn if there was nothing to judge."""
         if status == "done":
-            self._monitor.warn_if_unseen()
+            self._monitor.warn_if_missing()
 
     def _judge(self, run: Run, value: float) -> None:
         if self._is_due:
@@ -96,6 +77,6 @@ class EarlyStopping:
         }
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Take the counter back, if it is about the same metric."""
+        """Restore the counter, if it is about the same metric."""
         if self._monitor.fits(state):
             self._best, self._num_stale = state["best"], state["num_stale"]

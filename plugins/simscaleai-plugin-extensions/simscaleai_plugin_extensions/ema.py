@@ -9,7 +9,7 @@ from typing import Any
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.contracts import StateDict
 from simscaleai_core.plugin import hookimpl
-from simscaleai_core.state import Run
+from simscaleai_core.run.state import Run
 from simscaleai_plugin_extensions.options import EmaOptions
 from simscaleai_plugin_extensions.shadow import Shadow
 

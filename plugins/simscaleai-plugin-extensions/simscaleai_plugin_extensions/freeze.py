@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.errors import ConfigError
 from simscaleai_core.plugin import hookimpl
-from simscaleai_core.state import Run
+from simscaleai_core.run.state import Run
 from simscaleai_plugin_extensions.options import FreezeOptions
 
 _SHOWN = 8

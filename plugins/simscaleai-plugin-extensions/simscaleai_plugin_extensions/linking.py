@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 from pathlib import Path
 
-from attrs import asdict, evolve
+from attrs import evolve
 
-from simscaleai_core.manifest import CheckpointInfo
+from simscaleai_core.checkpoint.files import replace_atomically
+from simscaleai_core.checkpoint.manifest import CheckpointInfo, write_manifest
 
 
 def link_checkpoint(source: Path, info: CheckpointInfo, target: Path, stem: str) -> Path:
@@ -26,16 +25,9 @@ def link_checkpoint(source: Path, info: CheckpointInfo, target: Path, stem: str)
     """
     target.mkdir(parents=True, exist_ok=True)
     path = target / f"{stem}{Path(info.file).suffix}"
-    temporary = target / f".{path.name}.tmp-{os.getpid()}"
-    temporary.unlink(missing_ok=True)
-    try:
+    with replace_atomically(path) as temporary:
         _link_or_copy(source / info.file, temporary)
-        temporary.replace(path)
-        manifest = asdict(evolve(info, file=path.name))
-        temporary.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
-        temporary.replace(_manifest_of(path))
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_manifest(path.with_suffix(".json"), evolve(info, file=path.name))
     return path
 
 
@@ -50,7 +42,3 @@ def _link_or_copy(source: Path, target: Path) -> None:
         target.hardlink_to(source)
     except OSError:
         shutil.copyfile(source, target)
-
-
-def _manifest_of(path: Path) -> Path:
-    return path.with_suffix(".json")

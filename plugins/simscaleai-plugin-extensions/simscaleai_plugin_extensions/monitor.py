@@ -1,20 +1,23 @@
-"""Following one metric of the evaluations."""
+"""Following one metric of the evaluations: shared by the extensions that judge it."""
 
 from __future__ import annotations
 
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from simscaleai_core.contracts import StateDict
 from simscaleai_core.errors import ConfigError
+from simscaleai_core.plugin import hookimpl
+from simscaleai_core.run.state import Run
 
 logger = logging.getLogger("simscaleai")
 
 
 class Monitor:
-    """Collects the metrics of one evaluation and hands the one that matters to a judge.
+    """Collects the metrics of one evaluation and passes the chosen one to a judge.
 
     Args:
         owner: Name of the extension, for messages.
@@ -27,10 +30,10 @@ class Monitor:
         self._owner = owner
         self._mode = mode
         self._found: dict[str, float] = {}
-        self._is_seen = False
+        self._is_measured = False
 
-    def note(self, results: Mapping[str, float]) -> None:
-        """Remember the results of one eval function."""
+    def add(self, results: Mapping[str, float]) -> None:
+        """Add the results of one eval function."""
         self._found.update({f"eval/{name}": value for name, value in results.items()})
 
     @contextmanager
@@ -48,7 +51,7 @@ class Monitor:
                 f"Found: {', '.join(sorted(self._found)) or 'none'}. Choose one with "
                 f"--{self._owner}.monitor."
             )
-        self._is_seen = True
+        self._is_measured = True
         judge(self._found[self.metric])
 
     def is_better(self, value: float, than: float | None, by: float = 0.0) -> bool:
@@ -59,9 +62,9 @@ class Monitor:
             return True
         return value < than - by if self._mode == "min" else value > than + by
 
-    def warn_if_unseen(self) -> None:
-        """Say so if the run had no evaluation at all."""
-        if not self._is_seen:
+    def warn_if_missing(self) -> None:
+        """Warn if no evaluation of the run had the metric."""
+        if not self._is_measured:
             logger.warning(
                 "the extension %r did nothing: the run ended without an evaluation that gives %s",
                 self._owner,
@@ -69,7 +72,7 @@ class Monitor:
             )
 
     def settings(self) -> dict[str, str]:
-        """Return what is followed, to be saved beside what was learnt from it."""
+        """Return metric and mode, to be saved with the state that depends on them."""
         return {"monitor": self.metric, "mode": self._mode}
 
     def fits(self, state: Mapping[str, Any]) -> bool:
@@ -82,3 +85,43 @@ class Monitor:
             )  # fmt: skip
             return False
         return True
+
+
+class MetricExtension:
+    """An extension that judges one metric of every evaluation, and has its state saved.
+
+    Args:
+        name: Name of the extension.
+        metric: Name of the metric, such as ``"eval/loss"``.
+        mode: ``"min"`` or ``"max"``.
+    """
+
+    def __init__(self, name: str, metric: str, mode: str) -> None:
+        self._name = name
+        self._monitor = Monitor(name, metric, mode)
+
+    @hookimpl
+    def simscale_on_run_setup(self, run: Run) -> None:
+        """Have the state saved."""
+        run.register_state(self._name, self)
+
+    @hookimpl
+    def simscale_eval_context(self, run: Run) -> AbstractContextManager[Any]:
+        """Return a context that judges the evaluation when it is over."""
+        return self._monitor.evaluation(lambda value: self._judge(run, value))
+
+    @hookimpl
+    def simscale_on_eval_end(self, results: Mapping[str, float]) -> None:
+        """Collect the results."""
+        self._monitor.add(results)
+
+    def _judge(self, run: Run, value: float) -> None:
+        raise NotImplementedError
+
+    def state_dict(self) -> StateDict:
+        """Return the state, with the metric that it is about."""
+        raise NotImplementedError
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Restore the state, if it is about the same metric."""
+        raise NotImplementedError

@@ -2,51 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from simscaleai_core.plugin import ExtensionSpec, PluginInfo, hookimpl
+from simscaleai_core.plugin import ExtensionSpec, PluginInfo, provides
 
 PLUGIN = PluginInfo(summary="EMA, early stopping, best-k, throughput, profiler, freezing")
 
 _PACKAGE = "simscaleai_plugin_extensions"
+_EXTENSIONS = (
+    ("ema", "ema:Ema", "Exponential moving average of the weights, used in evaluations"),
+    (
+        "early-stopping",
+        "early_stopping:EarlyStopping",
+        "End the run when a metric stops improving",
+    ),
+    ("best-k", "best_k:BestK", "Keep the checkpoints of the best evaluations"),
+    ("throughput", "throughput:Throughput", "Time per step and memory as metrics"),
+    ("profiler", "profiler:Profiler", "Chrome trace of a few steps"),
+    ("freeze", "freeze:Freeze", "Leave parameters as they are, by name"),
+)
 
-
-@hookimpl
-def simscale_register_extensions() -> Iterator[ExtensionSpec]:
-    """Offer the extensions; a run names those it wants."""
-    yield ExtensionSpec(
-        name="ema",
-        target=f"{_PACKAGE}.ema:Ema",
-        options=f"{_PACKAGE}.options:EmaOptions",
-        summary="Exponential moving average of the weights, used in evaluations",
+simscale_register_extensions = provides(
+    *(
+        ExtensionSpec(
+            name=name,
+            target=f"{_PACKAGE}.{target}",
+            options=f"{_PACKAGE}.options:{target.partition(':')[2]}Options",
+            summary=summary,
+        )
+        for name, target, summary in _EXTENSIONS
     )
-    yield ExtensionSpec(
-        name="early-stopping",
-        target=f"{_PACKAGE}.early_stopping:EarlyStopping",
-        options=f"{_PACKAGE}.options:EarlyStoppingOptions",
-        summary="End the run when a metric stops improving",
-    )
-    yield ExtensionSpec(
-        name="best-k",
-        target=f"{_PACKAGE}.best_k:BestK",
-        options=f"{_PACKAGE}.options:BestKOptions",
-        summary="Keep the checkpoints of the best evaluations",
-    )
-    yield ExtensionSpec(
-        name="throughput",
-        target=f"{_PACKAGE}.throughput:Throughput",
-        options=f"{_PACKAGE}.options:ThroughputOptions",
-        summary="Time per step and memory as metrics",
-    )
-    yield ExtensionSpec(
-        name="profiler",
-        target=f"{_PACKAGE}.profiler:Profiler",
-        options=f"{_PACKAGE}.options:ProfilerOptions",
-        summary="Chrome trace of a few steps",
-    )
-    yield ExtensionSpec(
-        name="freeze",
-        target=f"{_PACKAGE}.freeze:Freeze",
-        options=f"{_PACKAGE}.options:FreezeOptions",
-        summary="Leave parameters as they are, by name",
-    )
+)

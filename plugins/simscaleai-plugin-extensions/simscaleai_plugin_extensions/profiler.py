@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 from torch.profiler import ProfilerActivity, profile
 
+from simscaleai_core.checkpoint.files import replace_atomically
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.errors import ConfigError
 from simscaleai_core.plugin import hookimpl
-from simscaleai_core.state import Run
+from simscaleai_core.run.state import Run
 from simscaleai_plugin_extensions.options import ProfilerOptions
 
 logger = logging.getLogger("simscaleai")
@@ -81,10 +81,6 @@ class Profiler:
         self._directory.mkdir(parents=True, exist_ok=True)
         first = self._options.start + 1
         path = self._directory / f"rank_{run.strategy.rank}_steps_{first}_{run.step}.json"
-        temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
-        try:
+        with replace_atomically(path) as temporary:
             trace.export_chrome_trace(str(temporary))
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
         logger.info("profile of steps %d to %d: %s", first, run.step, path)

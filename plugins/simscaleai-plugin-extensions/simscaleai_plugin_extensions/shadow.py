@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from simscaleai_core.contracts import StateDict
 from simscaleai_core.errors import CheckpointError
-from simscaleai_core.state import tensor_mismatches
+from simscaleai_core.run.snapshot import tensor_mismatches
 
 
 class Shadow:

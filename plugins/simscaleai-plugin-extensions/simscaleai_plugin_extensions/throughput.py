@@ -8,7 +8,7 @@ import torch
 
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.plugin import hookimpl
-from simscaleai_core.state import Run
+from simscaleai_core.run.state import Run
 from simscaleai_plugin_extensions.options import ThroughputOptions
 
 _RATE = "perf/samples_per_s"

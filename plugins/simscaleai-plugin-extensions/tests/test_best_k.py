@@ -8,20 +8,27 @@ from typing import Any
 
 import pytest
 import torch
-from extensions_kit import Scripted, differences, read, train
+from simscaleai_devkit.support.listeners import ScriptedEvaluation
+from simscaleai_devkit.support.runs import train_small
+from simscaleai_devkit.support.trees import tree_differences
 from simscaleai_plugin_extensions.linking import link_checkpoint
 
-from simscaleai_core.manifest import damage_of, list_checkpoints
+from simscaleai_core.checkpoint.manifest import damage_of, list_checkpoints
+from simscaleai_core.host.registry import load_checkpoint
 
 LOSSES = {2: 5.0, 4: 3.0, 6: 4.0, 8: 3.0, 10: float("nan"), 12: 2.5, 14: 9.0, 16: 0.125}
 KEPT = ["eval-loss_0.125_step_16.pt", "eval-loss_2.5_step_12.pt", "eval-loss_3_step_4.pt"]
 
 
 def best(directory: Path, *, given: dict[str, Any] | None = None, **fields: Any) -> None:
-    options = {"best-k": given or {}}
-    values = fields.pop("values", LOSSES)
-    train(directory, "best-k", evaluate=Scripted(values), max_steps=16, eval_every=2,
-          options=options, **fields)  # fmt: skip
+    evaluate = ScriptedEvaluation(fields.pop("values", LOSSES))
+    fields |= {"extensions": ("best-k",), "options": {"best-k": given or {}}}
+    train_scripted(directory, evaluate, **fields)
+
+
+def train_scripted(directory: Path, evaluate: ScriptedEvaluation, **fields: Any) -> None:
+    fields |= {"evaluate": evaluate, "listeners": (evaluate,)}
+    train_small(directory, max_steps=16, eval_every=2, **fields)
 
 
 def files(directory: Path) -> list[str]:
@@ -34,7 +41,7 @@ def test_it_keeps_the_best_and_each_is_whole(tmp_path: Path) -> None:
     for info in list_checkpoints(tmp_path / "best_k"):
         path = tmp_path / "best_k" / info.file
         assert not damage_of(path)
-        assert read(path)["step"] == info.step == int(path.stem.rpartition("_")[2])
+        assert load_checkpoint(path)["step"] == info.step == int(path.stem.rpartition("_")[2])
     assert len(list_checkpoints(tmp_path / "best_k")) == 3
     assert not list((tmp_path / "best_k").glob(".*"))
     # the retention of the run itself is not disturbed
@@ -49,12 +56,12 @@ def test_it_keeps_the_largest_of_a_success_rate(tmp_path: Path) -> None:
 @pytest.mark.parametrize("k", [2, 3, 7, 12, 15])
 def test_the_ranking_is_resumed(tmp_path: Path, k: int) -> None:
     best(tmp_path, save_every=1)
-    wanted = read(tmp_path / "final.pt")
+    wanted = load_checkpoint(tmp_path / "final.pt")
     best(tmp_path, resume_from=str(tmp_path / f"step_{k}.pt"))
     assert files(tmp_path) == KEPT
-    found = read(tmp_path / "final.pt")
-    assert not differences(found["states"]["best-k"], wanted["states"]["best-k"])
-    assert not differences(found["model_state_dict"], wanted["model_state_dict"])
+    found = load_checkpoint(tmp_path / "final.pt")
+    assert not tree_differences(found["states"]["best-k"], wanted["states"]["best-k"])
+    assert not tree_differences(found["model_state_dict"], wanted["model_state_dict"])
 
 
 def test_a_checkpoint_that_was_saved_but_not_linked_is_linked_on_resume(tmp_path: Path) -> None:
@@ -109,11 +116,11 @@ def test_a_link_takes_no_room_and_outlives_the_checkpoint(tmp_path: Path) -> Non
     path = link_checkpoint(tmp_path, info, tmp_path / "best_k", "mine")
     assert path.samefile(tmp_path / "step_8.pt")
     (tmp_path / "step_8.pt").unlink()
-    assert read(path)["step"] == 8
+    assert load_checkpoint(path)["step"] == 8
 
 
 def test_nothing_but_the_files_differs_from_a_run_without(tmp_path: Path) -> None:
     best(tmp_path / "a")
-    train(tmp_path / "b", evaluate=Scripted(LOSSES), max_steps=16, eval_every=2)
-    trees = [read(tmp_path / d / "final.pt")["model_state_dict"] for d in "ab"]
+    train_scripted(tmp_path / "b", ScriptedEvaluation(LOSSES))
+    trees = [load_checkpoint(tmp_path / d / "final.pt")["model_state_dict"] for d in "ab"]
     assert all(torch.equal(trees[0][n], trees[1][n]) for n in trees[0])

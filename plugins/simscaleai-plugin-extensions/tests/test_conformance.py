@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simscaleai_core.testing import ExtensionSuite, PluginSuite
+from simscaleai_devkit import ExtensionSuite, PluginSuite
 
 
 class TestPlugin(PluginSuite):

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from extensions_kit import Scripted, read, train
+from simscaleai_devkit.support.listeners import ScriptedEvaluation
+from simscaleai_devkit.support.runs import train_small
 
 from simscaleai_core.errors import ConfigError
+from simscaleai_core.host.registry import load_checkpoint
 from simscaleai_core.plugin import hookimpl
 
 NAN = float("nan")
@@ -55,10 +57,10 @@ class Requests:
 def stop(directory: Path, values: dict[int, float] = LOSSES, **fields: Any) -> int:
     """Train and return the step at which the stop was asked for, or the last one."""
     options = {"early-stopping": {"patience": 3, **fields.pop("given", {})}}
-    name, requests = fields.pop("name", "loss"), Requests()
-    metrics = train(directory, "early-stopping", evaluate=Scripted(values, name), max_steps=20,
-                    eval_every=2, options=options, listeners=(requests,), **fields)  # fmt: skip
-    last = int(metrics["global_step"])
+    evaluate, requests = ScriptedEvaluation(values, fields.pop("name", "loss")), Requests()
+    fields |= {"evaluate": evaluate, "listeners": (evaluate, requests), "options": options}
+    given = {"extensions": ("early-stopping",), "max_steps": 20, "eval_every": 2, **fields}
+    last = int(train_small(directory, **given).metrics["global_step"])
     if requests.step is None:
         return last
     assert last == requests.step
@@ -87,7 +89,8 @@ def test_the_counter_is_resumed(tmp_path: Path, k: int) -> None:
     source = str(tmp_path / f"whole/step_{k}.pt")
     assert stop(tmp_path / "again", given=given, resume_from=source) == 10
     states = [
-        read(tmp_path / d / "final.pt")["states"]["early-stopping"] for d in ("whole", "again")
+        load_checkpoint(tmp_path / d / "final.pt")["states"]["early-stopping"]
+        for d in ("whole", "again")
     ]
     assert states[0] == states[1]
 
@@ -95,9 +98,9 @@ def test_the_counter_is_resumed(tmp_path: Path, k: int) -> None:
 def test_a_stopped_run_that_is_resumed_stays_stopped(tmp_path: Path) -> None:
     given = {"min_delta": 0.1}
     assert stop(tmp_path, given=given) == 10
-    before = read(tmp_path / "final.pt")["states"]["early-stopping"]
+    before = load_checkpoint(tmp_path / "final.pt")["states"]["early-stopping"]
     assert stop(tmp_path, given=given, resume_from="auto") == 10
-    assert read(tmp_path / "final.pt")["states"]["early-stopping"] == before
+    assert load_checkpoint(tmp_path / "final.pt")["states"]["early-stopping"] == before
 
 
 def test_another_metric_starts_afresh(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -122,7 +125,7 @@ def test_a_run_without_evaluations_is_refused_or_warned_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(ConfigError, match="eval_every"):
-        train(tmp_path, "early-stopping")
+        train_small(tmp_path, extensions=("early-stopping",))
     with caplog.at_level(logging.WARNING, "simscaleai"):
-        train(tmp_path, "early-stopping", eval_every=2)
+        train_small(tmp_path, extensions=("early-stopping",), eval_every=2)
     assert "did nothing" in caplog.text

@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from extensions_kit import Small, differences, read, train, without_config
+from simscaleai_devkit.support.policies import TiedPolicy
+from simscaleai_devkit.support.runs import FinishedRun, train_small
+from simscaleai_devkit.support.trees import tree_differences
 
 from simscaleai_core.errors import CheckpointError, ConfigError
 
 OPTIONS = {"freeze": {"patterns": ["encoder.*", "*.bias"]}}
 
 
+def train(folder: Path, *extensions: str, **given: Any) -> FinishedRun:
+    """Train a policy with buffers and a tied weight, with these extensions."""
+    return train_small(folder, extensions=extensions, **{"policy": TiedPolicy, **given})
+
+
 def test_frozen_parameters_stay_and_the_others_learn(tmp_path: Path) -> None:
-    policy = Small()
+    policy = TiedPolicy()
     before = {n: p.detach().clone() for n, p in policy.named_parameters()}
-    train(tmp_path, "freeze", policy=policy, options=OPTIONS, weight_decay=0.5)
+    done = train(tmp_path, "freeze", policy=policy, options=OPTIONS, weight_decay=0.5)
     changed = [n for n, p in policy.named_parameters() if not torch.equal(p, before[n])]
     assert changed == ["head.1.weight"]
-    tree = read(tmp_path / "final.pt")
+    tree = done.tree()
     assert tree["param_names"] == changed
     assert tree["facts"]["frozen"] == "5 of 6 parameter tensors"
 
 
 def test_resume_is_exact(tmp_path: Path) -> None:
-    train(tmp_path / "a", "freeze", options=OPTIONS, save_every=1)
-    wanted = without_config(read(tmp_path / "a/final.pt"))
+    whole = train(tmp_path / "a", "freeze", options=OPTIONS, save_every=1)
     for k in (1, 4, 9):
-        source = str(tmp_path / f"a/step_{k}.pt")
-        train(tmp_path / str(k), "freeze", options=OPTIONS, resume_from=source)
-        assert not differences(without_config(read(tmp_path / str(k) / "final.pt")), wanted)
+        source = str(whole.step(k))
+        found = train(tmp_path / str(k), "freeze", options=OPTIONS, resume_from=source)
+        assert not tree_differences(found.tree(), whole.tree())
 
 
 def test_a_run_that_froze_is_not_continued_by_one_that_does_not(tmp_path: Path) -> None:

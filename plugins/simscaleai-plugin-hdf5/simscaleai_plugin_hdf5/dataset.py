@@ -16,10 +16,10 @@ from torch.utils.data import Dataset
 from simscaleai_core.contracts import Collated, DataSpec
 from simscaleai_core.errors import ConfigError, DataError
 from simscaleai_plugin_hdf5.layout import ACTIONS
-from simscaleai_plugin_hdf5.loading import Recording, read_recording
 from simscaleai_plugin_hdf5.options import checked_options
-from simscaleai_plugin_hdf5.statistics import fingerprint, key_statistics
-from simscaleai_plugin_hdf5.windows import overlapping, windows_padded, windows_within
+from simscaleai_plugin_hdf5.reading.loading import LoadedFile, load_file
+from simscaleai_plugin_hdf5.reading.statistics import fingerprint, key_statistics
+from simscaleai_plugin_hdf5.reading.windows import overlapping, windows_padded, windows_within
 
 Sample = dict[str, Any]
 
@@ -76,33 +76,33 @@ class TrajectoryDataset(Dataset[Sample]):
         self.obs_len = seq_len if obs_len is None else obs_len
         self._lead = (obs_len or 1) - 1 if pad else None
         self.transform = transform
-        self._recording = read_recording(
+        self._loaded = load_file(
             Path(data_path),
             obs_keys=options.obs_keys,
             include_language=include_language,
             cache_images_gib=cache_images_gib,
         )
         self._spec: DataSpec | None = None
-        everything = range(len(self._recording.layout.episodes))
-        self._select(everything)
-        short = len(everything) - len(self._windows.episodes)
+        num_episodes = len(self._loaded.layout.episodes)
+        self._select(range(num_episodes))
+        short = num_episodes - len(self._windows.episodes)
         if short:
             self._report_short(short)
 
     @property
     def path(self) -> Path:
         """The file."""
-        return self._recording.layout.path
+        return self._loaded.layout.path
 
     @property
     def episodes(self) -> tuple[str, ...]:
         """Names of the episodes that samples come from, in order."""
-        return tuple(self._recording.layout.episodes[e].name for e in self._windows.episodes)
+        return tuple(self._loaded.layout.episodes[e].name for e in self._windows.episodes)
 
     @property
     def in_memory(self) -> bool:
         """Whether a sample needs no reading from the file and no transform."""
-        return self.transform is None and self._recording.frames.in_memory
+        return self.transform is None and self._loaded.frames.in_memory
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -175,43 +175,42 @@ class TrajectoryDataset(Dataset[Sample]):
         return self._part(chosen[num_held_out:]), self._part(chosen[:num_held_out])
 
     def _gather(self, indices: Sequence[int] | Tensor) -> Collated:
-        recording, windows = self._recording, self._windows
+        loaded, windows = self._loaded, self._windows
         chosen = self._positions(indices)
         is_pad = None
         if windows.edges is None:
             packed = self._overlapping.index_select(0, windows.starts.index_select(0, chosen))
         else:
             rows, is_pad = windows.rows(chosen)
-            packed = recording.matrix.index_select(0, rows.flatten()).unflatten(0, rows.shape)
-            packed, is_pad = _first(packed, is_pad, timesteps=self.seq_len)
-        parts = dict(
-            zip(self._columns, torch.split_with_sizes(packed, self._widths, -1), strict=True)
-        )
-        actions = parts.pop(ACTIONS)
+            packed = loaded.matrix.index_select(0, rows.flatten())
+            packed = _first(torch.unflatten(packed, 0, rows.shape), self.seq_len)
+            is_pad = None if is_pad is None else _first(is_pad, self.seq_len)
+        columns = torch.split_with_sizes(packed, self._widths, -1)
+        observations = dict(zip(self._columns, columns, strict=True))
+        actions = observations.pop(ACTIONS)
         if self.obs_len != self.seq_len:
-            cut = _first(*parts.values(), timesteps=self.obs_len)
-            parts = dict(zip(parts, cut, strict=True))
-        for name, shape in self._unpacked:
-            parts[name] = parts[name].unflatten(-1, shape)
-        if recording.layout.images:
-            parts = self._with_images(parts, chosen)
-        batch: dict[str, Any] = {"observations": parts, "actions": actions}
+            observations = {key: _first(v, self.obs_len) for key, v in observations.items()}
+        for key, shape in self._unpacked:
+            observations[key] = torch.unflatten(observations[key], -1, shape)
+        if loaded.layout.images:
+            observations = self._with_images(observations, chosen)
+        batch: dict[str, Any] = {"observations": observations, "actions": actions}
         if is_pad is not None:
             batch["is_pad"] = is_pad
-        if recording.language is not None:
+        if loaded.language is not None:
             current = windows.starts.index_select(0, chosen) + windows.lead
             found = torch.searchsorted(self._offsets, current, right=True) - 1
-            batch["language"] = [recording.language[episode] for episode in found.tolist()]
+            batch["language"] = [loaded.language[episode] for episode in found.tolist()]
         return Collated(batch, len(chosen))
 
-    def _with_images(self, parts: dict[str, Tensor], chosen: Tensor) -> dict[str, Tensor]:
+    def _with_images(self, observations: dict[str, Tensor], chosen: Tensor) -> dict[str, Tensor]:
         """Return the observations with the images among them, in the order of the keys."""
-        layout, frames = self._recording.layout, self._recording.frames
+        layout, frames = self._loaded.layout, self._loaded.frames
         rows = self._windows.rows(chosen)[0][:, : self.obs_len]
         for key in layout.images:
-            images = frames.gather(key.name, rows.flatten()).unflatten(0, rows.shape)
-            (parts[key.name],) = _first(images, timesteps=self.obs_len)
-        return {key.name: parts[key.name] for key in layout.observations}
+            images = torch.unflatten(frames.gather(key.name, rows.flatten()), 0, rows.shape)
+            observations[key.name] = _first(images, self.obs_len)
+        return {key.name: observations[key.name] for key in layout.observations}
 
     def _positions(self, indices: Sequence[int] | Tensor) -> Tensor:
         positions = torch.as_tensor(indices, dtype=torch.int64).view(-1)
@@ -227,8 +226,8 @@ class TrajectoryDataset(Dataset[Sample]):
 
     def _select(self, episodes: Sequence[int]) -> None:
         """Serve windows of these episodes only."""
-        recording = self._recording
-        offsets, chosen = recording.offsets, sorted(episodes)
+        loaded = self._loaded
+        offsets, chosen = loaded.offsets, sorted(episodes)
         if self._lead is None:
             self._windows = windows_within(offsets, chosen, self.seq_len)
         else:
@@ -237,14 +236,14 @@ class TrajectoryDataset(Dataset[Sample]):
         self._derive()
 
     def _derive(self) -> None:
-        """Prepare what every gather needs and no pickle should carry."""
-        packed = self._recording.layout.packed
+        """Set what every batch needs and no pickle should carry."""
+        packed = self._loaded.layout.packed
         self._columns = [key.name for key in packed]
         self._widths = [key.width for key in packed]
         self._unpacked = [(key.name, key.shape) for key in packed if len(key.shape) > 1]
-        self._offsets = torch.from_numpy(self._recording.offsets)
+        self._offsets = torch.from_numpy(self._loaded.offsets)
         if len(self._windows) and self._windows.edges is None:
-            self._overlapping = overlapping(self._recording.matrix, self.seq_len)
+            self._overlapping = overlapping(self._loaded.matrix, self.seq_len)
 
     def _part(self, episodes: Sequence[int]) -> Self:
         part = copy.copy(self)
@@ -252,27 +251,27 @@ class TrajectoryDataset(Dataset[Sample]):
         return part
 
     def _described(self) -> DataSpec:
-        recording: Recording = self._recording
-        layout = recording.layout
+        loaded: LoadedFile = self._loaded
+        layout = loaded.layout
         return DataSpec(
             observations={key.name: key.shape for key in layout.observations},
             action_dim=layout.actions.width,
             seq_len=self.seq_len,
             obs_len=self.obs_len,
             pad=self._lead is not None,
-            statistics=key_statistics(recording, self._windows.episodes),
-            language=recording.language is not None,
-            instructions=tuple(sorted({recording.language[e] for e in self._windows.episodes}))
-            if recording.language
+            statistics=key_statistics(loaded, self._windows.episodes),
+            language=loaded.language is not None,
+            instructions=tuple(sorted({loaded.language[e] for e in self._windows.episodes}))
+            if loaded.language
             else (),
             num_episodes=len(self._windows.episodes),
             num_samples=len(self),
-            fingerprint=fingerprint(recording, self._windows.episodes),
+            fingerprint=fingerprint(loaded, self._windows.episodes),
             env=layout.env,
         )
 
     def _report_short(self, short: int) -> None:
-        longest = max(episode.length for episode in self._recording.layout.episodes)
+        longest = max(episode.length for episode in self._loaded.layout.episodes)
         if not self._windows.episodes:
             raise DataError(
                 f"no episode is long enough: expected {self.seq_len} timesteps (seq_len), got at "
@@ -294,6 +293,6 @@ class TrajectoryDataset(Dataset[Sample]):
         self._derive()
 
 
-def _first(*tensors: Tensor, timesteps: int) -> tuple[Tensor, ...]:
-    """Cut tensors `[B, T, ...]` to their first timesteps; one timestep has no dimension of time."""
-    return tuple(t[:, 0] if timesteps == 1 else t[:, :timesteps] for t in tensors)
+def _first(value: Tensor, timesteps: int) -> Tensor:
+    """Cut `[B, T, ...]` to its first timesteps; one timestep has no dimension of time."""
+    return value[:, 0] if timesteps == 1 else value[:, :timesteps]

@@ -60,7 +60,7 @@ class EpisodeLayout:
 
 @frozen(kw_only=True)
 class FileStamp:
-    """What tells a file from one that has taken its place."""
+    """Size and time of a file: another file of the same name has another stamp."""
 
     size_bytes: int
     """Size of the file [bytes]."""
@@ -70,7 +70,7 @@ class FileStamp:
 
 @frozen(kw_only=True)
 class FileLayout:
-    """What a sound file holds."""
+    """The contents of a sound file."""
 
     path: Path
     """The file."""
@@ -83,7 +83,7 @@ class FileLayout:
     episodes: tuple[EpisodeLayout, ...]
     """Episodes, in the order of their numbers."""
     env: str | None
-    """Id of the environment that the file was recorded in, if it says so."""
+    """Id of the environment that the file was recorded in, if known."""
 
     @property
     def packed(self) -> tuple[KeyLayout, ...]:

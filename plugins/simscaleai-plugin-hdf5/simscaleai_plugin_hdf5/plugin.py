@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from simscaleai_core.plugin import DatasetSpec, PluginInfo, hookimpl
+from simscaleai_core.plugin import DatasetSpec, PluginInfo, provides
 
 PLUGIN = PluginInfo(
     summary="Trajectory datasets in HDF5: read, check, write", selects={"dataset": "hdf5"}
 )
 
-
-@hookimpl
-def simscale_register_datasets() -> Iterator[DatasetSpec]:
-    """Declare the trajectory dataset.
-
-    Yields:
-        The declaration of ``hdf5``, for files that end in .h5 or .hdf5.
-    """
-    yield DatasetSpec(
+simscale_register_datasets = provides(
+    DatasetSpec(
         name="hdf5",
         target="simscaleai_plugin_hdf5.dataset:TrajectoryDataset",
         options="simscaleai_plugin_hdf5.options:HDF5Options",
         suffixes=(".h5", ".hdf5"),
         summary="Windows of the episodes of an HDF5 file",
-    )
+    ),
+)

@@ -1,4 +1,4 @@
-"""What a file holds, and whether all of it can be read."""
+"""Summary of a file, and a check that all of it can be read."""
 
 from __future__ import annotations
 
@@ -7,32 +7,30 @@ from pathlib import Path
 import numpy as np
 from attrs import frozen
 
+from simscaleai_plugin_hdf5.checks import Location, finite_rows, read_errors_at, text_attribute
 from simscaleai_plugin_hdf5.dataset import TrajectoryDataset
-from simscaleai_plugin_hdf5.faults import Place, reading
-from simscaleai_plugin_hdf5.finite import finite_rows
-from simscaleai_plugin_hdf5.guard import dataset_in, group_in
 from simscaleai_plugin_hdf5.layout import REWARDS, FileLayout
-from simscaleai_plugin_hdf5.loading import read_layout
-from simscaleai_plugin_hdf5.opening import open_file
-from simscaleai_plugin_hdf5.text import text_attribute
+from simscaleai_plugin_hdf5.reading.guard import dataset_in, group_in
+from simscaleai_plugin_hdf5.reading.loading import read_layout
+from simscaleai_plugin_hdf5.reading.opening import open_file
 
 _BLOCK_FRAMES = 32
 
 
 @frozen(kw_only=True)
 class Report:
-    """What a file says of itself."""
+    """Contents of a file, from its structure and attributes."""
 
     layout: FileLayout
     """Episodes and keys."""
     languages: tuple[str, ...]
     """Different instructions, in the order of their first episode."""
     num_success: int | None
-    """Episodes marked as successful; None if none says either way."""
+    """Episodes marked as successful; None if no episode is marked at all."""
 
 
 def report(path: Path) -> Report:
-    """Read what a file says of itself, without its numbers.
+    """Summarise a file, without reading its numbers.
 
     Args:
         path: The file.
@@ -48,12 +46,12 @@ def report(path: Path) -> Report:
     outcomes: list[bool] = []
     with open_file(path, expected_stamp=layout.stamp) as file:
         for episode in layout.episodes:
-            place = Place(path=path, episode=episode.name)
-            group = group_in(file, episode.name, place)
-            text = text_attribute(group, "language", place)
+            location = Location(path=path, episode=episode.name)
+            group = group_in(file, episode.name, location)
+            text = text_attribute(group, "language", location)
             if text:
                 languages[text] = None
-            with reading(place.at(key="@success")):
+            with read_errors_at(location.at(key="@success")):
                 if "success" in group.attrs:
                     outcomes.append(bool(np.all(group.attrs["success"])))
     num_success = sum(outcomes) if outcomes else None
@@ -83,10 +81,10 @@ def check(path: Path) -> int:
 def _check_rewards(path: Path, episodes: tuple[str, ...]) -> None:
     with open_file(path) as file:
         for name in episodes:
-            place = Place(path=path, episode=name, key=REWARDS)
-            group = group_in(file, name, place)
+            location = Location(path=path, episode=name, key=REWARDS)
+            group = group_in(file, name, location)
             if REWARDS in group:
-                dataset = dataset_in(group, REWARDS, place)
-                with reading(place):
+                dataset = dataset_in(group, REWARDS, location)
+                with read_errors_at(location):
                     values = dataset[()]
-                finite_rows(values, values[0].size, place)
+                finite_rows(values, values[0].size, location)

@@ -5,24 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
-from simscaleai_plugin_hdf5.audit import episode_names
-from simscaleai_plugin_hdf5.copying import RELABELLED, copy_episode, stored_shapes
-from simscaleai_plugin_hdf5.episode import (
-    check_text,
-    checked_actions,
-    checked_arrays,
-    store_episode,
-)
-from simscaleai_plugin_hdf5.faults import Place, reading
+from simscaleai_plugin_hdf5.checks import Location, check_text, read_errors_at
 from simscaleai_plugin_hdf5.layout import ACTIONS, OBSERVATIONS, REWARDS
-from simscaleai_plugin_hdf5.staging import StagedFile
+from simscaleai_plugin_hdf5.reading.audit import episode_names
+from simscaleai_plugin_hdf5.writing.copying import RELABELLED, copy_episode, stored_shapes
+from simscaleai_plugin_hdf5.writing.episode import checked_actions, checked_arrays, store_episode
+from simscaleai_plugin_hdf5.writing.staging import StagedFile
 
 FORMAT = "simscaleai"
 FORMAT_VERSION = 1
@@ -44,10 +38,10 @@ class EpisodeWriter:
     Args:
         path: The file to make; its directory is made too.
         env: Id of the environment that the episodes come from.
-        metadata: Further facts, stored as attributes of the file.
+        metadata: Further attributes of the file.
 
     Raises:
-        DataError: If a fact cannot be stored, the file cannot be written, or no episode was.
+        DataError: If an attribute cannot be stored, the file cannot be written, or no episode was.
 
     Example:
         >>> import tempfile
@@ -66,8 +60,8 @@ class EpisodeWriter:
     ) -> None:
         self.path = Path(path)
         self.num_episodes = 0
-        self._place = Place(path=self.path)
-        self._attributes = _checked_attributes(env, metadata or {}, self._place)
+        self._location = Location(path=self.path)
+        self._attributes = _checked_attributes(env, metadata or {}, self._location)
         self._staged = StagedFile(self.path)
         self._shapes: dict[str, tuple[int, ...]] = {}
 
@@ -107,14 +101,14 @@ class EpisodeWriter:
             RuntimeError: If called outside the context, or after the disk was full.
         """
         file = self._open_file()
-        place = self._place.at(episode=(name := f"episode_{self.num_episodes}"))
-        arrays = checked_arrays(observations, actions, rewards, place)
-        self._check_same({key: array.shape[1:] for key, array in arrays.items()}, place)
+        location = self._location.at(episode=(name := f"episode_{self.num_episodes}"))
+        arrays = checked_arrays(observations, actions, rewards, location)
+        self._check_same({key: array.shape[1:] for key, array in arrays.items()}, location)
         if language is not None:
-            check_text(language, place.at(key="@language"))
+            check_text(language, location.at(key="@language"))
         with self._staged.writing():
-            facts = {"language": language, "success": success, "seed": seed}
-            store_episode(file.create_group(name), arrays, facts)
+            attributes = {"language": language, "success": success, "seed": seed}
+            store_episode(file.create_group(name), arrays, attributes)
         self.num_episodes += 1
         return name
 
@@ -138,27 +132,27 @@ class EpisodeWriter:
             RuntimeError: If called outside the context, or after the disk was full.
         """
         file = self._open_file()
-        place = self._place.at(episode=(new := f"episode_{self.num_episodes}"))
-        array = checked_actions(actions, len(file[name][ACTIONS]), place)
-        check_text(language, place.at(key="@language"))
+        location = self._location.at(episode=(new := f"episode_{self.num_episodes}"))
+        array = checked_actions(actions, len(file[name][ACTIONS]), location)
+        check_text(language, location.at(key="@language"))
         if array.shape[1:] != file[name][ACTIONS].shape[1:]:
             expected = f"{list(file[name][ACTIONS].shape)}, as {name} has"
             remedy = "Give actions of the same kind"
-            raise place.at(key=ACTIONS).fault(expected, f"{list(array.shape)}", remedy)
+            raise location.at(key=ACTIONS).error(expected, f"{list(array.shape)}", remedy)
         with self._staged.writing():
             group = file.create_group(new)
             arrays: dict[str, Array] = {ACTIONS: array, REWARDS: np.zeros(len(array))}
             if len(array) == len(file[name][ACTIONS]):
                 group[OBSERVATIONS] = file[name][OBSERVATIONS]
             else:
-                seen = file[name][OBSERVATIONS]
-                arrays |= {f"{OBSERVATIONS}/{key}": seen[key][: len(array)] for key in seen}
+                stored = file[name][OBSERVATIONS]
+                arrays |= {f"{OBSERVATIONS}/{key}": stored[key][: len(array)] for key in stored}
             store_episode(group, arrays, {"language": language, RELABELLED: name})
         self.num_episodes += 1
         return new
 
     def append(self, path: str | PathLike[str], names: Sequence[str] | None = None) -> list[str]:
-        """Copy episodes of another trajectory file as they are stored, nothing compressed anew.
+        """Copy episodes of another trajectory file as they are stored, without compressing again.
 
         Args:
             path: The other file.
@@ -172,11 +166,11 @@ class EpisodeWriter:
             DataError: If the other file cannot be read, or has other fields.
             RuntimeError: If called outside the context, or after the disk was full.
         """
-        file, place = self._open_file(), Place(path=Path(path))
+        file, location = self._open_file(), Location(path=Path(path))
         new_names: dict[str, str] = {}
-        with reading(place), h5py.File(path) as source:
-            for name in episode_names(source, place) if names is None else names:
-                self._check_same(stored_shapes(source[name]), place.at(episode=name))
+        with read_errors_at(location), h5py.File(path) as source:
+            for name in episode_names(source, location) if names is None else names:
+                self._check_same(stored_shapes(source[name]), location.at(episode=name))
                 new = f"episode_{self.num_episodes}"
                 with self._staged.writing():
                     copy_episode(source[name], file, new, new_names)
@@ -184,13 +178,8 @@ class EpisodeWriter:
                 new_names[name] = new
         return list(new_names.values())
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Put the file in its place, or remove what was written of it.
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Rename the finished file, or remove what was written of it.
 
         Raises:
             DataError: If no episode was written, a write had failed, or the file cannot be
@@ -200,10 +189,10 @@ class EpisodeWriter:
             self._staged.discard()
             return
         if self._staged.file is None:
-            raise self._place.fault("every episode on disk", "a failed write", "Write it again")
+            raise self._location.error("every episode on disk", "a failed write", "Write it again")
         if self.num_episodes == 0:
             self._staged.discard()
-            raise self._place.fault("at least one episode", "none", "Write an episode first")
+            raise self._location.error("at least one episode", "none", "Write an episode first")
         self._staged.finish({"n_episodes": self.num_episodes})
 
     def _open_file(self) -> h5py.File:
@@ -211,13 +200,13 @@ class EpisodeWriter:
             raise RuntimeError("EpisodeWriter: no file is open; use it inside its context")
         return self._staged.file
 
-    def _check_same(self, shapes: dict[str, tuple[int, ...]], place: Place) -> None:
+    def _check_same(self, shapes: dict[str, tuple[int, ...]], location: Location) -> None:
         if self.num_episodes == 0:
             self._shapes = shapes
         for path in sorted({*shapes, *self._shapes}):
             expected, found = self._shapes.get(path), shapes.get(path)
             if expected != found:
-                raise place.at(key=path.removeprefix(f"{OBSERVATIONS}/")).fault(
+                raise location.at(key=path.removeprefix(f"{OBSERVATIONS}/")).error(
                     "no such field" if expected is None else f"{list(expected)} per timestep",
                     "none" if found is None else f"{list(found)} per timestep",
                     "Give every episode the same fields, as in episode_0",
@@ -225,19 +214,19 @@ class EpisodeWriter:
 
 
 def _checked_attributes(
-    env: str | None, metadata: Mapping[str, Scalar], place: Place
+    env: str | None, metadata: Mapping[str, Scalar], location: Location
 ) -> dict[str, Scalar]:
     attributes: dict[str, Scalar] = {"format": FORMAT, "format_version": FORMAT_VERSION}
     if env is not None:
-        check_text(env, place.at(key="@env_name"))
+        check_text(env, location.at(key="@env_name"))
         attributes["env_name"] = env
     for name, value in metadata.items():
-        here = place.at(key=f"@{name}")
+        here = location.at(key=f"@{name}")
         if name in _RESERVED or not name:
-            raise here.fault("a name of your own", repr(name), "Rename this fact")
+            raise here.error("a name of your own", repr(name), "Rename this attribute")
         if isinstance(value, str):
             check_text(value, here)
         elif not isinstance(value, int | float):
-            raise here.fault("text, a number or a bool", repr(value), "Convert this fact")
+            raise here.error("text, a number or a bool", repr(value), "Convert this attribute")
         attributes[name] = value
     return attributes

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-
-from simscaleai_core.testing import DatasetSuite, PluginSuite
+from simscaleai_devkit import DatasetSuite, PluginSuite
 
 
 class TestPlugin(PluginSuite):

@@ -22,7 +22,7 @@ _SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 class SafetensorsBackend:
-    """Reads and writes ``.safetensors``. See `simscaleai_core.mechanisms.CheckpointBackend`.
+    """Reads and writes ``.safetensors``. See `simscaleai_core.contracts.CheckpointBackend`.
 
     Args:
         config: The run's configuration.

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from simscaleai_core.plugin import CheckpointBackendSpec, PluginInfo, hookimpl
+from simscaleai_core.plugin import CheckpointBackendSpec, PluginInfo, provides
 
 PLUGIN = PluginInfo(
     summary="Checkpoints in one safetensors file", selects={"checkpoint_backend": "safetensors"}
 )
 
-
-@hookimpl
-def simscale_register_checkpoint_backends() -> Iterator[CheckpointBackendSpec]:
-    """Offer the checkpoint backend."""
-    yield CheckpointBackendSpec(
+simscale_register_checkpoint_backends = provides(
+    CheckpointBackendSpec(
         name="safetensors",
         target="simscaleai_plugin_safetensors.backend:SafetensorsBackend",
         summary="One .safetensors file; weights readable without this project, no code in it",
-    )
+    ),
+)

@@ -10,27 +10,21 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from simscaleai_devkit.checkpoints.driver import store_in
+from simscaleai_devkit.support.children import in_child
+from simscaleai_devkit.support.trees import edge_case_tree
+from simscaleai_devkit.support.trees import tree_differences as differences
 from simscaleai_plugin_safetensors.backend import TREE_KEY, SafetensorsBackend
 from simscaleai_plugin_safetensors.encoding import Encoder, decode
 from simscaleai_plugin_safetensors.plugin import PLUGIN, simscale_register_checkpoint_backends
 
-from simscaleai_core.checkpoints import CheckpointStore, read_checkpoint
+from simscaleai_core.checkpoint.store import read_checkpoint
 from simscaleai_core.errors import CheckpointError
 from simscaleai_core.plugin import CheckpointBackendSpec
-from simscaleai_core.testing.children import in_child
-from simscaleai_core.testing.trees import awkward_tree
-from simscaleai_core.testing.trees import tree_differences as differences
 
 
 def read(path: Path) -> dict[str, Any]:
     return read_checkpoint(path, SafetensorsBackend())
-
-
-def _store(directory: Path) -> CheckpointStore:
-    store = CheckpointStore(directory, SafetensorsBackend(), backend_name="safetensors")
-    store.open()
-    store.close()
-    return store
 
 
 def test_what_the_plugin_offers() -> None:
@@ -40,7 +34,7 @@ def test_what_the_plugin_offers() -> None:
 
 
 def test_every_kind_of_value_comes_back_exactly(tmp_path: Path) -> None:
-    tree = {**awkward_tree(), "more": (b"", 10**5000, -(16**4000), "\ud800", {True: 1, "": 2})}
+    tree = {**edge_case_tree(), "more": (b"", 10**5000, -(16**4000), "\ud800", {True: 1, "": 2})}
     SafetensorsBackend().save(tmp_path / "x.safetensors", tree)
     assert not differences(tree, read(tmp_path / "x.safetensors"))
 
@@ -69,7 +63,7 @@ def test_weights_are_readable_without_this_project(tmp_path: Path) -> None:
 
 def test_the_same_tree_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in "ab":
-        SafetensorsBackend().save(tmp_path / name, awkward_tree())
+        SafetensorsBackend().save(tmp_path / name, edge_case_tree())
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -83,6 +77,11 @@ def test_one_file_with_the_permissions_of_any_file(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o640
 
 
+def files_in(folder: Path) -> list[str]:
+    """Name the files of a checkpoint directory, without its lock."""
+    return sorted(p.name for p in folder.iterdir() if p.name != ".lock")
+
+
 def test_what_a_kill_leaves_while_the_library_writes_is_swept(tmp_path: Path) -> None:
     def killed() -> None:
         import simscaleai_plugin_safetensors.backend as module
@@ -92,13 +91,13 @@ def test_what_a_kill_leaves_while_the_library_writes_is_swept(tmp_path: Path) ->
             os._exit(9)
 
         module.save_file = die
-        _store(tmp_path).save("step_2", {"step": 2}, step=2)
+        store_in(tmp_path, SafetensorsBackend(), "safetensors").save("step_2", {"step": 2}, step=2)
 
-    _store(tmp_path).save("step_1", {"step": 1}, step=1)
+    store_in(tmp_path, SafetensorsBackend(), "safetensors").save("step_1", {"step": 1}, step=1)
     assert in_child(killed)[0] == 9
-    assert len(list(tmp_path.iterdir())) == 4
-    assert _store(tmp_path).load("auto")[1] == {"step": 1}
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["step_1.json", "step_1.safetensors"]
+    assert len(files_in(tmp_path)) == 4
+    assert store_in(tmp_path, SafetensorsBackend(), "safetensors").load("auto")[1] == {"step": 1}
+    assert files_in(tmp_path) == ["step_1.json", "step_1.safetensors"]
 
 
 # --- hostile and damaged files --------------------------------------------------------------
@@ -117,7 +116,7 @@ class Payload:
 @pytest.mark.parametrize("part", [0.0, 0.001, 0.1, 0.5, 0.99])
 def test_a_cut_file_is_refused_without_a_manifest_too(tmp_path: Path, part: float) -> None:
     path = tmp_path / "x.safetensors"
-    SafetensorsBackend().save(path, awkward_tree())
+    SafetensorsBackend().save(path, edge_case_tree())
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * part)])
     with pytest.raises(CheckpointError, match=r"x\.safetensors cannot be read"):
@@ -165,6 +164,6 @@ def test_nonsense_in_the_header_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_json_and_back_needs_nothing_but_text() -> None:
     encoder = Encoder()
-    text = encoder.encode(awkward_tree())
+    text = encoder.encode(edge_case_tree())
     assert text.isascii()
-    assert not differences(awkward_tree(), decode(text, encoder.tensors))
+    assert not differences(edge_case_tree(), decode(text, encoder.tensors))

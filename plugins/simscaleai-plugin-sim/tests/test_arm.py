@@ -1,7 +1,12 @@
 import numpy as np
 import pytest
-from simscaleai_plugin_sim.arm import HOME_RAD, JOINT_HIGH_RAD, JOINT_LOW_RAD, forward_kinematics
-from simscaleai_plugin_sim.simulation import ArmSimulation
+from simscaleai_plugin_sim.physics.arm import (
+    HOME_RAD,
+    JOINT_HIGH_RAD,
+    JOINT_LOW_RAD,
+    forward_kinematics,
+)
+from simscaleai_plugin_sim.physics.simulation import ArmSimulation
 
 ALL = np.arange(4)
 
@@ -18,16 +23,16 @@ def test_the_built_arm_has_the_kinematics_of_the_table():
     rng = np.random.default_rng(0)
     n = 100
     arms = ArmSimulation("", n)
-    slots = np.arange(n)
-    arms.home(slots)
+    env_ids = np.arange(n)
+    arms.home(env_ids)
     joint_pos = rng.uniform(JOINT_LOW_RAD, JOINT_HIGH_RAD, (n, 7))
     arms._qpos[:, :7] = joint_pos
-    arms.settle(slots)
+    arms.settle(env_ids)
     mats = arms._site_mat[:, arms._tool].reshape(n, 3, 3)
-    for slot in slots:
-        pose = forward_kinematics(joint_pos[slot])
-        np.testing.assert_allclose(arms.tool_pos[slot], pose[:3, 3], rtol=0, atol=1e-9)
-        np.testing.assert_allclose(mats[slot], pose[:3, :3], rtol=0, atol=1e-9)
+    for index in env_ids:
+        pose = forward_kinematics(joint_pos[index])
+        np.testing.assert_allclose(arms.tool_pos[index], pose[:3, 3], rtol=0, atol=1e-9)
+        np.testing.assert_allclose(mats[index], pose[:3, :3], rtol=0, atol=1e-9)
 
 
 def test_home_is_the_published_pose_with_the_gripper_down():

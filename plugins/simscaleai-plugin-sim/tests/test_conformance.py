@@ -1,13 +1,8 @@
-"""The plugin, its environments and its eval function do what every one of their kind must."""
+"""The plugin and its environments do what every one of their kind must."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
-from torch import nn
-
-from simscaleai_core.testing import EnvSuite, EvalFunctionSuite, PluginSuite
+from simscaleai_devkit import EnvSuite, PluginSuite
 
 
 class TestPlugin(PluginSuite):
@@ -36,25 +31,3 @@ class TestPickLanguage(EnvSuite):
     component = "sim/pick_language"
     options = {"images": 16}
     episodes = 4
-
-
-class Still(nn.Module):
-    """Holds a weight, and the arm still."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(4))
-
-    def predict(self, observation: dict[str, Any]) -> Any:
-        slots = observation["joint_pos"].shape[:-1]
-        return self.weight.detach().expand(*slots, 4).numpy()
-
-
-class TestClosedLoop(EvalFunctionSuite):
-    component = "sim/closed_loop"
-    config = {"env": "reach"}
-    options = {"episodes": 3, "num_envs": 2, "frames": 2}
-
-    @classmethod
-    def make_policy(cls) -> nn.Module:
-        return Still()

@@ -3,10 +3,15 @@
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from simscaleai_plugin_sim import EvalConfig, evaluate_policy, find_expert
-from simscaleai_plugin_sim.catalog import make_env, make_vector_env
-from simscaleai_plugin_sim.env import ArmEnv
-from simscaleai_plugin_sim.vector import ArmVectorEnv
+from simscaleai_plugin_gym import (
+    EvalConfig,
+    evaluate_policy,
+    find_expert,
+    make_env,
+    make_vector_env,
+)
+from simscaleai_plugin_sim.arm_env.env import ArmEnv
+from simscaleai_plugin_sim.arm_env.vector import ArmVectorEnv
 
 TASKS = ("pick_place", "push")
 SHAPES = {
@@ -58,22 +63,22 @@ def test_single_and_vector_are_the_same_bit_for_bit_through_contact(task):
     envs = ArmVectorEnv(len(seeds), task, max_episode_steps=-1)
     batched, _ = envs.reset(seed=seeds)
     singles = [ArmEnv(task) for _ in seeds]
-    for slot, (env, seed) in enumerate(zip(singles, seeds, strict=True)):
-        assert_same(env.reset(seed=seed)[0], {k: v[slot] for k, v in batched.items()})
+    for index, (env, seed) in enumerate(zip(singles, seeds, strict=True)):
+        assert_same(env.reset(seed=seed)[0], {k: v[index] for k, v in batched.items()})
     start = batched["object_pos"]
     for _ in range(14):
         actions = noisy(expert, batched, rng)
         batched, rewards, terminated, _, infos = envs.step(actions)
         assert not terminated.any()
-        for slot, env in enumerate(singles):
-            observation, reward, done, _, info = env.step(actions[slot])
-            assert_same(observation, {k: v[slot] for k, v in batched.items()})
-            assert reward == rewards[slot] and done == terminated[slot]
-            assert info["is_success"] == infos["is_success"][slot]
+        for index, env in enumerate(singles):
+            observation, reward, done, _, info = env.step(actions[index])
+            assert_same(observation, {k: v[index] for k, v in batched.items()})
+            assert reward == rewards[index] and done == terminated[index]
+            assert info["is_success"] == infos["is_success"][index]
     assert (np.abs(batched["object_pos"] - start).max(axis=1) > 1e-3).any()
 
 
-def test_a_slot_that_was_refilled_goes_on_as_if_it_had_been_alone(task):
+def test_an_environment_that_was_reset_goes_on_as_if_it_had_been_alone(task):
     expert = find_expert(task)
     envs, alone = ArmVectorEnv(2, task), ArmVectorEnv(1, task)
     observation, _ = envs.reset(seed=[0, 1])

@@ -4,10 +4,10 @@ import pytest
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
-from simscaleai_plugin_sim.catalog import make_env, make_vector_env
-from simscaleai_plugin_sim.env import ArmEnv
+from simscaleai_plugin_gym import make_env, make_vector_env
+from simscaleai_plugin_sim.arm_env.env import ArmEnv
+from simscaleai_plugin_sim.arm_env.vector import ArmVectorEnv
 from simscaleai_plugin_sim.tasks.reach import TARGET_HIGH_M, TARGET_LOW_M, TOLERANCE_M, Reach
-from simscaleai_plugin_sim.vector import ArmVectorEnv
 
 from simscaleai_core.errors import ConfigError
 
@@ -73,18 +73,18 @@ def test_single_and_vector_are_the_same_bit_for_bit():
     envs = ArmVectorEnv(len(seeds), max_episode_steps=-1)
     batched, _ = envs.reset(seed=seeds)
     singles = [ArmEnv() for _ in seeds]
-    for slot, (env, seed) in enumerate(zip(singles, seeds, strict=True)):
-        assert_same(env.reset(seed=seed)[0], {k: v[slot] for k, v in batched.items()})
+    for index, (env, seed) in enumerate(zip(singles, seeds, strict=True)):
+        assert_same(env.reset(seed=seed)[0], {k: v[index] for k, v in batched.items()})
     for action in actions:
         batched, rewards, terminated, _, infos = envs.step(action)
-        for slot, env in enumerate(singles):
-            observation, reward, done, _, info = env.step(action[slot])
-            assert_same(observation, {k: v[slot] for k, v in batched.items()})
-            assert reward == rewards[slot] and done == terminated[slot]
-            assert info["is_success"] == infos["is_success"][slot]
+        for index, env in enumerate(singles):
+            observation, reward, done, _, info = env.step(action[index])
+            assert_same(observation, {k: v[index] for k, v in batched.items()})
+            assert reward == rewards[index] and done == terminated[index]
+            assert info["is_success"] == infos["is_success"][index]
 
 
-def test_a_masked_reset_leaves_the_other_slots_alone():
+def test_a_masked_reset_leaves_the_other_environments_alone():
     envs = ArmVectorEnv(4)
     envs.reset(seed=[0, 1, 2, 3])
     before, *_ = envs.step(np.full((4, 4), 0.5))
@@ -97,7 +97,7 @@ def test_a_masked_reset_leaves_the_other_slots_alone():
     np.testing.assert_array_equal(infos["_is_success"], mask)
 
 
-def test_a_slot_that_was_refilled_goes_on_as_if_it_had_been_alone():
+def test_an_environment_that_was_reset_goes_on_as_if_it_had_been_alone():
     envs = ArmVectorEnv(2)
     action = np.full((2, 4), -0.3)
     envs.reset(seed=[0, 1])
@@ -123,7 +123,7 @@ def test_without_a_seed_the_random_stream_goes_on():
     np.testing.assert_array_equal(env.reset()[0]["target_pos"], second[0])
 
 
-def test_an_int_seed_means_one_more_per_slot():
+def test_an_int_seed_means_one_more_per_environment():
     left, _ = ArmVectorEnv(3).reset(seed=20)
     right, _ = ArmVectorEnv(3).reset(seed=[20, 21, 22])
     assert_same(left, right)
@@ -156,14 +156,14 @@ def test_an_episode_is_cut_off_after_its_longest_length(options, steps):
         assert truncated == truncations.all() == (step == steps)
 
 
-def test_a_slot_whose_episode_has_ended_must_be_reset():
+def test_an_environment_whose_episode_has_ended_must_be_reset():
     envs = ArmVectorEnv(2, max_episode_steps=1)
-    with pytest.raises(ResetNeeded, match=r"slots \[0, 1\] have no running episode"):
+    with pytest.raises(ResetNeeded, match=r"environments \[0, 1\] have no running episode"):
         envs.step(np.zeros((2, 4)))
     envs.reset(seed=0)
     envs.step(np.zeros((2, 4)))
     envs.reset(options={"reset_mask": np.array([True, False])})
-    with pytest.raises(ResetNeeded, match=r"slots \[1\]"):
+    with pytest.raises(ResetNeeded, match=r"environments \[1\]"):
         envs.step(np.zeros((2, 4)))
 
 
@@ -181,7 +181,7 @@ def test_what_is_returned_does_not_change_later():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"seed": [1, 2, 3]}, "expected 2 seeds, one per slot, got 3"),
+        ({"seed": [1, 2, 3]}, "expected 2 seeds, one per environment, got 3"),
         ({"options": {"reset_mask": np.array([True])}}, r"expected bool \[2\]"),
         ({"options": {"reset_mask": np.array([1, 0])}}, "with at least one True, got int64"),
         ({"options": {"reset_mask": np.array([False, False])}}, "at least one True"),
@@ -202,7 +202,7 @@ def test_numbers_out_of_range_are_refused():
 
 
 def test_gymnasium_makes_both_forms():
-    env = gymnasium.make("simscaleai_plugin_sim.catalog:SimScale/Reach-v0")
+    env = gymnasium.make("simscaleai_plugin_sim.envs:SimScale/Reach-v0")
     assert isinstance(env.unwrapped, ArmEnv)
     envs = gymnasium.make_vec("SimScale/Reach-v0", num_envs=3)
     assert isinstance(envs, ArmVectorEnv) and envs.num_envs == 3

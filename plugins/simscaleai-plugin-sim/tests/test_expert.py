@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from simscaleai_plugin_sim import EvalConfig, evaluate_policy, find_expert, make_vector_env
+from simscaleai_plugin_gym import EvalConfig, evaluate_policy, find_expert, make_vector_env
 
 TASKS = ("reach", "pick_place", "push")
 
@@ -33,9 +33,9 @@ def test_the_action_is_a_function_of_the_observation_row_by_row(task):
     for _ in range(4 if task == "reach" else 12):
         together = expert(observation)
         assert together.shape == (6, 4) and np.abs(together).max() <= 1.0
-        for slot in range(6):
-            alone = expert({key: value[slot : slot + 1] for key, value in observation.items()})
-            np.testing.assert_array_equal(alone[0], together[slot])
+        for index in range(6):
+            alone = expert({key: value[index : index + 1] for key, value in observation.items()})
+            np.testing.assert_array_equal(alone[0], together[index])
         observation, *_ = envs.step(together)
 
 

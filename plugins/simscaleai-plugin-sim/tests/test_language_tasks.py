@@ -4,8 +4,8 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
-from simscaleai_plugin_sim.catalog import find_expert, make_env, make_vector_env
-from simscaleai_plugin_sim.phrasing import PICK, REACH
+from simscaleai_plugin_gym import find_expert, make_env, make_vector_env
+from simscaleai_plugin_sim.tasks.phrasing import PICK, REACH
 from simscaleai_plugin_sim.tasks.pick_language import APART_M, CLEAR_M, TOLERANCE_M
 from simscaleai_plugin_sim.tasks.reach_language import BALL_RADIUS_M
 
@@ -45,8 +45,8 @@ def assert_same(left, right):
             np.testing.assert_array_equal(value, right[key], err_msg=key)
 
 
-def slot_of(batch, slot):
-    return {k: slot_of(v, slot) if isinstance(v, dict) else v[slot] for k, v in batch.items()}
+def env_of(batch, index):
+    return {k: env_of(v, index) if isinstance(v, dict) else v[index] for k, v in batch.items()}
 
 
 def play(name, act, *, episodes, seed=0, **options):
@@ -95,11 +95,11 @@ def test_one_environment_and_many_give_the_same_bits(name):
     alone = [make_env(name) for _ in seeds]
     singles = [env.reset(seed=seed) for env, seed in zip(alone, seeds, strict=True)]
     for _ in range(6):
-        facts = {k: infos[k] for k in ("language", "privileged")}
-        for slot, (observation, info) in enumerate(singles):
-            assert_same(observation, slot_of(observations, slot))
-            assert info["language"] == facts["language"][slot]
-            assert_same(info["privileged"], slot_of(facts["privileged"], slot))
+        reported = {k: infos[k] for k in ("language", "privileged")}
+        for index, (observation, info) in enumerate(singles):
+            assert_same(observation, env_of(observations, index))
+            assert info["language"] == reported["language"][index]
+            assert_same(info["privileged"], env_of(reported["privileged"], index))
         actions = expert({**observations, **infos["privileged"]})
         observations, rewards, _, _, infos = envs.step(actions)
         stepped = [env.step(action) for env, action in zip(alone, actions, strict=True)]
@@ -110,7 +110,7 @@ def test_one_environment_and_many_give_the_same_bits(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_gymnasiums_own_vector_environment_passes_the_facts_on(name):
+def test_gymnasiums_own_vector_environment_passes_the_infos_on(name):
     mode = gymnasium.vector.AutoresetMode.DISABLED
     build = [lambda: make_env(name, images=0)] * 2
     theirs = gymnasium.vector.SyncVectorEnv(build, autoreset_mode=mode)
@@ -216,17 +216,17 @@ def test_random_actions_hardly_ever_succeed(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_retold_is_the_expert_under_each_other_instruction(name):
+def test_relabelled_is_the_expert_under_each_other_instruction(name):
     envs, expert = make_vector_env(name, 12, images=0), find_expert(name)
     observation, infos = envs.reset(seed=0)
     for _ in range(20 if name == "pick_language" else 4):
         state = {**observation, **infos["privileged"]}
-        retold = expert.retold(state)
-        texts = np.array([infos["language"], *(t for t, _ in retold)])
-        for slot in range(12):
-            colours = [set(text.split()) & set(REACH.names) or text for text in texts[:, slot]]
+        relabelled = expert.relabelled(state)
+        texts = np.array([infos["language"], *(t for t, _ in relabelled)])
+        for index in range(12):
+            colours = [set(text.split()) & set(REACH.names) or text for text in texts[:, index]]
             assert len({str(c) for c in colours}) == 3
-        for shift, (_, actions) in enumerate(retold, start=1):
+        for shift, (_, actions) in enumerate(relabelled, start=1):
             other = {**state, "target_index": (state["target_index"] + shift) % 3}
             known = ~np.isnan(actions).any(axis=1)
             np.testing.assert_array_equal(expert(other)[known], actions[known])
@@ -247,7 +247,7 @@ def test_a_gripper_that_holds_the_wrong_cube_opens_under_the_right_instruction()
     for shift in (1, 2):
         other = {**held, "target_index": (held["target_index"] + shift) % 3}
         assert expert(other)[0, 3] == 1.0
-    assert all(np.isnan(actions).all() for _, actions in expert.retold(held))
+    assert all(np.isnan(actions).all() for _, actions in expert.relabelled(held))
 
 
 def test_balls_and_cubes_are_apart():

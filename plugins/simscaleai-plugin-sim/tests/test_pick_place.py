@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from simscaleai_plugin_sim import find_expert
+from simscaleai_plugin_gym import find_expert
+from simscaleai_plugin_sim.arm_env.vector import ArmVectorEnv
 from simscaleai_plugin_sim.tasks.cube import CUBE_M, REST_M
 from simscaleai_plugin_sim.tasks.pick_place import (
     APART_M,
@@ -14,7 +15,6 @@ from simscaleai_plugin_sim.tasks.pick_place import (
     YAW_RAD,
     PickPlace,
 )
-from simscaleai_plugin_sim.vector import ArmVectorEnv
 
 
 def drive(envs, observation, steps):

@@ -4,7 +4,9 @@ import sys
 import tomllib
 from pathlib import Path
 
+import gymnasium
 from simscaleai_plugin_sim import plugin
+from simscaleai_plugin_sim.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
 
@@ -18,45 +20,35 @@ def resolve(target):
 
 
 def test_everything_declared_can_be_imported():
-    specs = [*plugin.simscale_register_envs(), *plugin.simscale_register_eval_functions()]
+    specs = list(plugin.simscale_register_envs())
     assert [(spec.kind, spec.name) for spec in specs] == [
         ("env", "reach"),
         ("env", "pick_place"),
         ("env", "push"),
         ("env", "reach_language"),
         ("env", "pick_language"),
-        ("eval_function", "closed_loop"),
     ]
     for spec in specs:
-        for target in (spec.target, spec.options, getattr(spec, "expert", None)):
-            assert target is None or callable(resolve(target))
+        assert all(callable(resolve(t)) for t in (spec.target, spec.expert, spec.image_options))
+        assert spec.env_id == TASKS[spec.name].env_id and spec.env_id in gymnasium.registry
+    assert len(specs) == len(TASKS)
 
 
 def test_the_plugin_selects_nothing_by_itself():
     assert plugin.PLUGIN.selects == {}
 
 
-def test_the_entry_points_are_there():
+def test_the_entry_point_is_there():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert importlib.import_module(project["entry-points"]["simscaleai.plugins"]["sim"]) is plugin
-    for target in project["entry-points"]["simscaleai.commands"].values():
-        assert callable(resolve(target))
 
 
-def test_plugin_and_commands_import_nothing_heavy():
+def test_the_plugin_imports_nothing_heavy():
     code = """
 import sys
-import simscaleai_plugin_sim.commands, simscaleai_plugin_sim.options, simscaleai_plugin_sim.plugin
+import simscaleai_plugin_sim.plugin
 heavy = {"torch", "numpy", "mujoco", "gymnasium", "h5py", "OpenGL"}
 print(sorted(heavy & {name.partition(".")[0] for name in sys.modules}))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_every_public_name_can_be_had():
-    import simscaleai_plugin_sim as package
-
-    for name in package.__all__:
-        assert callable(getattr(package, name))
-    assert not hasattr(package, "no_such_name")

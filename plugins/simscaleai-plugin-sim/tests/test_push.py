@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
-from simscaleai_plugin_sim import find_expert
+from simscaleai_plugin_gym import find_expert
+from simscaleai_plugin_sim.arm_env.vector import ArmVectorEnv
 from simscaleai_plugin_sim.tasks.cube import REST_M
 from simscaleai_plugin_sim.tasks.push import (
     AREA_HIGH_M,
     AREA_LOW_M,
-    LEAST_M,
-    MOST_M,
+    MAX_DISTANCE_M,
+    MIN_DISTANCE_M,
     TOLERANCE_M,
     Push,
 )
-from simscaleai_plugin_sim.vector import ArmVectorEnv
 
 
 def test_the_goal_is_12_to_30_cm_away_from_the_cube():
@@ -19,8 +19,8 @@ def test_the_goal_is_12_to_30_cm_away_from_the_cube():
     np.testing.assert_allclose(cube[:, 2], REST_M)
     np.testing.assert_allclose(goal[:, 2], REST_M)
     distance = np.linalg.norm((goal - cube)[:, :2], axis=1)
-    assert (distance >= LEAST_M).all() and (distance <= MOST_M).all()
-    assert np.ptp(distance) > 0.95 * (MOST_M - LEAST_M)
+    assert (distance >= MIN_DISTANCE_M).all() and (distance <= MAX_DISTANCE_M).all()
+    assert np.ptp(distance) > 0.95 * (MAX_DISTANCE_M - MIN_DISTANCE_M)
     for position in (cube, goal):
         assert (position[:, :2] >= AREA_LOW_M).all() and (position[:, :2] <= AREA_HIGH_M).all()
     direction = np.arctan2(*(goal - cube)[:, 1::-1].T)
@@ -58,11 +58,11 @@ def test_the_expert_never_lifts_the_cube():
 def test_from_beyond_the_goal_the_expert_comes_back_behind_the_cube(side):
     envs = ArmVectorEnv(1, "push", max_episode_steps=-1)
     envs.reset(seed=0)
-    arms, slots = envs._core.arms, np.array([0])
-    arms.place_object(slots, np.array([[0.5, 0.0, REST_M]]))
-    arms.place_marker(slots, np.array([[0.5, 0.18 * side, REST_M]]))
-    arms.settle(slots)
-    observation = envs._core._observe(slots)
+    arms, env_ids = envs._core.arms, np.array([0])
+    arms.place_object(env_ids, np.array([[0.5, 0.0, REST_M]]))
+    arms.place_marker(env_ids, np.array([[0.5, 0.18 * side, REST_M]]))
+    arms.settle(env_ids)
+    observation = envs._core._observe(env_ids)
     expert = find_expert("push")
     for _ in range(80):
         observation, _, success, _, _ = envs.step(expert(observation))

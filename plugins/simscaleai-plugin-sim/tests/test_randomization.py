@@ -1,9 +1,14 @@
 import numpy as np
 import pytest
-from simscaleai_plugin_sim import EvalConfig, evaluate_policy, find_expert
-from simscaleai_plugin_sim.catalog import make_env, make_vector_env
-from simscaleai_plugin_sim.randomization import DomainRandomization
-from simscaleai_plugin_sim.vector import ArmVectorEnv
+from simscaleai_plugin_gym import (
+    EvalConfig,
+    evaluate_policy,
+    find_expert,
+    make_env,
+    make_vector_env,
+)
+from simscaleai_plugin_sim.arm_env.vector import ArmVectorEnv
+from simscaleai_plugin_sim.physics.randomization import DomainRandomization
 
 from simscaleai_core.errors import ConfigError
 
@@ -29,7 +34,7 @@ def test_each_seed_has_physics_of_its_own_within_the_ranges():
     envs = ArmVectorEnv(len(SEEDS), "push", randomize="default")
     envs.reset(seed=SEEDS)
     arms = envs._core.arms
-    nominal, models = arms.model, [arms.model_of(slot) for slot in range(len(SEEDS))]
+    nominal, models = arms.model, [arms.model_of(index) for index in range(len(SEEDS))]
     cube = nominal.body("cube").id
     mass = np.array([m.body_mass[cube] for m in models]) / nominal.body_mass[cube]
     inertia = np.array([m.body_inertia[cube] for m in models]) / nominal.body_inertia[cube]
@@ -58,14 +63,14 @@ def test_each_seed_has_physics_of_its_own_within_the_ranges():
     np.testing.assert_allclose(damping / stiffness, 0.02)
 
 
-def test_the_same_seed_is_the_same_episode_in_1_slot_and_in_5():
+def test_the_same_seed_is_the_same_episode_in_1_environment_and_in_5():
     together = play(ArmVectorEnv(5, "push", randomize="default", max_episode_steps=-1), SEEDS, 14)
-    for slot in (0, 3):
+    for index in (0, 3):
         alone = ArmVectorEnv(1, "push", randomize="default", max_episode_steps=-1)
         alone.reset(seed=[99])  # what was drawn before must leave no trace
-        alone = play(alone, SEEDS[slot : slot + 1], 14)
+        alone = play(alone, SEEDS[index : index + 1], 14)
         for key in alone:
-            np.testing.assert_array_equal(alone[key][:, 0], together[key][:, slot], err_msg=key)
+            np.testing.assert_array_equal(alone[key][:, 0], together[key][:, index], err_msg=key)
 
 
 def test_single_and_vector_environment_agree():
@@ -115,7 +120,7 @@ def test_nothing_randomised_is_the_nominal_environment():
         np.testing.assert_allclose(right[key], left[key], atol=1e-9, err_msg=key)
 
 
-def test_light_and_camera_are_seen_and_the_slots_do_not_mix():
+def test_light_and_camera_are_seen_and_the_environments_do_not_mix():
     def images(seeds, **aspects):
         envs = make_vector_env("push", len(seeds), images=48, randomize=only(**aspects))
         found = envs.reset(seed=seeds)[0]["image"].astype(float)

@@ -4,14 +4,14 @@ import sys
 
 import numpy as np
 import pytest
-from simscaleai_plugin_sim.catalog import make_env, make_vector_env
-from simscaleai_plugin_sim.rendering import RenderingError
+from simscaleai_plugin_gym import make_env, make_vector_env
+from simscaleai_plugin_sim.physics.rendering import RenderingError
 
 from simscaleai_core.errors import ConfigError
 
 STEP_REACH = """
 import sys
-from simscaleai_plugin_sim.catalog import make_env, make_vector_env
+from simscaleai_plugin_gym import make_env, make_vector_env
 for env in (make_env("reach"), make_vector_env("reach", 2)):
     env.reset(seed=0)
     env.step(env.action_space.sample())
@@ -118,15 +118,15 @@ def test_cameras_and_sizes_that_do_not_fit_are_refused(options, message):
         make_vector_env("reach", 2, **options)
 
 
-def test_a_slot_that_begins_anew_is_drawn_anew_and_the_others_are_not_stale():
+def test_an_environment_that_begins_anew_is_drawn_anew_and_the_others_are_not_stale():
     envs = make_vector_env("reach", 3, images=32)
     envs.reset(seed=[0, 1, 2])
     stepped, *_ = envs.step(np.ones((3, 4)))
     after, _ = envs.reset(seed=9, options={"reset_mask": np.array([False, True, False])})
     fresh, _ = make_vector_env("reach", 1, images=32).reset(seed=[10])
     np.testing.assert_array_equal(after["image"][1], fresh["image"][0])
-    for slot in (0, 2):
-        np.testing.assert_array_equal(after["image"][slot], stepped["image"][slot])
+    for index in (0, 2):
+        np.testing.assert_array_equal(after["image"][index], stepped["image"][index])
     assert not np.array_equal(after["image"][0], after["image"][2])
     assert not np.array_equal(stepped["image"][1], after["image"][1])
     envs.close()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from simscaleai_core.config import TrainConfig
-from simscaleai_core.hyperparameters import Plain, hyperparameters
+from simscaleai_core.run.loggers import Scalar, hyperparameters
 from simscaleai_plugin_tensorboard.options import TensorBoardOptions
 
 logger = logging.getLogger("simscaleai")
@@ -18,7 +18,7 @@ _COMPARED = ("train/loss", "eval/loss", "eval/success_rate")
 
 
 class TensorBoardLogger:
-    """Writes one scalar per metric and step. See `simscaleai_core.mechanisms.Logger`.
+    """Writes one scalar per metric and step. See `simscaleai_core.contracts.Logger`.
 
     Names and steps are those of ``metrics.jsonl``; values are kept as float32, and those that are
     not finite are kept as they are. Nothing is written before `start`.
@@ -44,7 +44,7 @@ class TensorBoardLogger:
         """Begin, or continue at `step`: later values of a killed run disappear from the charts.
 
         Args:
-            facts: Effective settings of the run, plain values.
+            facts: Effective settings of the run, serialisable.
             step: Steps already completed.
         """
         from torch.utils.tensorboard import SummaryWriter
@@ -86,7 +86,7 @@ class TensorBoardLogger:
         if writer is not None:
             writer.close()
 
-    def _write_hyperparameters(self, found: dict[str, Plain]) -> None:
+    def _write_hyperparameters(self, found: dict[str, Scalar]) -> None:
         # SummaryWriter.add_hparams would put them into a run of their own, apart from the charts
         from torch.utils.tensorboard.summary import hparams
 
@@ -113,7 +113,7 @@ def _flat_facts(facts: Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
-def _table(values: Mapping[str, Plain]) -> str:
+def _table(values: Mapping[str, Scalar]) -> str:
     """Return a Markdown table, which is what TensorBoard renders."""
     rows = [f"| {name} | {_cell(str(value))} |" for name, value in values.items()]
     return "\n".join(["| name | value |", "|---|---|", *rows])

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from simscaleai_devkit import LoggerSuite, PluginSuite
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-from simscaleai_core.testing import LoggerSuite, PluginSuite
 
 
 class TestPlugin(PluginSuite):

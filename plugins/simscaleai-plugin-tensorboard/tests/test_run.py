@@ -17,10 +17,10 @@ from tensorboard.plugins.hparams import metadata, plugin_data_pb2
 
 
 def test_a_run_shows_every_metric_and_step(
-    config: Callable[..., Any], train: Callable[..., None], charts: Callable[..., Any],
+    config: Callable[..., Any], small_train: Callable[..., None], charts: Callable[..., Any],
     logged: Callable[..., Any], tmp_path: Path,
 ) -> None:  # fmt: skip
-    train(config())
+    small_train(config())
     shown = charts(tmp_path / "run" / "tensorboard")
     assert {"train/loss", "train/lr", "eval/loss"} <= set(shown)
     assert [step for step, _ in shown["train/loss"]] == [5, 10, 15, 20]
@@ -29,29 +29,29 @@ def test_a_run_shows_every_metric_and_step(
 
 
 def test_a_resumed_run_shows_each_step_once(
-    config: Callable[..., Any], train: Callable[..., None], charts: Callable[..., Any],
+    config: Callable[..., Any], small_train: Callable[..., None], charts: Callable[..., Any],
     logged: Callable[..., Any], tmp_path: Path,
 ) -> None:  # fmt: skip
-    train(config(), break_at=17)
-    train(config(resume_from="auto"))
+    small_train(config(), break_at=17)
+    small_train(config(resume_from="auto"))
     shown = charts(tmp_path / "run" / "tensorboard")
     assert [step for step, _ in shown["train/loss"]] == [5, 10, 15, 20]
     assert shown == logged(tmp_path / "run")
 
 
 def test_a_new_run_in_the_same_directory_replaces_the_old_curves(
-    config: Callable[..., Any], train: Callable[..., None], charts: Callable[..., Any],
+    config: Callable[..., Any], small_train: Callable[..., None], charts: Callable[..., Any],
     logged: Callable[..., Any], tmp_path: Path,
 ) -> None:  # fmt: skip
-    train(config(max_steps=20))
-    train(config(max_steps=10))
+    small_train(config(max_steps=20))
+    small_train(config(max_steps=10))
     assert charts(tmp_path / "run" / "tensorboard") == logged(tmp_path / "run")
 
 
 def test_facts_configuration_and_hyperparameters_are_kept_without_secrets(
-    config: Callable[..., Any], train: Callable[..., None], tmp_path: Path
+    config: Callable[..., Any], small_train: Callable[..., None], tmp_path: Path
 ) -> None:
-    train(config(lr=0.01, model_kwargs={"hub_token": "hunter2"}))
+    small_train(config(lr=0.01, model_kwargs={"hub_token": "hunter2"}))
     folder = tmp_path / "run" / "tensorboard"
     events = EventAccumulator(str(folder)).Reload()
     text = {
@@ -68,11 +68,11 @@ def test_facts_configuration_and_hyperparameters_are_kept_without_secrets(
 
 
 def test_the_directory_can_be_chosen(
-    config: Callable[..., Any], train: Callable[..., None], charts: Callable[..., Any],
+    config: Callable[..., Any], small_train: Callable[..., None], charts: Callable[..., Any],
     tmp_path: Path,
 ) -> None:  # fmt: skip
     chosen = tmp_path / "all" / "first"
-    train(config(options={"tensorboard": {"log_dir": str(chosen), "flush_s": 1.0}}))
+    small_train(config(options={"tensorboard": {"log_dir": str(chosen), "flush_s": 1.0}}))
     assert "train/loss" in charts(chosen)
     assert not (tmp_path / "run" / "tensorboard").exists()
 

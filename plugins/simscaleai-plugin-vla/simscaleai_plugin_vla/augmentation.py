@@ -1,4 +1,4 @@
-"""Random changes to instructions in training, so that the words that matter are found anywhere."""
+"""Random changes to instructions in training: words are dropped, and meaningless ones inserted."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from torch import Tensor, nn
 
 _CONSONANTS = "bcdfghjklmnprstvwz"
 _VOWELS = "aeiou"
-_MOST_INSERTED = 4
+_MAX_INSERTED = 4
 
 
 class WordVariation(nn.Module):
-    """Changes the instructions of training batches, once the words have been bound to places.
+    """Changes the instructions of training batches, after a number of batches with plain ones.
 
-    Words that mean nothing make a policy robust to phrasings that it has not seen. From the start
-    they hide the words that matter: on the task reach_language a policy that was told plainly
-    followed its instructions after 300 steps, one that never was told plainly not after 650.
+    Meaningless words make a policy robust to phrasings that are not in the data. From the start,
+    they hide the words that matter: on the task reach_language, a policy trained on plain
+    instructions followed them after 300 steps; one trained on varied instructions from the start
+    did not after 650.
 
     Args:
         drop: Probability that a word is dropped [0 to 1].
-        insert: Probability that meaningless words come before a word [0 to 1].
-        after: Training batches with plain instructions that come first.
+        insert: Probability that meaningless words are inserted before a word [0 to 1].
+        after: Training batches with plain instructions before the varied ones.
     """
 
     batches: Tensor
@@ -32,8 +33,8 @@ class WordVariation(nn.Module):
         super().__init__()
         self._drop, self._insert, self._after = drop, insert, after
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
-        self._is_over = False  # spares a look at the device once it is so
-        self.register_load_state_dict_post_hook(_look_again)  # type: ignore[no-untyped-call]
+        self._is_over = False  # so that the counter on the device is read no more often than needed
+        self.register_load_state_dict_post_hook(_reset_cache)  # type: ignore[no-untyped-call]
 
     def forward(self, texts: Sequence[str]) -> Sequence[str]:
         """Return the instructions of one training batch, each distinct one changed at random."""
@@ -49,20 +50,20 @@ class WordVariation(nn.Module):
         return [changed[text] for text in texts]
 
 
-def _look_again(module: nn.Module, _: Any) -> None:
-    """Let the counter decide that was loaded, not the one before."""
+def _reset_cache(module: nn.Module, _: Any) -> None:
+    """Read the counter anew: it was just loaded."""
     module._is_over = False  # type: ignore[assignment]
 
 
 def vary_words(text: str, *, drop: float, insert: float) -> str:
-    """Drop words and insert words that mean nothing.
+    """Drop words and insert meaningless ones.
 
     Drawn from torch's global generator of the CPU, which a run seeds and a checkpoint restores.
 
     Args:
         text: The instruction.
         drop: Probability that a word is dropped [0 to 1].
-        insert: Probability that meaningless words, 1 to 4 in a row, come before a word [0 to 1].
+        insert: Probability that 1 to 4 meaningless words are inserted before a word [0 to 1].
 
     Returns:
         The changed instruction.
@@ -75,16 +76,16 @@ def vary_words(text: str, *, drop: float, insert: float) -> str:
     words = text.split()
     draws = torch.rand(len(words) + 1, 2).tolist()
     out: list[str] = []
-    for place, (first, second) in enumerate(draws):
+    for position, (first, second) in enumerate(draws):
         if first < insert:
             out += _fillers()
-        if place < len(words) and second >= drop:
-            out.append(words[place])
+        if position < len(words) and second >= drop:
+            out.append(words[position])
     return " ".join(out)
 
 
 def _fillers() -> list[str]:
-    count = int(torch.randint(1, _MOST_INSERTED + 1, ()))
+    count = int(torch.randint(1, _MAX_INSERTED + 1, ()))
     return [_filler() for _ in range(count)]
 
 

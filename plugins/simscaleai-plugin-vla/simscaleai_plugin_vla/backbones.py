@@ -20,15 +20,15 @@ from simscaleai_core.errors import ConfigError
 
 _PREFIX = "hf:"
 _HALF = (0.5, 0.5, 0.5)
-_READS = {"vision": "vision_model", "text": "text_model"}
+_TOWERS = {"vision": "vision_model", "text": "text_model"}
 
 
 @frozen
 class Backbone:
-    """An encoder and what rebuilds it without its source."""
+    """An encoder, and its configuration, which rebuilds it without its source."""
 
     about: dict[str, Any]
-    """Plain values: ``config`` and, of an image encoder, ``mean`` and ``std``."""
+    """Serialisable: ``config`` and, of an image encoder, ``mean`` and ``std``."""
     body: nn.Module
     """The encoder."""
 
@@ -128,8 +128,8 @@ class PretrainedVision(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Encode images `[B, 3, H, W]` in [0, 1] as tokens `[B, N, E]` and cells `[B, N, F]`."""
         pixels = F.interpolate(images, size=(self.size, self.size), mode="bilinear", antialias=True)
-        found = self.body(pixel_values=(pixels - self.mean) / self.std).last_hidden_state
-        patches = found[:, -self.fine_grid[0] * self.fine_grid[1] :]  # a class token comes first
+        hidden = self.body(pixel_values=(pixels - self.mean) / self.std).last_hidden_state
+        patches = hidden[:, -self.fine_grid[0] * self.fine_grid[1] :]  # a class token comes first
         return self.token(patches), self.cell(patches)
 
 
@@ -149,9 +149,9 @@ class PretrainedText(nn.Module):
         self.token = nn.Sequential(nn.Linear(config["hidden_size"], dim), nn.LayerNorm(dim))
 
     def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode ids `[U, L]`, of which `mask` says which count, as `[U, L, E]` and the mask."""
-        found = self.body(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-        return self.token(found), mask
+        """Encode ids `[U, L]` as tokens `[U, L, E]`; `mask`, bool `[U, L]`, is True at tokens."""
+        hidden = self.body(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        return self.token(hidden), mask
 
 
 def _transformers() -> Any:
@@ -185,24 +185,24 @@ def _blank(config: Mapping[str, Any]) -> nn.Module:
 
 
 def _part(model: nn.Module, part: str) -> nn.Module:
-    body: nn.Module = getattr(model, _READS[part], model)
+    body: nn.Module = getattr(model, _TOWERS[part], model)
     return body
 
 
 def _used(part: str, config: Mapping[str, Any]) -> set[str]:
     """Return the names of the parameters that the tokens depend on, without computing them.
 
-    A pooling head that nothing reads would make every distributed step wait for its gradient.
+    A pooling head that nothing uses would make every distributed step wait for its gradient.
     """
     with torch.device("meta"):
         body = _part(_blank(config), part)
         if part == "vision":
             side = config.get("vision_config", config)["image_size"]
-            found = body(pixel_values=torch.zeros(1, 3, side, side)).last_hidden_state
+            hidden = body(pixel_values=torch.zeros(1, 3, side, side)).last_hidden_state
         else:
             ids = torch.ones(1, 4, dtype=torch.int64)
-            found = body(input_ids=ids).last_hidden_state  # a mask would be looked into
-        found.sum().backward()
+            hidden = body(input_ids=ids).last_hidden_state  # the values of a mask would be read
+        hidden.sum().backward()
     return {name for name, p in body.named_parameters() if p.grad is not None}
 
 

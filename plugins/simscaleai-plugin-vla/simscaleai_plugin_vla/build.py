@@ -1,7 +1,4 @@
-"""The parts of a policy, built from its hyperparameters.
-
-Split from the policy so that it can be read without them.
-"""
+"""Network, head and tokenizer of a policy, built from its hyperparameters."""
 
 from __future__ import annotations
 
@@ -10,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
-from simscaleai_plugin_bc.heads.diffusion import DiffusionHead
-from simscaleai_plugin_bc.heads.flow import FlowHead
-from simscaleai_plugin_bc.heads.regression import RegressionHead
+from simscaleai_plugin_bc.blocks.heads.base import Head, HeadSizes
+from simscaleai_plugin_bc.blocks.heads.diffusion import DiffusionHead
+from simscaleai_plugin_bc.blocks.heads.flow import FlowHead
+from simscaleai_plugin_bc.blocks.heads.regression import RegressionHead
 from torch import nn
 
 from simscaleai_core.errors import ConfigError
@@ -27,7 +25,7 @@ from simscaleai_plugin_vla.vision import ConvEncoder
 
 
 def resolved(options: VLAOptions, image_size: Sequence[int]) -> dict[str, Any]:
-    """Return options as plain values, with what the size and the image decide filled in.
+    """Return options as serialisable values, with those that size and image determine filled in.
 
     Args:
         options: The policy's options.
@@ -79,7 +77,7 @@ def patch_size_for(image_size: Sequence[int]) -> int:
 def build_network(
     hparams: Mapping[str, Any], *, vocab_size: int, backbones: Mapping[str, Any]
 ) -> VLANetwork:
-    """Build the network that resolved hyperparameters describe, with adapters and frozen parts.
+    """Build the network that resolved hyperparameters describe, with its adapters and frozen parts.
 
     Args:
         hparams: As `resolved` gives them.
@@ -108,27 +106,27 @@ def build_network(
     return network
 
 
-def build_head(hparams: Mapping[str, Any], in_dim: int) -> nn.Module:
+def build_head(hparams: Mapping[str, Any], in_dim: int) -> Head:
     """Build the action head.
 
     Args:
         hparams: As `resolved` gives them.
-        in_dim: Dimensions of what it acts on.
+        in_dim: Dimensions of its features.
 
     Returns:
-        A `simscaleai_plugin_bc.heads.base.Head`.
+        The head.
 
     Raises:
         ConfigError: If there is no such head.
     """
     kind = hparams["action_head_type"]
-    shape = (in_dim, hparams["action_horizon"], hparams["action_dim"])
+    sizes = HeadSizes(in_dim, hparams["action_horizon"], hparams["action_dim"])
     if kind == "mlp":
-        return RegressionHead(*shape, hidden_dim=in_dim, n_layers=1, loss_type=hparams["loss_type"])
+        return RegressionHead(sizes, hidden_dim=in_dim, n_layers=1, loss_type=hparams["loss_type"])
     if kind == "diffusion":
-        return DiffusionHead(*shape, hidden_dim=in_dim)
+        return DiffusionHead(sizes, hidden_dim=in_dim)
     if kind == "flow":
-        return FlowHead(*shape, hidden_dim=in_dim)
+        return FlowHead(sizes, hidden_dim=in_dim)
     raise ConfigError(f"field 'action_head_type': expected one of {', '.join(HEADS)}, got {kind!r}")
 
 
@@ -137,7 +135,7 @@ def open_backbones(options: VLAOptions, known: Mapping[str, Any]) -> dict[str, A
 
     Args:
         options: The policy's options.
-        known: What a checkpoint holds of them, by part.
+        known: Their configurations from a checkpoint, by part.
 
     Returns:
         A `simscaleai_plugin_vla.backbones.Backbone` for each part that has one.
@@ -192,22 +190,22 @@ def _text(hparams: Mapping[str, Any], vocab_size: int, backbone: Any) -> nn.Modu
 
 
 def _restrict(network: VLANetwork, hparams: Mapping[str, Any]) -> None:
-    """Freeze parts, and put adapters into parts."""
-    parts: dict[str, nn.Module | None] = {
+    """Freeze the parts that the options name, and add adapters to others."""
+    modules: dict[str, nn.Module | None] = {
         "vision": getattr(network.vision, "body", network.vision),
         "text": getattr(network.text, "body", network.text),
         "fusion": network.fusion.layers,
     }
     for name in _named("freeze", hparams["freeze"]):
-        part = parts[name]
-        if part is not None:
-            part.requires_grad_(False)
+        module = modules[name]
+        if module is not None:
+            module.requires_grad_(False)
     if not hparams["lora_rank"]:
         return
     for name in _named("lora_parts", hparams["lora_parts"]):
-        part = parts[name]
-        if part is not None:
-            add_lora(part, rank=hparams["lora_rank"], alpha=hparams["lora_alpha"])
+        module = modules[name]
+        if module is not None:
+            add_lora(module, rank=hparams["lora_rank"], alpha=hparams["lora_alpha"])
 
 
 def _named(field: str, text: str) -> list[str]:

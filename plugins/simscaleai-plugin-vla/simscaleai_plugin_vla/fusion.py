@@ -1,4 +1,4 @@
-"""A few queries read the instruction and the images, and point at places in them.
+"""A few queries attend to the instruction and the images, and point at positions in them.
 
 B: samples, K: cameras, U: distinct instructions, L: text tokens, S: image tokens of all cameras,
 Q: queries, P: cells of one camera's fine map, F: width of a cell, H: pointers, E: width.
@@ -17,7 +17,7 @@ from simscaleai_plugin_vla.layers import Attention, Mlp, gather_heads, spread_he
 
 
 class TextMemory(NamedTuple):  # torch.compile does not trace the making of an attrs class
-    """What the queries read of the instructions."""
+    """The encoded instructions of a batch: keys and values for the queries."""
 
     tokens: Tensor
     """`[U, L, E]`."""
@@ -28,12 +28,12 @@ class TextMemory(NamedTuple):  # torch.compile does not trace the making of an a
 
 
 class FusionLayer(nn.Module):
-    """Queries read the instruction, then the images, then each other, then think.
+    """Queries attend to the instruction, then the images, then each other; then an MLP.
 
     Args:
         dim: Width E.
         num_heads: Attention heads.
-        use_language: Whether there is an instruction to read.
+        use_language: Whether there is an instruction.
 
     Source:
         Ours; the decoder layer of Vaswani et al. 2017 (arXiv:1706.03762) with two memories.
@@ -48,7 +48,7 @@ class FusionLayer(nn.Module):
         self.mlp = Mlp(dim)
 
     def forward(self, x: Tensor, image: Tensor, text: TextMemory | None) -> Tensor:
-        """Transform queries `[B, Q, E]` that read image tokens `[B, S, E]` and the text."""
+        """Transform queries `[B, Q, E]`, given image tokens `[B, S, E]` and the instructions."""
         if text is not None:
             normed = self.norms["text"](x)
             x = x + self.attention["text"](normed, text.tokens, text.mask, text.rows)
@@ -60,10 +60,10 @@ class FusionLayer(nn.Module):
 
 
 class Pointers(nn.Module):
-    """Each query points at places in each image: where, and what is there.
+    """Each query points at positions in each image: coordinates, and the features there.
 
     Attention over the cells of the fine map, and the mean coordinates under it (soft argmax). The
-    place of a thing is then a number that the head can subtract, not a code to be learnt.
+    position of an object is then a number that the head can subtract, not a code to be learnt.
 
     Args:
         dim: Width E of a query.
@@ -94,7 +94,7 @@ class Pointers(nn.Module):
         """Point from queries `[B, Q, E]` into maps `[B, K, P, F]`.
 
         Returns:
-            Coordinates in [-1, 1], `[B, Q, K * H * 2]`, and what is there, `[B, Q, K * F]`.
+            Coordinates in [-1, 1], `[B, Q, K * H * 2]`, and features there, `[B, Q, K * F]`.
         """
         heads, (num_cameras, num_cells) = self._num_heads, cells.shape[1:3]
         query = self.query(self.norm(x))
@@ -102,15 +102,16 @@ class Pointers(nn.Module):
         query = query * sharp.repeat_interleave(query.shape[-1] // heads).to(query.dtype)
         key, value = self.key_value(cells).chunk(2, dim=-1)
         scores = spread_heads(query, heads) @ key.flatten(1, 2).transpose(1, 2)
-        weights = scores.float().unflatten(-1, (num_cameras, num_cells)).softmax(-1)
-        places = (weights @ self.grid).unflatten(1, (-1, heads)).transpose(2, 3).flatten(2)
+        weights = torch.unflatten(scores.float(), -1, (num_cameras, num_cells)).softmax(-1)
+        points = torch.unflatten(weights @ self.grid, 1, (-1, heads)).transpose(2, 3).flatten(2)
         by_camera = weights.transpose(1, 2).flatten(0, 1).to(value.dtype)
         found = gather_heads(by_camera @ value.flatten(0, 1), heads)
-        return places, found.unflatten(0, (-1, num_cameras)).transpose(1, 2).flatten(2)
+        found = torch.unflatten(found, 0, (-1, num_cameras)).transpose(1, 2).flatten(2)
+        return points, found
 
 
 class Fusion(nn.Module):
-    """Queries and a state token read everything; pointers add where things are.
+    """Queries and a state token attend to everything; pointers add the positions of objects.
 
     Args:
         state_dim: Dimensions D of the state; 0 for none.
@@ -121,7 +122,7 @@ class Fusion(nn.Module):
         num_heads: Attention heads, and pointers of each query.
         num_layers: Fusion layers.
         num_queries: Queries beside the state's.
-        use_language: Whether there is an instruction to read.
+        use_language: Whether there is an instruction.
         is_checkpointed: Whether activations are computed again in the backward pass.
     """
 
@@ -153,15 +154,15 @@ class Fusion(nn.Module):
         self.gather = nn.Linear(num_cameras * fine_dim, dim)
         self.norm = nn.LayerNorm(dim)
         num_tokens = num_queries + (self.state is not None)
-        places = num_tokens * num_cameras * num_heads * 2
-        wide = num_tokens * dim + places + state_dim
+        num_coordinates = num_tokens * num_cameras * num_heads * 2
+        wide = num_tokens * dim + num_coordinates + state_dim
         self.trunk = nn.Sequential(nn.Linear(wide, 2 * dim), nn.GELU(), nn.Linear(2 * dim, 2 * dim))
         self.out_dim = 2 * dim
 
     def forward(
         self, image: Tensor, cells: Tensor, state: Tensor | None, text: TextMemory | None
     ) -> Tensor:
-        """Fuse what a batch sees, reads and feels.
+        """Fuse images, instructions and state.
 
         Args:
             image: Image tokens `[B, K, N, E]`.
@@ -170,7 +171,7 @@ class Fusion(nn.Module):
             text: The instructions, or None.
 
         Returns:
-            What the head acts on, `[B, 2 * E]`.
+            Features for the action head, `[B, 2 * E]`.
         """
         tokens = (image + self.camera.to(image.dtype)).flatten(1, 2)
         x = self.queries.expand(len(image), -1, -1)
@@ -181,8 +182,8 @@ class Fusion(nn.Module):
                 x = checkpoint(layer, x, tokens, text, use_reentrant=False)
             else:
                 x = layer(x, tokens, text)
-        places, found = self.pointers(x, cells)
+        points, found = self.pointers(x, cells)
         x = self.norm(x + self.gather(found))
-        parts = [x.flatten(1), places.flatten(1)] + ([] if state is None else [state])
-        out: Tensor = self.trunk(torch.cat(parts, dim=-1))
+        vectors = [x.flatten(1), points.flatten(1)] + ([] if state is None else [state])
+        out: Tensor = self.trunk(torch.cat(vectors, dim=-1))
         return out

@@ -22,7 +22,7 @@ def attend(
         query: `[B, H, Q, E]`.
         key: `[B, H, S, E]`.
         value: `[B, H, S, E]`.
-        mask: Bool, broadcast to `[B, H, Q, S]`, True where a query may look; all if None.
+        mask: Bool, broadcast to `[B, H, Q, S]`, True where a query attends; everywhere if None.
         scale: Factor on the scores.
 
     Returns:
@@ -66,13 +66,13 @@ class Attention(nn.Module):
         mask: Tensor | None = None,
         rows: Tensor | None = None,
     ) -> Tensor:
-        """Let each query read the memory.
+        """Attend from each query to the memory.
 
         Args:
             x: Queries `[B, Q, E]`.
             memory: `[B, S, E]`, or `[U, S, E]` with `rows`.
-            mask: Bool `[B, S]` (`[U, S]` with `rows`), True where there is something to read.
-            rows: Row of the memory that each sample reads, int64 `[B]`.
+            mask: Bool `[B, S]` (`[U, S]` with `rows`), True at tokens, False at padding.
+            rows: Row of the memory that belongs to each sample, int64 `[B]`.
 
         Returns:
             `[B, Q, E]`.
@@ -97,13 +97,13 @@ class Attention(nn.Module):
         return out
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self._num_heads, -1)).transpose(1, 2)
+        return torch.unflatten(x, -1, (self._num_heads, -1)).transpose(1, 2)
 
 
 def spread_heads(query: Tensor, num_heads: int) -> Tensor:
     """Give each head of each query a row of its own, zero in the other heads' channels.
 
-    Few queries then read a long memory without its heads being taken apart: more multiplications,
+    A few queries then attend to a long memory without splitting its heads: more multiplications,
     but no copy of the memory.
 
     Args:
@@ -124,7 +124,7 @@ def gather_heads(found: Tensor, num_heads: int) -> Tensor:
         `[B, Q, E]`.
     """
     own = _own_channels(found, num_heads)
-    return (found.unflatten(1, (-1, num_heads)) * own).sum(2)
+    return (torch.unflatten(found, 1, (-1, num_heads)) * own).sum(2)
 
 
 def _own_channels(like: Tensor, num_heads: int) -> Tensor:
@@ -150,7 +150,7 @@ class Block(nn.Module):
     Args:
         dim: Width E.
         num_heads: Heads H.
-        rotary: Whether attention sees the order of the tokens.
+        rotary: Whether attention depends on the order of the tokens.
     """
 
     def __init__(self, dim: int, num_heads: int, *, rotary: bool = False) -> None:
@@ -161,7 +161,7 @@ class Block(nn.Module):
         self.mlp = Mlp(dim)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Transform tokens `[B, S, E]`; `mask` is bool `[B, S]`, True at tokens that count."""
+        """Transform tokens `[B, S, E]`; `mask` is bool `[B, S]`, False at padding."""
         normed = self.norm(x)
         x = x + self.attention(normed, normed, mask)
         out: Tensor = x + self.mlp(self.mlp_norm(x))

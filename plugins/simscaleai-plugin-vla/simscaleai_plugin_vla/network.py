@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from simscaleai_plugin_vla.fusion import Fusion, TextMemory
-from simscaleai_plugin_vla.text import Instructions
+from simscaleai_plugin_vla.text import InstructionTokens
 
 
 class VLANetwork(nn.Module):
@@ -27,8 +27,10 @@ class VLANetwork(nn.Module):
         self.text = text
         self.fusion = fusion
 
-    def forward(self, images: Tensor, state: Tensor | None, text: Instructions | None) -> Tensor:
-        """Return what the head acts on, `[B, 2 * E]`.
+    def forward(
+        self, images: Tensor, state: Tensor | None, text: InstructionTokens | None
+    ) -> Tensor:
+        """Return features for the action head, `[B, 2 * E]`.
 
         Args:
             images: Normalised images `[B, K, C, H, W]`.
@@ -39,8 +41,8 @@ class VLANetwork(nn.Module):
         tokens, cells = self.vision(images.flatten(0, 1))
         memory = None
         if self.text is not None and text is not None:
-            words, mask = self.text(text.ids, text.mask)
-            memory = TextMemory(words, mask, text.rows)
+            text_tokens, mask = self.text(text.ids, text.mask)
+            memory = TextMemory(text_tokens, mask, text.rows)
         out: Tensor = self.fusion(
             tokens.unflatten(0, size), cells.unflatten(0, size), state, memory
         )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from attrs import field, frozen
 from attrs.validators import and_, ge, gt, in_, le, optional
+from simscaleai_plugin_bc.blocks.options import loss_option
+
+from simscaleai_plugin_vla.presets import PRESETS
 
 HEADS = ("mlp", "diffusion", "flow")
-LOSSES = ("mse", "l1", "huber")
-SIZES = ("debug", "S", "B", "L", "XL")
+SIZES = tuple(PRESETS)
 PARTS = ("vision", "text", "fusion")
 
 _FRACTION = and_(ge(0.0), le(1.0))
@@ -16,7 +18,7 @@ _COUNT = optional(ge(1))
 
 @frozen(kw_only=True)
 class VLAOptions:
-    """What can be chosen when the policy is built from data."""
+    """Options of ``vla``."""
 
     size: str = field(default="S", validator=in_(SIZES))
     """Width and depth by name: debug, S, B, L or XL; what follows overrides it."""
@@ -25,13 +27,13 @@ class VLAOptions:
     num_heads: int | None = field(default=None, validator=_COUNT)
     """Attention heads."""
     num_layers: int | None = field(default=None, validator=_COUNT)
-    """Fusion layers, in which queries read the instruction and the images."""
+    """Fusion layers, in which queries attend to the instruction and the images."""
     vision_layers: int | None = field(default=None, validator=optional(ge(0)))
     """Transformer layers over the tokens of one image."""
     text_layers: int | None = field(default=None, validator=optional(ge(0)))
     """Transformer layers over the tokens of the instruction."""
     num_queries: int = field(default=4, validator=ge(1))
-    """Queries that read everything for the action head, beside the state's own."""
+    """Queries that attend to everything for the action head, beside the state's own."""
     patch_size: int | None = field(default=None, validator=_COUNT)
     """Height and width of a patch [pixels]; if not given, an eighth of the image or near it."""
     use_language: bool = True
@@ -41,10 +43,10 @@ class VLAOptions:
     action_horizon: int = field(default=8, validator=ge(1))
     """Actions that are predicted at once [steps]."""
     execute: int | None = field(default=None, validator=_COUNT)
-    """Actions that are executed before the next look [steps]; half of the horizon if not given."""
+    """Actions that are executed before the next chunk [steps]; half of the horizon if not given."""
     ensemble: float | None = None
     """Coefficient m of temporal ensembling; none if not given."""
-    loss_type: str = field(default="mse", validator=in_(LOSSES))
+    loss_type: str = loss_option()
     """Loss of the mlp head on the normalised action: mse, l1 or huber."""
     tokenizer: str = "auto"
     """bpe, learnt from the instructions of the data; bytes; a `tokenizers` JSON file; or auto: bpe
@@ -53,11 +55,11 @@ class VLAOptions:
     """Whether convolutions join neighbouring tokens, four to one; if not given, where the words
     were not learnt from the data."""
     max_text_length: int = field(default=128, validator=ge(1))
-    """Tokens that are read of an instruction."""
+    """Tokens of an instruction that are used; the rest is cut off."""
     word_dropout: float = field(default=0.05, validator=_FRACTION)
     """Probability that a word of an instruction is dropped in training."""
     word_insertion: float = field(default=0.2, validator=_FRACTION)
-    """Probability that meaningless words come before a word in training."""
+    """Probability that meaningless words are inserted before a word in training."""
     vary_words_after: int = field(default=1000, validator=ge(0))
     """Training batches with plain instructions before words are dropped and inserted."""
     augment_shift: int = field(default=0, validator=ge(0))

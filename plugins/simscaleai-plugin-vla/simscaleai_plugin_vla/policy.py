@@ -1,6 +1,6 @@
-"""A policy that looks at images, reads an instruction and feels its state.
+"""A policy from images, an instruction and the state to actions.
 
-B: samples, N: slots, K: cameras, C, H, W: channels, height and width, D: dimensions of the state,
+B: samples, K: cameras, C, H, W: channels, height and width, D: dimensions of the state,
 T: timesteps of a chunk, A: dimensions of an action.
 """
 
@@ -11,16 +11,15 @@ from typing import Any, ClassVar, Self
 
 import attrs
 import torch
-from simscaleai_plugin_bc.chunk_acting import ChunkActing
-from simscaleai_plugin_bc.fitting import input_shapes
-from simscaleai_plugin_bc.heads.base import Head
-from simscaleai_plugin_bc.inputs import Inputs
-from simscaleai_plugin_bc.policy_base import acting
+from simscaleai_plugin_bc.blocks.chunking import ChunkingPolicy
+from simscaleai_plugin_bc.blocks.fitting import input_shapes
+from simscaleai_plugin_bc.blocks.inputs import Inputs
+from simscaleai_plugin_bc.blocks.policy_base import eval_mode
 from torch import Tensor
 
-from simscaleai_core.configio import structure
 from simscaleai_core.contracts import Batch, DataSpec
 from simscaleai_core.errors import DataError
+from simscaleai_core.host.configuration import structure
 from simscaleai_plugin_vla.augmentation import WordVariation
 from simscaleai_plugin_vla.build import (
     build_head,
@@ -29,19 +28,19 @@ from simscaleai_plugin_vla.build import (
     open_backbones,
     resolved,
 )
-from simscaleai_plugin_vla.listening import Listener
+from simscaleai_plugin_vla.instructions import InstructionTracker
 from simscaleai_plugin_vla.options import VLAOptions
-from simscaleai_plugin_vla.text import Instructions, tokenized
+from simscaleai_plugin_vla.text import tokenize
 from simscaleai_plugin_vla.tokenizer import AUTO, BYTES, tokenizer_for
 from simscaleai_plugin_vla.vision import ImageNormalizer
 
 _PLACE = "$.vla"
 
 
-class VLAPolicy(ChunkActing):
+class VLAPolicy(ChunkingPolicy):
     """A transformer from images, an instruction and the state to a chunk of actions.
 
-    Everything that acting needs is inside: the statistics of state, action and images, and the
+    Everything that inference needs is inside: the statistics of state, action and images, and the
     tokenizer.
 
     Args:
@@ -51,7 +50,7 @@ class VLAPolicy(ChunkActing):
         image_keys: Observation keys of the cameras, in order.
         image_size: Height and width of every camera's images [pixels]; other sizes are refused.
         backbones: Configurations of the pretrained encoders by part, as a checkpoint holds them;
-            their weights are then not loaded from where the options say.
+            their weights are then not loaded from the sources that the options name.
         options: See `VLAOptions`.
 
     Raises:
@@ -63,8 +62,8 @@ class VLAPolicy(ChunkActing):
 
     Example:
         >>> policy = VLAPolicy(state_dim=2, action_dim=4, image_size=32, size="debug")
-        >>> seen = {"state": torch.zeros(2), "image": torch.zeros(3, 32, 32)}
-        >>> policy.predict(seen, language="reach the red ball").shape
+        >>> observation = {"state": torch.zeros(2), "image": torch.zeros(3, 32, 32)}
+        >>> policy.predict(observation, language="reach the red ball").shape
         torch.Size([4])
     """
 
@@ -82,31 +81,31 @@ class VLAPolicy(ChunkActing):
         **options: Any,
     ) -> None:
         chosen = structure(VLAOptions, options, place=_PLACE)
-        size = [image_size, image_size] if isinstance(image_size, int) else list(image_size)
         inputs = Inputs(
             state_dim,
             state_keys=state_keys,
             image_keys=image_keys,
-            image_size=size,
+            image_size=image_size,
             augment_shift=chosen.augment_shift,
             augment_colour=chosen.augment_colour,
         )
-        given = {
+        size = list(inputs.image_size)
+        shapes = {
             "state_dim": state_dim,
             "action_dim": action_dim,
             "state_keys": inputs.state_keys,
             "image_keys": list(image_keys),
             "image_size": size,
         }
-        super().__init__(inputs, action_dim, {**given, **resolved(chosen, size)})
+        super().__init__(inputs, action_dim, {**shapes, **resolved(chosen, size)})
         self.options = chosen
         self.actions_to_range = chosen.action_head_type != "mlp"
         self.tokenizer = build_tokenizer(chosen)
         opened = open_backbones(chosen, backbones or {})
         self.hparams["tokenizer"] = self.tokenizer.source
         self.hparams["backbones"] = {part: b.about for part, b in opened.items()}
-        own = chosen.vision_backbone is None  # a pretrained encoder normalises as it was trained
-        self.image_normalizer = ImageNormalizer(len(inputs.image_keys), size) if own else None
+        is_own = chosen.vision_backbone is None  # a pretrained encoder normalises its images itself
+        self.image_normalizer = ImageNormalizer(len(inputs.image_keys), size) if is_own else None
         self.network = build_network(
             self.hparams, vocab_size=self.tokenizer.vocab_size, backbones=opened
         )
@@ -114,7 +113,7 @@ class VLAPolicy(ChunkActing):
         self.vary = WordVariation(
             drop=chosen.word_dropout, insert=chosen.word_insertion, after=chosen.vary_words_after
         )
-        self._listener = Listener(is_needed=chosen.use_language)
+        self._instructions = InstructionTracker(is_needed=chosen.use_language)
         self.set_execution()
         if chosen.compile:
             self.network.compile(dynamic=True)
@@ -124,7 +123,7 @@ class VLAPolicy(ChunkActing):
         """Build the policy for a dataset.
 
         Args:
-            data: What the dataset says of itself.
+            data: Description of the dataset.
             options: See `VLAOptions`, and the constructor.
 
         Returns:
@@ -135,7 +134,7 @@ class VLAPolicy(ChunkActing):
         """
         if not data.image_keys:
             raise DataError(
-                "the policy looks at images, but the data has none: expected an observation key "
+                "the policy needs images, but the data has none: expected an observation key "
                 f"of shape (3, H, W), got {', '.join(data.observations) or 'none'}. Record with "
                 "images, or open the dataset with include_image=True."
             )
@@ -172,10 +171,10 @@ class VLAPolicy(ChunkActing):
         }
 
     def adapt_to(self, data: DataSpec) -> None:
-        """Check the data against the policy; take its statistics if the policy has none yet.
+        """Check the data against the policy, and fit its normalisers if they are not fitted yet.
 
         Args:
-            data: What the dataset says of itself.
+            data: Description of the dataset.
 
         Raises:
             DataError: If windows, instructions, dimensions or sizes do not fit.
@@ -193,8 +192,8 @@ class VLAPolicy(ChunkActing):
 
         Args:
             batch: Observations `[B, D]` by key (of windows `[B, T, D]` the first), images
-                `[B, C, H, W]`, ``actions`` `[B, T, A]`, ``language`` (B texts) and, where windows
-                reach beyond an episode, ``is_pad``, bool `[B, T]`.
+                `[B, C, H, W]`, ``actions`` `[B, T, A]`, ``language`` (B instructions) and, where
+                windows reach beyond an episode, ``is_pad``, bool `[B, T]`.
 
         Returns:
             ``loss`` `[]` and what else the head reports.
@@ -203,23 +202,22 @@ class VLAPolicy(ChunkActing):
             DataError: If the chunks have another length, or there are no instructions.
         """
         actions, is_pad = self._targets(batch)
-        texts: Sequence[str] | None = batch.get("language")
-        if self.options.use_language and texts is None:
+        instructions: Sequence[str] | None = batch.get("language")
+        if self.options.use_language and instructions is None:
             raise DataError(
                 "the batch has no instructions: expected 'language', a text for each sample. Open "
                 "the dataset with include_language=True, or build the policy with "
                 "use_language=False."
             )
-        if texts is not None and self.training:
-            texts = self.vary(texts)
-        context = self._context(self.inputs.observed(batch), texts)
-        head: Head = self.head  # type: ignore[assignment]
-        return head.loss(context, actions, is_pad)
+        if instructions is not None and self.training:
+            instructions = self.vary(instructions)
+        features = self._features(self.inputs.augmented(batch), instructions)
+        return self.head.loss(features, actions, is_pad)
 
     def predict(self, obs: Any, language: str | Sequence[str] | None = None) -> Any:
         """Return the next action for one observation or for each of a batch.
 
-        Chunks are executed slot by slot; a slot whose instruction changes looks again at once.
+        A sub-environment whose instruction changes gets a new chunk at once.
 
         Args:
             obs: Observations by key: NumPy or torch, `[D]` or `[B, D]`; images `[C, H, W]` or
@@ -232,17 +230,17 @@ class VLAPolicy(ChunkActing):
         Raises:
             DataError: If a key is missing or has the wrong size, or instructions are missing.
         """
-        reading = self.inputs.read(obs)
-        texts = self._listener.read(language, reading.size)
-        self.reset(self._listener.changes(texts))
+        batch = self.inputs.to_batch(obs)
+        instructions = self._instructions.resolve(language, batch.size)
+        self.reset(self._instructions.update(instructions))
 
-        def plan(slots: Any, indices: Any) -> Tensor:
-            told = [texts[slot] for slot in slots]
-            return self._chunks(self._context(reading.rows(slots), told), indices)
+        def predict_chunks(envs: Any, indices: Any) -> Tensor:
+            features = self._features(batch.select(envs), [instructions[env] for env in envs])
+            return self._sample_chunks(features, indices)
 
-        with acting(self):
-            actions = self.executor.act(reading.size, plan)
-        return reading.answer(actions)
+        with eval_mode(self):
+            actions = self.executor.act(batch.size, predict_chunks)
+        return batch.to_output(actions)
 
     def predict_chunk(self, obs: Any, language: str | Sequence[str] | None = None) -> Any:
         """Return the chunks for one observation or a batch; nothing is kept between calls.
@@ -254,34 +252,32 @@ class VLAPolicy(ChunkActing):
         Returns:
             Actions `[T, A]` or `[B, T, A]`, NumPy if the observations are, in the data's units.
         """
-        reading = self.inputs.read(obs)
-        texts = self._listener.read(language, reading.size)
-        with acting(self):
-            context = self._context(reading.tensors, texts)
-            return reading.answer(self._chunks(context, [0] * reading.size))
+        batch = self.inputs.to_batch(obs)
+        instructions = self._instructions.resolve(language, batch.size)
+        with eval_mode(self):
+            features = self._features(batch.tensors, instructions)
+            return batch.to_output(self._sample_chunks(features, [0] * batch.size))
 
-    def _context(self, observations: Mapping[str, Tensor], texts: Sequence[str] | None) -> Tensor:
-        """Return what the head acts on, `[B, E]`."""
+    def _features(
+        self, observations: Mapping[str, Tensor], instructions: Sequence[str] | None
+    ) -> Tensor:
+        """Return features for the action head, `[B, 2 * E]` for tokens of width E."""
+        observations = self.inputs.first_timestep(observations)
         images = torch.stack(
-            [_first(self.inputs.images(observations, k), 4) for k in self.inputs.image_keys], dim=1
+            [self.inputs.images(observations, key) for key in self.inputs.image_keys], dim=1
         )
         if self.image_normalizer is not None:
             if self.training:
                 self.image_normalizer.observe(images)
             images = self.image_normalizer(images)
-        state = _first(self.inputs.state(observations), 2) if self.inputs.state_dim else None
-        told: Instructions | None = None
-        if self.options.use_language and texts is not None:
-            told = tokenized(
-                texts,
+        state = self.inputs.state(observations) if self.inputs.state_dim else None
+        tokens = None
+        if self.options.use_language and instructions is not None:
+            tokens = tokenize(
+                instructions,
                 self.tokenizer,
                 max_length=self.options.max_text_length,
                 device=images.device,
             )
-        context: Tensor = self.network(images, state, told)
-        return context
-
-
-def _first(value: Tensor, ndim: int) -> Tensor:
-    """Return the first timestep of a window `[B, T, ...]`; what has no time stays."""
-    return value[:, 0] if value.ndim > ndim else value
+        features: Tensor = self.network(images, state, tokens)
+        return features

@@ -20,7 +20,7 @@ class Preset:
     text_layers: int
     """Transformer layers over the tokens of the instruction."""
     num_layers: int
-    """Fusion layers, in which the queries read the instruction and the images."""
+    """Fusion layers, in which the queries attend to the instruction and the images."""
 
 
 PRESETS: Mapping[str, Preset] = {

@@ -1,4 +1,4 @@
-"""From instructions to tokens.
+"""From instructions to tokens and their encoding.
 
 U: distinct instructions of a batch, L: tokens of the longest, E: width of a token.
 """
@@ -21,8 +21,8 @@ _ROUND = 8  # lengths are rounded up to this, so that a compiled network sees fe
 
 
 @frozen
-class Instructions:
-    """The instructions of a batch: each distinct one once."""
+class InstructionTokens:
+    """The tokens of a batch's instructions: each distinct one once."""
 
     ids: Tensor
     """Token ids, int64 `[U, L]`, 0 behind the end."""
@@ -32,10 +32,10 @@ class Instructions:
     """Row of each sample's instruction, int64 `[B]`."""
 
 
-def tokenized(
+def tokenize(
     texts: Sequence[str], tokenizer: TextTokenizer, *, max_length: int, device: torch.device
-) -> Instructions:
-    """Tokenise the instructions of a batch, each distinct one once.
+) -> InstructionTokens:
+    """Return the tokens of a batch's instructions, each distinct one once.
 
     Args:
         texts: Instruction of each sample.
@@ -44,7 +44,7 @@ def tokenized(
         device: Where the tensors go.
 
     Returns:
-        The instructions.
+        The tokens.
     """
     known: dict[str, int] = {}
     rows = [known.setdefault(text, len(known)) for text in texts]
@@ -53,19 +53,19 @@ def tokenized(
     length = min(-(-longest // _ROUND) * _ROUND, max_length)
     ids = torch.zeros(len(tokens), length, dtype=torch.int64)
     mask = torch.zeros(len(tokens), length, dtype=torch.bool)
-    for row, found in enumerate(tokens):
-        ids[row, : len(found)] = torch.tensor(found)
-        mask[row, : len(found)] = True
-    row_of = torch.tensor(rows, dtype=torch.int64)
-    return Instructions(ids.to(device), mask.to(device), row_of.to(device))
+    for row, encoded in enumerate(tokens):
+        ids[row, : len(encoded)] = torch.tensor(encoded)
+        mask[row, : len(encoded)] = True
+    sample_rows = torch.tensor(rows, dtype=torch.int64)
+    return InstructionTokens(ids.to(device), mask.to(device), sample_rows.to(device))
 
 
 class TextEncoder(nn.Module):
     """Embedding, strided convolutions if tokens are bytes, transformer layers over an instruction.
 
-    The convolutions spell words from bytes wherever they stand, so that a word is known again in
-    a sentence that was never seen, and leave one token of four. Where tokens are words already,
-    they would only melt a word into its neighbours. The attention layers see order by distance
+    The convolutions join the bytes of a word wherever it stands, so that it is recognised in a
+    sentence that is not in the data, and leave one token of four. Where tokens are words already,
+    they would only blend a word with its neighbours. The attention layers see relative positions
     only.
 
     Args:
@@ -103,14 +103,14 @@ class TextEncoder(nn.Module):
 
         Args:
             ids: Token ids `[U, L]`.
-            mask: Which of them count, bool `[U, L]`.
+            mask: Bool `[U, L]`, True at tokens.
 
         Returns:
-            Tokens and which of them count, bool: `[U, L, E]` and `[U, L]`, or L / 4 with spelling.
+            Tokens `[U, L, E]` and their mask, bool `[U, L]`; with spelling, L / 4 of them.
         """
         x = self.embedding(ids)
         for norm, convolution in zip(self.norms, self.spelling, strict=True):
-            kept = norm(x) * mask[..., None]  # what is behind the end must not be spelt
+            kept = norm(x) * mask[..., None]  # padding must not leak into the last tokens
             x = F.gelu(convolution(kept.transpose(1, 2))).transpose(1, 2)
             mask = mask[:, ::2]
         for block in self.blocks:

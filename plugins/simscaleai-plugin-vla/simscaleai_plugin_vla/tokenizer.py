@@ -1,4 +1,4 @@
-"""Text to token ids, offline: plain bytes, or byte pairs learnt from the instructions."""
+"""Text to token ids, offline: bytes, or byte pairs learnt from the instructions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NUM_MERGED = 2000
 
 
 class TextTokenizer:
-    """A tokenizer whose whole state is one text, so that a checkpoint can hold it.
+    """A tokenizer whose state is one string, so that a checkpoint can hold it.
 
     Args:
         source: ``"bytes"`` or ``"auto"``, which is the same here; the JSON of a `tokenizers`
@@ -50,7 +50,7 @@ class TextTokenizer:
 
     @classmethod
     def trained(cls, texts: Sequence[str]) -> TextTokenizer:
-        """Learn byte pairs from instructions; whatever they lack is still spelt in bytes.
+        """Learn byte pairs from instructions; other words are encoded as bytes.
 
         Args:
             texts: Instructions.
@@ -81,10 +81,10 @@ class TextTokenizer:
 
 
 def tokenizer_for(source: str, instructions: Sequence[str]) -> str:
-    """Return what a tokenizer is built from, given the instructions of the data.
+    """Return the source of a tokenizer, given the instructions of the data.
 
-    Words of the data become single tokens: a policy binds a word to a place much sooner than the
-    bytes that it is spelt with.
+    Words of the data become single tokens: a policy learns the meaning of a word much sooner than
+    that of its bytes.
 
     Args:
         source: ``"auto"``, ``"bpe"``, or what `TextTokenizer` takes.

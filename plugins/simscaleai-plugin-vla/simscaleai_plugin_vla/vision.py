@@ -1,4 +1,4 @@
-"""From images to tokens, and to a finer map that knows where things are.
+"""From images to tokens, and to a finer map with the positions of objects.
 
 B: images, C: channels, H, W: height and width [pixels], N: tokens, P: cells of the fine map,
 E: width of a token, F: width of a cell.
@@ -17,15 +17,15 @@ from torch.utils.checkpoint import checkpoint
 from simscaleai_core.errors import ConfigError
 from simscaleai_plugin_vla.layers import Block
 
-_POSITION_SCALE = 0.3  # larger position embeddings drown the content while it is still small
+_POSITION_SCALE = 0.3  # larger positional embeddings drown the content while it is still small
 _SETTLING_BATCHES = 50
 
 
 class ImageNormalizer(nn.Module):
     """Subtract the mean image of each camera and divide by the deviation of each channel.
 
-    A dataset gives no statistics of its images: the first batches of training do, and then they
-    stay. They are buffers, so a policy carries them.
+    A dataset has no statistics of its images, so they are measured on the first batches of
+    training and fixed afterwards. They are buffers, so a policy carries them.
 
     Args:
         num_cameras: Cameras K.
@@ -45,7 +45,7 @@ class ImageNormalizer(nn.Module):
         self.register_buffer("mean", torch.full((num_cameras, 3, *image_size), 0.5))
         self.register_buffer("square", torch.full((num_cameras, 3, 1, 1), 0.29))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
-        self._is_settled = False  # spares a look at the device once it is so
+        self._is_settled = False  # so that the counter on the device is read no more than needed
 
     @torch.no_grad()
     def observe(self, images: Tensor) -> None:
@@ -57,7 +57,7 @@ class ImageNormalizer(nn.Module):
         if count >= _SETTLING_BATCHES:
             return
         mean, square = images.mean(0), images.square().mean((0, 3, 4))[..., None, None]
-        if dist.is_available() and dist.is_initialized():  # every rank has to see the same
+        if dist.is_available() and dist.is_initialized():  # every rank needs the same statistics
             for value in (mean, square):
                 dist.all_reduce(value)
                 value.div_(dist.get_world_size())
@@ -113,7 +113,7 @@ class ConvEncoder(nn.Module):
         self._is_checkpointed = is_checkpointed
         self.stem = _stem(strides[:-1], self.fine_dim)
         self.refine = nn.Conv2d(self.fine_dim, self.fine_dim, 3, padding=1)
-        self.patch = nn.Conv2d(self.fine_dim, dim, **_kernel(strides[-1]))
+        self.patch = _strided(self.fine_dim, dim, strides[-1])
         self.patch_norm = nn.LayerNorm(dim)
         self.position = nn.Parameter(torch.randn(self.grid[0] * self.grid[1], dim))
         self.blocks = nn.ModuleList(Block(dim, num_heads) for _ in range(num_layers))
@@ -126,13 +126,13 @@ class ConvEncoder(nn.Module):
         fine = self.stem(images.contiguous(memory_format=torch.channels_last))
         fine = fine + F.gelu(self.refine(fine))
         x = self.patch(fine).flatten(2).transpose(1, 2)
-        # positions join in the tokens' type: under autocast the whole stream then stays in 16 bits
+        # positions are added in the tokens' type: under autocast all stays in 16 bits
         x = self.patch_norm(x) + (_POSITION_SCALE * self.position).to(x.dtype)
         for block in self.blocks:
             x = _run(block, x, self._is_checkpointed and self.training)
         x = self.norm(x)
-        around = self.context(x).transpose(1, 2).unflatten(2, self.grid)
-        fine = fine + F.interpolate(around, size=self.fine_grid, mode="nearest")
+        context = torch.unflatten(self.context(x).transpose(1, 2), 2, self.grid)
+        fine = fine + F.interpolate(context, size=self.fine_grid, mode="nearest")
         return x, self.fine_norm(fine.flatten(2).transpose(1, 2))
 
 
@@ -154,15 +154,15 @@ def _strides(patch_size: int) -> list[int]:
 def _stem(strides: Sequence[int], out_dim: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     channels = 3
-    for place, stride in enumerate(strides):
-        width = max(out_dim >> (len(strides) - 1 - place), min(out_dim, 16))
-        layers += [nn.Conv2d(channels, width, **_kernel(stride)), nn.GELU()]
+    for position, stride in enumerate(strides):
+        width = max(out_dim >> (len(strides) - 1 - position), min(out_dim, 16))
+        layers += [_strided(channels, width, stride), nn.GELU()]
         channels = width
     return nn.Sequential(*layers)
 
 
-def _kernel(stride: int) -> dict[str, int]:
-    """Return a convolution that divides the size exactly by its stride."""
+def _strided(in_dim: int, out_dim: int, stride: int) -> nn.Conv2d:
+    """Return a convolution that divides the image size exactly by its stride."""
     if stride <= 2:
-        return {"kernel_size": 3, "stride": stride, "padding": 1}
-    return {"kernel_size": stride, "stride": stride}
+        return nn.Conv2d(in_dim, out_dim, 3, stride=stride, padding=1)
+    return nn.Conv2d(in_dim, out_dim, stride, stride=stride)

@@ -17,6 +17,14 @@ SIDE = 16
 TEXTS = ["reach the red ball", "go to the blue one now"]
 
 
+SMALL = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+}
+
+
 @pytest.fixture(autouse=True)
 def offline(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -26,10 +34,7 @@ def offline(monkeypatch):
 def vision(tmp_path_factory):
     folder = tmp_path_factory.mktemp("siglip")
     config = transformers.SiglipVisionConfig(
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
+        **SMALL,
         image_size=32,
         patch_size=8,
     )
@@ -47,10 +52,7 @@ def text(tmp_path_factory):
     own = TextTokenizer.trained(TEXTS)
     config = transformers.LlamaConfig(
         vocab_size=own.vocab_size,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
+        **SMALL,
     )
     torch.manual_seed(0)
     transformers.LlamaForCausalLM(config).save_pretrained(folder)

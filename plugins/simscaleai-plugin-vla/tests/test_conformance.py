@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simscaleai_core.testing import ModelSuite, PluginSuite
+from simscaleai_devkit import ModelSuite, PluginSuite
 
 
 class TestPlugin(PluginSuite):

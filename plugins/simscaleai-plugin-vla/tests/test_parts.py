@@ -12,7 +12,7 @@ from simscaleai_plugin_vla.layers import Attention, attend
 from simscaleai_plugin_vla.lora import LoRALinear, add_lora
 from simscaleai_plugin_vla.options import SIZES
 from simscaleai_plugin_vla.presets import PRESETS
-from simscaleai_plugin_vla.text import TextEncoder, tokenized
+from simscaleai_plugin_vla.text import TextEncoder, tokenize
 from simscaleai_plugin_vla.tokenizer import TextTokenizer
 from simscaleai_plugin_vla.vision import ConvEncoder
 from torch import nn
@@ -110,10 +110,10 @@ def test_byte_pairs_are_learnt_and_kept(tmp_path):
 
 
 def test_each_instruction_is_tokenised_once():
-    told = tokenized(["a", "bb", "a"], TextTokenizer(), max_length=64, device=CPU)
-    assert told.ids.shape == (2, 8) and told.rows.tolist() == [0, 1, 0]
-    assert told.mask.sum(1).tolist() == [3, 4]  # start, space, letters
-    cut = tokenized(["abcdefgh"], TextTokenizer(), max_length=4, device=CPU)
+    tokens = tokenize(["a", "bb", "a"], TextTokenizer(), max_length=64, device=CPU)
+    assert tokens.ids.shape == (2, 8) and tokens.rows.tolist() == [0, 1, 0]
+    assert tokens.mask.sum(1).tolist() == [3, 4]  # start, space, letters
+    cut = tokenize(["abcdefgh"], TextTokenizer(), max_length=4, device=CPU)
     assert cut.ids.shape == (1, 4) and cut.mask.all()
 
 

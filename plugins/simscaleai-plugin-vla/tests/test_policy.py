@@ -13,10 +13,10 @@ from simscaleai_plugin_vla.policy import VLAPolicy
 from torch import nn
 
 from simscaleai_core import ModelRegistry
-from simscaleai_core.building import component_of
 from simscaleai_core.contracts import DataSpec, Statistics
 from simscaleai_core.errors import ConfigError, DataError
-from simscaleai_core.host import Host
+from simscaleai_core.host.components import component_of
+from simscaleai_core.host.facade import Host
 
 SIDE, HORIZON, SIZE = 16, 3, 6
 TEXTS = ("reach the red ball", "reach the blue ball")
@@ -132,40 +132,40 @@ def test_predict_takes_numpy_or_torch_one_or_many_as_the_env_gives_them():
         k: v if v.ndim == 2 else torch.as_tensor(raw[k]).movedim(-1, 1).float() / 255
         for k, v in seen.items()
     }
-    told = batch()["language"]
-    actions = policy.predict(raw, language=told)
+    instructions = batch()["language"]
+    actions = policy.predict(raw, language=instructions)
     assert isinstance(actions, np.ndarray) and actions.shape == (SIZE, 4)
     policy.reset()
     np.testing.assert_allclose(
-        policy.predict(seen, language=told).numpy(), actions, rtol=1e-5, atol=1e-6
+        policy.predict(seen, language=instructions).numpy(), actions, rtol=1e-5, atol=1e-6
     )
     policy.reset()
-    one = policy.predict({k: v[3] for k, v in raw.items()}, language=told[3])
+    one = policy.predict({k: v[3] for k, v in raw.items()}, language=instructions[3])
     assert one.shape == (4,)
     np.testing.assert_allclose(one, actions[3], rtol=1e-4, atol=1e-5)
 
 
-def test_a_slot_looks_again_after_its_chunk_a_reset_or_another_instruction():
+def test_a_new_chunk_follows_a_chunk_a_reset_or_another_instruction():
     policy = plain(execute=2)
     looks = []
-    inner = policy._context
-    policy._context = lambda obs, texts: (looks.append(list(texts)), inner(obs, texts))[1]
+    inner = policy._features
+    policy._features = lambda obs, texts: (looks.append(list(texts)), inner(obs, texts))[1]
     seen = batch(2)["observations"]
-    for told in (
+    for instructions in (
         [TEXTS[0]] * 2,
         [TEXTS[0]] * 2,
         [TEXTS[0]] * 2,
         [TEXTS[0], TEXTS[1]],
         [TEXTS[0], TEXTS[1]],
     ):
-        policy.predict(seen, language=told)
+        policy.predict(seen, language=instructions)
     assert looks == [[TEXTS[0]] * 2, [TEXTS[0]] * 2, [TEXTS[1]], [TEXTS[0]]]
     policy.reset(np.array([False, True]))
     policy.predict(seen, language=[TEXTS[0], TEXTS[1]])
     assert looks[-1] == [TEXTS[1]]
 
 
-def test_sampling_heads_do_not_depend_on_the_number_of_slots():
+def test_sampling_heads_do_not_depend_on_the_number_of_sub_environments():
     policy = plain(action_head_type="flow")
     seen = batch()["observations"]
     many = policy.predict(seen, language=TEXTS[0])

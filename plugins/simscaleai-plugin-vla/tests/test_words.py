@@ -1,4 +1,4 @@
-"""Instructions on their way in: which tokenizer, when words are changed, and who is told what."""
+"""Instructions: which tokenizer, when words are changed, and which sub-environment has which."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import pytest
 import torch
 from simscaleai_plugin_vla.augmentation import WordVariation
-from simscaleai_plugin_vla.listening import Listener
+from simscaleai_plugin_vla.instructions import InstructionTracker
 from simscaleai_plugin_vla.policy import VLAPolicy
 from simscaleai_plugin_vla.tokenizer import BYTES, TextTokenizer, tokenizer_for
 
@@ -109,7 +109,7 @@ def test_a_checkpoint_holds_the_tokenizer(chosen):
         assert json.loads(tree["hparams"]["tokenizer"])["model"]["merges"]
 
 
-def heard(vary, count):
+def varied(vary, count):
     return [list(vary([TEXTS[0], TEXTS[1], TEXTS[0]])) for _ in range(count)]
 
 
@@ -117,7 +117,7 @@ def test_words_are_plain_first_and_varied_afterwards():
     torch.manual_seed(0)
     vary = WordVariation(drop=0.5, insert=0.5, after=3)
     plain = [TEXTS[0], TEXTS[1], TEXTS[0]]
-    found = heard(vary, 6)
+    found = varied(vary, 6)
     assert found[:3] == [plain] * 3
     assert all(texts != plain and texts[0] == texts[2] for texts in found[3:])
     assert int(vary.batches) == 3
@@ -127,42 +127,42 @@ def test_words_are_plain_first_and_varied_afterwards():
 def test_words_are_the_same_after_a_stop_and_a_resume(stop):
     torch.manual_seed(0)
     whole = WordVariation(drop=0.3, insert=0.3, after=3)
-    expected = heard(whole, 7)
+    expected = varied(whole, 7)
     torch.manual_seed(0)
     first = WordVariation(drop=0.3, insert=0.3, after=3)
-    found = heard(first, stop)
+    found = varied(first, stop)
     weights, generator = first.state_dict(), torch.get_rng_state()
     second = WordVariation(drop=0.3, insert=0.3, after=3)
     second.load_state_dict(weights)
     torch.set_rng_state(generator)
-    assert found + heard(second, 7 - stop) == expected
+    assert found + varied(second, 7 - stop) == expected
     assert second.state_dict() == whole.state_dict()
 
 
 def test_an_older_state_makes_words_plain_again():
     vary = WordVariation(drop=1.0, insert=0.0, after=1)
     start = {name: value.clone() for name, value in vary.state_dict().items()}
-    assert heard(vary, 2)[1] == [""] * 3
+    assert varied(vary, 2)[1] == [""] * 3
     vary.load_state_dict(start)
-    assert heard(vary, 1)[0][0] == TEXTS[0]
+    assert varied(vary, 1)[0][0] == TEXTS[0]
 
 
 def test_only_training_varies_words():
     policy = build(word_dropout=1.0, word_insertion=0.0, vary_words_after=1)
-    told = []
-    inner = policy._context
-    policy._context = lambda seen, texts: (told.append(list(texts)), inner(seen, texts))[1]
+    given = []
+    inner = policy._features
+    policy._features = lambda seen, texts: (given.append(list(texts)), inner(seen, texts))[1]
     with torch.no_grad():
         for is_training in (True, True, False):
             policy.train(is_training)(batch(*TEXTS))
     policy.train().predict(batch(*TEXTS)["observations"], list(TEXTS))
-    assert told == [[*TEXTS], ["", ""], [*TEXTS], [*TEXTS]]
+    assert given == [[*TEXTS], ["", ""], [*TEXTS], [*TEXTS]]
     assert int(policy.vary.batches) == 1
 
 
-def test_a_listener_says_who_is_told_something_else():
-    listener = Listener(is_needed=False)
-    assert listener.changes(["a", "b"]) == [True, True]
-    assert listener.changes(["a", "c"]) == [False, True]
-    assert listener.changes(["a"]) == [False]
-    assert listener.changes(["a", "c", "c"]) == [False, False, True]
+def test_the_tracker_says_whose_instruction_has_changed():
+    tracker = InstructionTracker(is_needed=False)
+    assert tracker.update(["a", "b"]) == [True, True]
+    assert tracker.update(["a", "c"]) == [False, True]
+    assert tracker.update(["a"]) == [False]
+    assert tracker.update(["a", "c", "c"]) == [False, False, True]

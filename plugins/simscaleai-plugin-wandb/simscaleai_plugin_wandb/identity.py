@@ -6,6 +6,8 @@ import json
 import secrets
 from pathlib import Path
 
+from simscaleai_core.checkpoint.files import replace_atomically
+
 FILE_NAME = "wandb_run.json"
 
 
@@ -35,6 +37,6 @@ def read_id(directory: Path, project: str) -> str | None:
 def write_id(directory: Path, project: str, run_id: str) -> None:
     """Keep the id; a reader sees the old file or the new one, never half of it."""
     directory.mkdir(parents=True, exist_ok=True)
-    temporary = directory / f".{FILE_NAME}.tmp"
-    temporary.write_text(json.dumps({"id": run_id, "project": project}) + "\n", encoding="utf-8")
-    temporary.replace(directory / FILE_NAME)
+    with replace_atomically(directory / FILE_NAME) as temporary:
+        table = {"id": run_id, "project": project}
+        temporary.write_text(json.dumps(table) + "\n", encoding="utf-8")

@@ -12,7 +12,7 @@ import wandb
 
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.errors import PluginError
-from simscaleai_core.hyperparameters import hyperparameters
+from simscaleai_core.run.loggers import hyperparameters
 from simscaleai_plugin_wandb.connection import client_settings, obstacle
 from simscaleai_plugin_wandb.identity import new_id, read_id, write_id
 from simscaleai_plugin_wandb.options import WandbOptions
@@ -26,7 +26,7 @@ _FLUSH_S = 1.0
 
 
 class WandbLogger:
-    """Sends each row to Weights & Biases. See `simscaleai_core.mechanisms.Logger`.
+    """Sends each row to Weights & Biases. See `simscaleai_core.contracts.Logger`.
 
     Names and steps are those of ``metrics.jsonl``; rows of one step become one row. A resumed run
     continues under the id that stands in ``wandb_run.json`` beside the checkpoints. Where the
@@ -48,7 +48,7 @@ class WandbLogger:
         """Begin a run, or continue at `step` the one that the checkpoints belong to.
 
         Args:
-            facts: Effective settings of the run, plain values.
+            facts: Effective settings of the run, serialisable.
             step: Steps already completed.
         """
         self.close("stopped")

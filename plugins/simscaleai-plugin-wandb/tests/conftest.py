@@ -1,4 +1,4 @@
-"""A clean client for each test, short runs of the real trainer, and a reader of ``.wandb`` files."""
+"""A clean client for each test, configurations of short runs, and a reader of ``.wandb`` files."""
 
 from __future__ import annotations
 
@@ -7,20 +7,17 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import wandb
 from attrs import field, frozen
-from torch import nn
-from torch.utils.data import DataLoader
+from simscaleai_devkit.support.runs import logged_rows
 from wandb.proto.wandb_internal_pb2 import Record
 
-from simscaleai_core import TrainConfig, Trainer
-from simscaleai_core.builtin.dummy import DummyTrajectoryDataset
-from simscaleai_core.plugin import hookimpl
+from simscaleai_core import TrainConfig
 
 _BLOCK = 32768
 _WHOLE, _FIRST, _LAST = 1, 2, 4
@@ -123,56 +120,11 @@ def _records(data: bytes) -> Iterator[Record]:
             piece = b""
 
 
-class _Policy(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(20, 4)
-
-    def forward(self, batch: Any) -> dict[str, torch.Tensor]:
-        error = self.layer(batch["observations"]["state"]) - batch["actions"]
-        return {"loss": error.square().mean()}
-
-
-class _Break:
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    @hookimpl
-    def simscale_on_step_end(self, run: Any) -> None:
-        if run.step == self.step:
-            raise RuntimeError("the power went off")
-
-
 @pytest.fixture
-def config(tmp_path: Path) -> Callable[..., TrainConfig]:
-    def make(**given: Any) -> TrainConfig:
-        fields: dict[str, Any] = {
-            "max_steps": 20, "log_every": 5, "eval_every": 10, "save_every": 10,
-            "warmup_steps": 2, "batch_size": 8, "checkpoint_dir": str(tmp_path / "run"),
-            "loggers": ("jsonl", "wandb"), "device": "cpu", "wandb_project": "tests",
-        }  # fmt: skip
-        return TrainConfig(**{**fields, **given})
-
-    return make
-
-
-@pytest.fixture
-def train() -> Callable[..., None]:
-    """Return a run of the real trainer, which can be broken off at a step."""
-
-    def run(config: TrainConfig, *, break_at: int | None = None) -> None:
-        torch.manual_seed(0)
-        listeners = () if break_at is None else (_Break(break_at),)
-        train_loader = DataLoader(DummyTrajectoryDataset(64), batch_size=8, shuffle=True)
-        eval_loader = DataLoader(DummyTrajectoryDataset(16, seed=1), batch_size=8)
-        trainer = Trainer(_Policy(), train_loader, config, eval_loader, listeners=listeners)
-        if break_at is None:
-            trainer.train()
-        else:
-            with pytest.raises(RuntimeError, match="power"):
-                trainer.train()
-
-    return run
+def config(small_config: Callable[..., TrainConfig]) -> Callable[..., TrainConfig]:
+    """Configurations of a run of 20 steps that is logged to W&B."""
+    often = {"max_steps": 20, "log_every": 5, "eval_every": 10, "save_every": 10}
+    return partial(small_config, **often, loggers=("jsonl", "wandb"), wandb_project="tests")
 
 
 @pytest.fixture
@@ -181,9 +133,8 @@ def logged() -> Callable[[Path], dict[int, dict[str, float]]]:
 
     def read(folder: Path) -> dict[int, dict[str, float]]:
         rows: dict[int, dict[str, float]] = {}
-        for line in (folder / "metrics.jsonl").read_text().splitlines():
-            row = json.loads(line)
-            rows.setdefault(row.pop("step"), {}).update(row)
+        for row in logged_rows(folder):
+            rows.setdefault(int(row.pop("step")), {}).update(row)
         return rows
 
     return read

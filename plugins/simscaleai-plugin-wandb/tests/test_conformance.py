@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-
-from simscaleai_core.testing import LoggerSuite, PluginSuite
-from simscaleai_core.testing.logged import Rows
+from simscaleai_devkit import LoggerSuite, PluginSuite
+from simscaleai_devkit.loggers.driver import Rows
 
 
 class TestPlugin(PluginSuite):

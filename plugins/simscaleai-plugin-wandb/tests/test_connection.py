@@ -55,10 +55,10 @@ def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_without_a_key_the_run_is_offline(
-    config: Callable[..., Any], train: Callable[..., None], recorded: Callable[..., Any],
+    config: Callable[..., Any], small_train: Callable[..., None], recorded: Callable[..., Any],
     logged: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    train(config())
+    small_train(config())
     (message,) = _warnings(caplog)
     assert message.startswith("wandb: no API key is configured. The run is recorded offline;")
     assert recorded(tmp_path)[0].rows == logged(tmp_path / "run")
@@ -66,14 +66,14 @@ def test_without_a_key_the_run_is_offline(
 
 @pytest.mark.parametrize("mode", [None, "online"])
 def test_without_a_network_the_run_is_offline_at_once(
-    mode: str | None, nowhere: str, config: Callable[..., Any], train: Callable[..., None],
+    mode: str | None, nowhere: str, config: Callable[..., Any], small_train: Callable[..., None],
     recorded: Callable[..., Any], logged: Callable[..., Any], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setenv("WANDB_BASE_URL", nowhere)
     begin = time.monotonic()
-    train(config(options={"wandb": {"mode": mode}} if mode else {}))
+    small_train(config(options={"wandb": {"mode": mode}} if mode else {}))
     assert time.monotonic() - begin < 20
     (message,) = _warnings(caplog)
     assert nowhere in message and "cannot be reached" in message

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import wandb
 from PIL import Image
+from simscaleai_devkit.loggers.driver import UNUSUAL_VALUES, call_out_of_order
 from simscaleai_plugin_wandb.logger import WandbLogger
 from simscaleai_plugin_wandb.options import WandbOptions
 
@@ -33,13 +33,8 @@ def test_values_never_stop_training(
 ) -> None:  # fmt: skip
     tracker = WandbLogger(config(), OFFLINE)
     tracker.start({}, 0)
-    values: dict[str, Any] = {
-        "nan": math.nan, "inf": math.inf, "tensor": torch.tensor(2.5), "numpy": np.float32(0.5),
-        "flag": True, "../../name": 1.0, "object": object(), "text": "many",
-        "tensors": torch.zeros(3), "none": None,
-    }  # fmt: skip
-    tracker.log(values, 1)
-    tracker.log(values, 2)
+    tracker.log(UNUSUAL_VALUES, 1)
+    tracker.log(UNUSUAL_VALUES, 2)
     tracker.log({f"m{i}": float(i) for i in range(2000)}, 3)
     tracker.close("done")
     rows = recorded(tmp_path)[0].rows
@@ -78,12 +73,7 @@ def test_the_status_becomes_the_exit_code(
 
 def test_calls_before_the_start_and_after_the_end_do_nothing(config: Callable[..., Any]) -> None:
     tracker = WandbLogger(config(), OFFLINE)
-    tracker.log({"a": 1.0}, 1)
-    tracker.close("done")
-    tracker.start({}, 0)
-    tracker.close("done")
-    tracker.close("done")
-    tracker.log({"a": 1.0}, 2)
+    call_out_of_order(tracker)
     assert wandb.run is None
 
 

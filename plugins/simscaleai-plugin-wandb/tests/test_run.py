@@ -16,10 +16,10 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_run_is_recorded_with_every_metric_and_step(
-    config: Callable[..., Any], train: Callable[..., None],
+    config: Callable[..., Any], small_train: Callable[..., None],
     recorded: Callable[..., Any], logged: Callable[..., Any], tmp_path: Path,
 ) -> None:  # fmt: skip
-    train(config(wandb_run_name="first"))
+    small_train(config(wandb_run_name="first"))
     (run,) = recorded(tmp_path)
     expected = logged(tmp_path / "run")
     assert sorted(expected) == [5, 10, 15, 20]
@@ -29,27 +29,27 @@ def test_a_run_is_recorded_with_every_metric_and_step(
 
 
 def test_the_files_lie_beside_the_checkpoints(
-    config: Callable[..., Any], train: Callable[..., None], tmp_path: Path
+    config: Callable[..., Any], small_train: Callable[..., None], tmp_path: Path
 ) -> None:
-    train(config())
+    small_train(config())
     assert list((tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb"))
 
 
 def test_wandb_dir_moves_the_files(
-    config: Callable[..., Any], train: Callable[..., None], tmp_path: Path,
+    config: Callable[..., Any], small_train: Callable[..., None], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setenv("WANDB_DIR", str(tmp_path / "elsewhere"))
-    train(config())
+    small_train(config())
     assert list((tmp_path / "elsewhere" / "wandb").glob("offline-run-*/run-*.wandb"))
     assert not (tmp_path / "run" / "wandb").exists()
 
 
 def test_the_configuration_is_recorded_without_secrets(
-    config: Callable[..., Any], train: Callable[..., None],
+    config: Callable[..., Any], small_train: Callable[..., None],
     recorded: Callable[..., Any], tmp_path: Path,
 ) -> None:  # fmt: skip
-    train(config(lr=0.01, model_kwargs={"hub_token": "hunter2", "num_tokens": 8}))
+    small_train(config(lr=0.01, model_kwargs={"hub_token": "hunter2", "num_tokens": 8}))
     (run,) = recorded(tmp_path)
     assert run.config["lr"] == 0.01
     assert run.config["model_kwargs.num_tokens"] == 8
@@ -58,11 +58,11 @@ def test_the_configuration_is_recorded_without_secrets(
 
 
 def test_a_broken_run_is_marked_as_failed_and_continues_under_its_id(
-    config: Callable[..., Any], train: Callable[..., None],
+    config: Callable[..., Any], small_train: Callable[..., None],
     recorded: Callable[..., Any], logged: Callable[..., Any], tmp_path: Path,
 ) -> None:  # fmt: skip
-    train(config(), break_at=17)
-    train(config(resume_from="auto"))
+    small_train(config(), break_at=17)
+    small_train(config(resume_from="auto"))
     first, second = recorded(tmp_path)
     assert (first.exit_code, second.exit_code) == (1, 0)
     assert first.run_id == second.run_id
@@ -75,11 +75,11 @@ def test_a_broken_run_is_marked_as_failed_and_continues_under_its_id(
 
 
 def test_a_new_run_in_the_same_directory_gets_an_id_of_its_own(
-    config: Callable[..., Any], train: Callable[..., None],
+    config: Callable[..., Any], small_train: Callable[..., None],
     recorded: Callable[..., Any], tmp_path: Path,
 ) -> None:  # fmt: skip
-    train(config(max_steps=5))
-    train(config(max_steps=5))
+    small_train(config(max_steps=5))
+    small_train(config(max_steps=5))
     first, second = recorded(tmp_path)
     assert first.run_id != second.run_id
     kept = json.loads((tmp_path / "run" / "wandb_run.json").read_text())
@@ -88,11 +88,11 @@ def test_a_new_run_in_the_same_directory_gets_an_id_of_its_own(
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"id": 3, "project": "tests"}'])
 def test_a_damaged_identity_gives_a_new_id(
-    damage: str, config: Callable[..., Any], train: Callable[..., None],
+    damage: str, config: Callable[..., Any], small_train: Callable[..., None],
     recorded: Callable[..., Any], tmp_path: Path,
 ) -> None:  # fmt: skip
-    train(config(), break_at=12)
+    small_train(config(), break_at=12)
     (tmp_path / "run" / "wandb_run.json").write_text(damage)
-    train(config(resume_from="auto"))
+    small_train(config(resume_from="auto"))
     first, second = recorded(tmp_path)
     assert first.run_id != second.run_id

@@ -1,5 +1,5 @@
 """Policies by name."""
 
-from simscaleai_core.registry import ModelRegistry
+from simscaleai_core.host.registry import ModelRegistry
 
 __all__ = ["ModelRegistry"]

@@ -1,5 +1,5 @@
 """Environments by name."""
 
-from simscaleai_plugin_sim import make_env
+from simscaleai_plugin_gym import make_env
 
 __all__ = ["make_env"]

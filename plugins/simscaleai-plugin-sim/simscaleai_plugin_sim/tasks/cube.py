@@ -1,6 +1,6 @@
 """The cube that tasks move: its shape, what is seen of it, and where it may start.
 
-N: slots, K: slots that an episode begins in.
+N: environments, K: environments that an episode begins in.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from simscaleai_plugin_sim.simulation import ArmSimulation
+from simscaleai_plugin_sim.physics.simulation import ArmSimulation
 
 Array = NDArray[np.float64]
 
@@ -43,40 +43,46 @@ FLOOR = '<geom name="floor" type="plane" size="3 3 .1" pos="0 0 -.5" rgba="0 0 0
 """MJCF of a floor that is not drawn: a cube that falls off the table stays within the spaces."""
 
 
-def cube_spaces() -> dict[str, Box]:
-    """Return the spaces of the keys that `observe_cube` gives."""
-    position = Box(-LIMIT_M, LIMIT_M, (3,), dtype=np.float64)
-    return {
-        "gripper_width": Box(-WIDTH_LIMIT_M, WIDTH_LIMIT_M, (1,), dtype=np.float64),
-        "object_pos": position,
-        "object_quat": Box(-1.0, 1.0, (4,), dtype=np.float64),
-        "target_pos": position,
-        "object_rel_pos": position,
-        "target_rel_pos": position,
-    }
+class CubeTask:
+    """What tasks with one cube and one target have in common."""
 
+    def bodies(self) -> str:
+        """Return the target and the cube."""
+        return f"{FLOOR}{TARGET}{CUBE}"
 
-def observe_cube(arms: ArmSimulation) -> dict[str, NDArray[np.generic]]:
-    """Return what is seen of the cube and its target.
+    def spaces(self) -> dict[str, Box]:
+        """Return the spaces of the gripper's width, the cube and the target."""
+        position = Box(-LIMIT_M, LIMIT_M, (3,), dtype=np.float64)
+        return {
+            "gripper_width": Box(-WIDTH_LIMIT_M, WIDTH_LIMIT_M, (1,), dtype=np.float64),
+            "object_pos": position,
+            "object_quat": Box(-1.0, 1.0, (4,), dtype=np.float64),
+            "target_pos": position,
+            "object_rel_pos": position,
+            "target_rel_pos": position,
+        }
 
-    Args:
-        arms: The simulation, with the cube as object 0 and the target as marker 0.
+    def observe(self, arms: ArmSimulation) -> dict[str, NDArray[np.generic]]:
+        """Return what is seen of the cube and its target.
 
-    Returns:
-        ``gripper_width`` `[N, 1]` [m], ``object_pos`` `[N, 3]` [m], ``object_quat`` `[N, 4]`
-        (w, x, y, z) [unitless], ``target_pos`` `[N, 3]` [m]; and what a small network learns only
-        slowly by itself, ``object_rel_pos`` (object - tool) and ``target_rel_pos``
-        (target - object), both `[N, 3]` [m].
-    """
-    cube, target = arms.object_pos(), arms.marker_pos()
-    return {
-        "gripper_width": arms.gripper_width,
-        "object_pos": cube,
-        "object_quat": arms.object_quat(),
-        "target_pos": target,
-        "object_rel_pos": cube - arms.tool_pos,
-        "target_rel_pos": target - cube,
-    }
+        Args:
+            arms: The simulation, with the cube as object 0 and the target as marker 0.
+
+        Returns:
+            ``gripper_width`` `[N, 1]` [m], ``object_pos`` `[N, 3]` [m], ``object_quat`` `[N, 4]`
+            (w, x, y, z) [unitless], ``target_pos`` `[N, 3]` [m]; and what a small network learns
+            only slowly by itself, ``object_rel_pos`` (object - tool) and ``target_rel_pos``
+            (target - object), both `[N, 3]` [m].
+        """
+        cube, target = arms.object_pos(), arms.marker_pos()
+        return {
+            "gripper_width": arms.gripper_width,
+            "object_pos": cube,
+            "object_quat": arms.object_quat(),
+            "target_pos": target,
+            "object_rel_pos": cube - arms.tool_pos,
+            "target_rel_pos": target - cube,
+        }
 
 
 def draw_apart(
@@ -84,8 +90,8 @@ def draw_apart(
     low: Array,
     high: Array,
     *,
-    least_m: float,
-    most_m: float,
+    min_m: float,
+    max_m: float,
 ) -> tuple[Array, Array]:
     """Draw two points of a rectangle, for each generator, that are a given distance apart.
 
@@ -93,22 +99,20 @@ def draw_apart(
         generators: One random generator per pair `[K]`.
         low: Lower corner of the rectangle `[2]` [m].
         high: Upper corner of the rectangle `[2]` [m].
-        least_m: Least distance between the two points [m].
-        most_m: Largest distance between the two points [m].
+        min_m: Minimum distance between the two points [m].
+        max_m: Maximum distance between the two points [m].
 
     Returns:
         First and second points, each `[K, 2]` [m].
     """
-    pairs = np.array([_pair(rng, low, high, least_m, most_m) for rng in generators])
+    pairs = np.array([_pair(rng, low, high, min_m, max_m) for rng in generators])
     return pairs[:, 0], pairs[:, 1]
 
 
-def _pair(
-    rng: np.random.Generator, low: Array, high: Array, least_m: float, most_m: float
-) -> Array:
+def _pair(rng: np.random.Generator, low: Array, high: Array, min_m: float, max_m: float) -> Array:
     while True:
         pair = rng.uniform(low, high, (2, 2))
-        if least_m <= float(np.hypot(*(pair[1] - pair[0]))) <= most_m:
+        if min_m <= float(np.hypot(*(pair[1] - pair[0]))) <= max_m:
             return pair
 
 

@@ -1,4 +1,4 @@
-"""Pick one of three cubes and put it on the plate: the instruction says which."""
+"""Pick one of three cubes and put it on the plate: the instruction names it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from simscaleai_plugin_sim.phrasing import PICK, Phrasebook
-from simscaleai_plugin_sim.simulation import ACTION_SCALE_M, ArmSimulation, Slots
+from simscaleai_plugin_sim.physics.simulation import ACTION_SCALE_M, ArmSimulation, EnvIds
+from simscaleai_plugin_sim.tasks.phrasing import PICK, Phrasebook
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -21,7 +21,7 @@ AREA_LOW_M = np.array([0.40, -0.22])
 AREA_HIGH_M = np.array([0.60, 0.22])
 """Corners of the rectangle that the cubes' centres are drawn from, base frame [m]."""
 APART_M = 0.11
-"""Least distance between two cubes, so that the open gripper finds room between them [m]."""
+"""Minimum distance between two cubes, so that the open gripper finds room between them [m]."""
 YAW_RAD = 0.15
 """Largest rotation of a cube at the start [rad]; the fingers align it."""
 PLATE_M = np.array([0.50, 0.0])
@@ -33,7 +33,7 @@ PLATE_HALF_M = 0.055
 PLATE_TOP_M = 0.008
 """Height of the plate's upper side [m]."""
 CLEAR_M = 0.11
-"""Least distance of a cube from the plate's centre, along x or along y [m]."""
+"""Minimum distance of a cube from the plate's centre, along x or along y [m]."""
 TOLERANCE_M = 0.045
 """Distance from the plate's centre along x and y within which the cube must lie [m]."""
 RESTING_M = 0.004
@@ -81,7 +81,7 @@ class PickExpert:
         """
         return _actions(observation, np.asarray(observation["target_index"], dtype=np.int64))
 
-    def retold(self, observation: Mapping[str, Array], /) -> list[tuple[list[str], Array]]:
+    def relabelled(self, observation: Mapping[str, Array], /) -> list[tuple[list[str], Array]]:
         """Return what would be done under the two other instructions.
 
         Args:
@@ -94,7 +94,7 @@ class PickExpert:
         closes = self(observation)[:, 3] < 0
         found = []
         for shift in (1, 2):
-            texts, index = PICK.retold(observation, shift)
+            texts, index = PICK.relabelled(observation, shift)
             actions = _actions(observation, index)
             actions[closes] = np.nan
             found.append((texts, actions))
@@ -127,17 +127,11 @@ class PickLanguage:
         return {"gripper_width": Box(-_WIDTH_LIMIT_M, _WIDTH_LIMIT_M, (1,), dtype=np.float64)}
 
     def place(
-        self, arms: ArmSimulation, slots: Slots, generators: Sequence[np.random.Generator]
+        self, arms: ArmSimulation, env_ids: EnvIds, generators: Sequence[np.random.Generator]
     ) -> None:
-        """Put down the plate and the cubes, for each of the slots `[K]`.
-
-        Args:
-            arms: The simulation, with the arms of these slots at home.
-            slots: Slots that an episode begins in `[K]`.
-            generators: One random generator per slot in `slots`, in the same order.
-        """
-        for slot, generator in zip(slots, generators, strict=True):
-            here = np.array([slot])
+        """Put down the plate and the cubes, as in `Task.place`."""
+        for env, generator in zip(env_ids, generators, strict=True):
+            here = np.array([env])
             plate = PLATE_M + generator.uniform(-PLATE_SPREAD_M, PLATE_SPREAD_M, 2)
             arms.place_marker(here, np.array([[*plate, 0.0]]))
             for index, cube in enumerate(_scattered(generator, plate)):
@@ -156,7 +150,7 @@ class PickLanguage:
             arms: The simulation.
 
         Returns:
-            ``cube_pos`` `[N, 3, 3]` (slot, cube, coordinate) [m], ``cube_quat`` `[N, 3, 4]`
+            ``cube_pos`` `[N, 3, 3]` (env, cube, coordinate) [m], ``cube_quat`` `[N, 3, 4]`
             (w, x, y, z) [unitless], ``cube_vel`` `[N, 3, 3]` [m/s] and ``plate_pos`` `[N, 3]`, the
             middle of its lower side [m].
         """
@@ -195,7 +189,7 @@ class PickLanguage:
 
 
 def _named(values: Array, index: Indices) -> Array:
-    """Return what belongs to the named cube in every slot `[N, ...]`."""
+    """Return what belongs to the named cube in every environment `[N, ...]`."""
     named: Array = values[np.arange(len(values)), index]
     return named
 

@@ -6,22 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
-from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from simscaleai_plugin_sim.arm import READY_RAD
-from simscaleai_plugin_sim.simulation import ACTION_SCALE_M, ArmSimulation, Slots
-from simscaleai_plugin_sim.tasks.cube import (
-    CUBE,
-    FLOOR,
-    REST_M,
-    TARGET,
-    cube_spaces,
-    draw_apart,
-    observe_cube,
-    reward_cube,
-    yaw_quat,
-)
+from simscaleai_plugin_sim.physics.arm import READY_RAD
+from simscaleai_plugin_sim.physics.simulation import ACTION_SCALE_M, ArmSimulation, EnvIds
+from simscaleai_plugin_sim.tasks.cube import REST_M, CubeTask, draw_apart, reward_cube, yaw_quat
 
 Array = NDArray[np.float64]
 
@@ -29,7 +18,7 @@ AREA_LOW_M = np.array([0.40, -0.20])
 AREA_HIGH_M = np.array([0.60, 0.20])
 """Corners of the rectangle that cube and target are drawn from, base frame [m]."""
 APART_M = 0.12
-"""Least distance between the cube's start and its target [m]."""
+"""Minimum distance between the cube's start and its target [m]."""
 PEDESTAL_M = 0.05
 """Height of the pedestal [m]; a cube that is pushed falls off it."""
 YAW_RAD = 0.2
@@ -50,15 +39,15 @@ the cube's middle."""
 FUNNEL_M = 0.01
 """Horizontal distance from which the expert stays the higher the farther away it is [m]."""
 HOVER_M = 0.08
-"""Most that the expert stays above where it is going [m]."""
+"""Maximum that the expert stays above where it is going [m]."""
 HALF_OPEN = 0.4
 """Gripper command beside the cube. The width then falls on the way down instead of in one step at
-the end, by which cloned networks told carrying from coming: 63 became 97% of 200 episodes."""
+the end, which cloned networks took as the sign of carrying: 63 became 97% of 200 episodes."""
 LOWEST_M = 0.015
 """Height of the tool below which the pads would press on the table and stick [m]."""
 
 
-class PickPlace:
+class PickPlace(CubeTask):
     """Take a cube from a pedestal and put it down within 2.5 cm of a target."""
 
     name: ClassVar[str] = "pick_place"
@@ -69,37 +58,21 @@ class PickPlace:
         """Return the target, the cube, and the pedestal as a second marker that is solid."""
         half = 0.5 * PEDESTAL_M
         return (
-            f'{FLOOR}{TARGET}{CUBE}<body name="pedestal" mocap="true">'
+            super().bodies() + '<body name="pedestal" mocap="true">'
             f'<geom name="pedestal" type="box" size=".03 .03 {half}" pos="0 0 {half}" '
             'rgba=".65 .6 .5 1"/></body>'
         )
 
-    def spaces(self) -> dict[str, Box]:
-        """Return the spaces of the gripper's width, the cube and the target."""
-        return cube_spaces()
-
     def place(
-        self, arms: ArmSimulation, slots: Slots, generators: Sequence[np.random.Generator]
+        self, arms: ArmSimulation, env_ids: EnvIds, generators: Sequence[np.random.Generator]
     ) -> None:
-        """Put the cube on its pedestal and draw a target, for each of the slots `[K]`.
-
-        Args:
-            arms: The simulation, with the arms of these slots at home.
-            slots: Slots that an episode begins in `[K]`.
-            generators: One random generator per slot in `slots`, in the same order.
-        """
-        start, goal = draw_apart(
-            generators, AREA_LOW_M, AREA_HIGH_M, least_m=APART_M, most_m=np.inf
-        )
+        """Put the cube on its pedestal and draw a target, as in `Task.place`."""
+        start, goal = draw_apart(generators, AREA_LOW_M, AREA_HIGH_M, min_m=APART_M, max_m=np.inf)
         yaw = np.array([generator.uniform(-YAW_RAD, YAW_RAD) for generator in generators])
-        arms.place_marker(slots, _at_height(goal, REST_M))
-        arms.place_marker(slots, _at_height(start, 0.0), index=1)
-        arms.pose(slots, READY_RAD)
-        arms.place_object(slots, _at_height(start, PEDESTAL_M + REST_M), yaw_quat(yaw))
-
-    def observe(self, arms: ArmSimulation) -> dict[str, NDArray[np.generic]]:
-        """Return the gripper's width, the cube, the target and their relative positions."""
-        return observe_cube(arms)
+        arms.place_marker(env_ids, _at_height(goal, REST_M))
+        arms.place_marker(env_ids, _at_height(start, 0.0), index=1)
+        arms.pose(env_ids, READY_RAD)
+        arms.place_object(env_ids, _at_height(start, PEDESTAL_M + REST_M), yaw_quat(yaw))
 
     def privileged(self, arms: ArmSimulation) -> dict[str, NDArray[np.generic]]:
         """Return what only the judge knows: ``object_vel``, the cube's speed `[N, 3]` [m/s]."""

@@ -6,30 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
-from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from simscaleai_plugin_sim.arm import READY_RAD
-from simscaleai_plugin_sim.simulation import ACTION_SCALE_M, ArmSimulation, Slots
-from simscaleai_plugin_sim.tasks.cube import (
-    CUBE,
-    FLOOR,
-    REST_M,
-    TARGET,
-    cube_spaces,
-    draw_apart,
-    observe_cube,
-    reward_cube,
-    yaw_quat,
-)
+from simscaleai_plugin_sim.physics.arm import READY_RAD
+from simscaleai_plugin_sim.physics.simulation import ACTION_SCALE_M, ArmSimulation, EnvIds
+from simscaleai_plugin_sim.tasks.cube import REST_M, CubeTask, draw_apart, reward_cube, yaw_quat
 
 Array = NDArray[np.float64]
 
 AREA_LOW_M = np.array([0.38, -0.20])
 AREA_HIGH_M = np.array([0.60, 0.20])
 """Corners of the rectangle that cube and goal are drawn from, base frame [m]."""
-LEAST_M, MOST_M = 0.12, 0.30
-"""Least and largest distance of the goal from the cube's start [m]."""
+MIN_DISTANCE_M, MAX_DISTANCE_M = 0.12, 0.30
+"""Minimum and maximum distance of the goal from the cube's start [m]."""
 TOLERANCE_M = 0.03
 """Horizontal distance from the goal within which the cube must come [m]."""
 YAW_RAD = np.pi / 4
@@ -42,7 +31,7 @@ BEHIND_M = 0.06
 CONTACT_M = 0.03
 """Distance from the cube's centre at which the tool touches it; nearer is over the cube [m]."""
 HOVER_M = 0.07
-"""Most that the expert rises when it is not behind the cube; clears the cube [m]."""
+"""Maximum that the expert rises when it is not behind the cube; clears the cube [m]."""
 SPEED_M = 0.015
 """Advance asked for in one step of pushing; faster, the cube slides ahead of the tool [m]."""
 HORIZONTAL_GAIN = 0.6
@@ -50,42 +39,24 @@ VERTICAL_GAIN = 0.4
 """Fractions of the way that the expert asks for in one step when it does not push."""
 
 
-class Push:
+class Push(CubeTask):
     """Push a cube over the table to within 3 cm of a goal."""
 
     name: ClassVar[str] = "push"
     env_id: ClassVar[str] = "SimScale/Push-v0"
     max_episode_steps: ClassVar[int] = 80
 
-    def bodies(self) -> str:
-        """Return the goal and the cube."""
-        return f"{FLOOR}{TARGET}{CUBE}"
-
-    def spaces(self) -> dict[str, Box]:
-        """Return the spaces of the gripper's width, the cube and the goal."""
-        return cube_spaces()
-
     def place(
-        self, arms: ArmSimulation, slots: Slots, generators: Sequence[np.random.Generator]
+        self, arms: ArmSimulation, env_ids: EnvIds, generators: Sequence[np.random.Generator]
     ) -> None:
-        """Put the cube on the table and draw a goal, for each of the slots `[K]`.
-
-        Args:
-            arms: The simulation, with the arms of these slots at home.
-            slots: Slots that an episode begins in `[K]`.
-            generators: One random generator per slot in `slots`, in the same order.
-        """
+        """Put the cube on the table and draw a goal, as in `Task.place`."""
         start, goal = draw_apart(
-            generators, AREA_LOW_M, AREA_HIGH_M, least_m=LEAST_M, most_m=MOST_M
+            generators, AREA_LOW_M, AREA_HIGH_M, min_m=MIN_DISTANCE_M, max_m=MAX_DISTANCE_M
         )
         yaw = np.array([generator.uniform(-YAW_RAD, YAW_RAD) for generator in generators])
-        arms.place_marker(slots, np.insert(goal, 2, REST_M, axis=1))
-        arms.pose(slots, READY_RAD)
-        arms.place_object(slots, np.insert(start, 2, REST_M, axis=1), yaw_quat(yaw))
-
-    def observe(self, arms: ArmSimulation) -> dict[str, NDArray[np.generic]]:
-        """Return the gripper's width, the cube, the goal and their relative positions."""
-        return {**observe_cube(arms)}
+        arms.place_marker(env_ids, np.insert(goal, 2, REST_M, axis=1))
+        arms.pose(env_ids, READY_RAD)
+        arms.place_object(env_ids, np.insert(start, 2, REST_M, axis=1), yaw_quat(yaw))
 
     def judge(self, observation: Mapping[str, Array]) -> tuple[Array, NDArray[np.bool_]]:
         """Return the reward and whether the cube is at the goal.

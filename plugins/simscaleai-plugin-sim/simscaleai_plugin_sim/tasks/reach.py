@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from simscaleai_plugin_sim.simulation import ACTION_SCALE_M, ArmSimulation, Slots
+from simscaleai_plugin_sim.physics.simulation import ACTION_SCALE_M, ArmSimulation, EnvIds
 
 Array = NDArray[np.float64]
 
@@ -39,17 +39,11 @@ class Reach:
         return {"target_pos": Box(TARGET_LOW_M, TARGET_HIGH_M, dtype=np.float64)}
 
     def place(
-        self, arms: ArmSimulation, slots: Slots, generators: Sequence[np.random.Generator]
+        self, arms: ArmSimulation, env_ids: EnvIds, generators: Sequence[np.random.Generator]
     ) -> None:
-        """Draw a target for each of the slots `[K]`.
-
-        Args:
-            arms: The simulation, with the arms of these slots at home.
-            slots: Slots that an episode begins in `[K]`.
-            generators: One random generator per slot in `slots`, in the same order.
-        """
+        """Draw a target for each of the environments `[K]`; see `Task.place`."""
         targets = [generator.uniform(TARGET_LOW_M, TARGET_HIGH_M) for generator in generators]
-        arms.place_marker(slots, np.array(targets))
+        arms.place_marker(env_ids, np.array(targets))
 
     def observe(self, arms: ArmSimulation) -> dict[str, NDArray[np.generic]]:
         """Return ``target_pos`` `[N, 3]` [m]."""

@@ -1,4 +1,4 @@
-"""Reach one of three balls: the instruction says which."""
+"""Reach one of three balls: the instruction names it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from simscaleai_plugin_sim.phrasing import REACH, Phrasebook
-from simscaleai_plugin_sim.simulation import ACTION_SCALE_M, ArmSimulation, Slots
+from simscaleai_plugin_sim.physics.simulation import ACTION_SCALE_M, ArmSimulation, EnvIds
+from simscaleai_plugin_sim.tasks.phrasing import REACH, Phrasebook
 
 Array = NDArray[np.float64]
 
@@ -19,7 +19,7 @@ BALL_HIGH_M = np.array([0.62, 0.24, 0.34])
 """Corners of the box that the balls' centres are drawn from, base frame [m]."""
 BALL_RADIUS_M = 0.03
 APART_M = 0.12
-"""Least distance between two balls' centres as the front camera sees them [m]."""
+"""Minimum distance between two balls' centres as the front camera sees them [m]."""
 TOLERANCE_M = 0.03
 """Distance from the named ball's centre at which the task is done [m]."""
 COLOURS = (".9 .08 .06 1", ".05 .7 .1 1", ".08 .16 .95 1")
@@ -47,7 +47,7 @@ class ReachExpert:
         """
         return _way(observation, np.asarray(observation["target_index"], dtype=np.int64))
 
-    def retold(self, observation: Mapping[str, Array], /) -> list[tuple[list[str], Array]]:
+    def relabelled(self, observation: Mapping[str, Array], /) -> list[tuple[list[str], Array]]:
         """Return what would be done under the two other instructions.
 
         Args:
@@ -56,7 +56,7 @@ class ReachExpert:
         Returns:
             Instructions `[N]` and actions `[N, 4]`, for each of the other two balls.
         """
-        others = (REACH.retold(observation, shift) for shift in (1, 2))
+        others = (REACH.relabelled(observation, shift) for shift in (1, 2))
         return [(texts, _way(observation, index)) for texts, index in others]
 
 
@@ -85,25 +85,19 @@ class ReachLanguage:
         return {}
 
     def place(
-        self, arms: ArmSimulation, slots: Slots, generators: Sequence[np.random.Generator]
+        self, arms: ArmSimulation, env_ids: EnvIds, generators: Sequence[np.random.Generator]
     ) -> None:
-        """Draw three balls that do not hide one another for each of the slots `[K]`.
-
-        Args:
-            arms: The simulation, with the arms of these slots at home.
-            slots: Slots that an episode begins in `[K]`.
-            generators: One random generator per slot in `slots`, in the same order.
-        """
+        """Draw three balls that do not hide one another, as in `Task.place`."""
         balls = np.array([_scattered(generator) for generator in generators])
         for index in range(len(REACH.names)):
-            arms.place_marker(slots, balls[:, index], index)
+            arms.place_marker(env_ids, balls[:, index], index)
 
     def observe(self, arms: ArmSimulation) -> dict[str, NDArray[np.generic]]:  # noqa: ARG002
         """Return nothing: only the camera sees the balls."""
         return {}
 
     def privileged(self, arms: ArmSimulation) -> dict[str, NDArray[np.generic]]:
-        """Return ``ball_pos`` `[N, 3, 3]`: slot, ball, coordinate [m]."""
+        """Return ``ball_pos`` `[N, 3, 3]`: environment, ball, coordinate [m]."""
         balls = [arms.marker_pos(index) for index in range(len(REACH.names))]
         return {"ball_pos": np.stack(balls, axis=1)}
 

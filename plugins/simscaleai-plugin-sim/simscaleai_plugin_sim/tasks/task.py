@@ -1,6 +1,6 @@
 """What a task is: bodies in the world, where they start, what is seen, and when it is done.
 
-N: slots, K: slots that an episode begins in.
+N: environments, K: environments that an episode begins in.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import numpy as np
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from simscaleai_plugin_sim.phrasing import Phrasebook
-from simscaleai_plugin_sim.simulation import ArmSimulation, Slots
+from simscaleai_plugin_sim.physics.simulation import ArmSimulation, EnvIds
+from simscaleai_plugin_sim.tasks.phrasing import Phrasebook
 
 Array = NDArray[np.float64]
 Observation = dict[str, NDArray[np.generic]]
 
 
 class Expert(Protocol):
-    """A scripted expert; it may also have ``retold``, as `InstructedExpert`."""
+    """A scripted expert; it may also have ``relabelled``, as `InstructedExpert`."""
 
     def __call__(self, observation: Mapping[str, Array], /) -> Array:
         """Return actions `[N, 4]`, a function of the batched observation alone."""
@@ -30,7 +30,7 @@ class Expert(Protocol):
 class InstructedExpert(Expert, Protocol):
     """An expert that knows what it would do under another instruction."""
 
-    def retold(self, observation: Mapping[str, Array], /) -> list[tuple[list[str], Array]]:
+    def relabelled(self, observation: Mapping[str, Array], /) -> list[tuple[list[str], Array]]:
         """Return, for each other thing to name, the instructions `[N]` and actions `[N, 4]`."""
         ...
 
@@ -59,14 +59,14 @@ class Task(Protocol):
         ...
 
     def place(
-        self, arms: ArmSimulation, slots: Slots, generators: Sequence[np.random.Generator]
+        self, arms: ArmSimulation, env_ids: EnvIds, generators: Sequence[np.random.Generator]
     ) -> None:
-        """Set up an episode in each of the slots `[K]` from that slot's own generator.
+        """Set up an episode in each of the environments `[K]` from its own generator.
 
         Args:
-            arms: The simulation, with the arms of these slots at home.
-            slots: Slots that an episode begins in `[K]`.
-            generators: One random generator per slot in `slots`, in the same order.
+            arms: The simulation, with the arms of these environments at home.
+            env_ids: Environments that an episode begins in `[K]`.
+            generators: One random generator per environment in `env_ids`, in the same order.
         """
         ...
 
@@ -94,14 +94,14 @@ class PrivilegedTask(Task, Protocol):
 
 @runtime_checkable
 class LanguageTask(Task, Protocol):
-    """A task that is told in words which thing it is about, and is done from camera images."""
+    """A task whose instruction names the thing it is about, done from camera images."""
 
     images: ClassVar[int]
     """Side of the camera images unless another is asked for [pixels]."""
     cameras: ClassVar[tuple[str, ...]]
     """Cameras unless others are asked for."""
     phrasebook: ClassVar[Phrasebook]
-    """The ways to say what to do."""
+    """The wordings of the task."""
 
     def privileged(self, arms: ArmSimulation) -> Observation:
         """Return what expert and judge know and the observation does not hold, each `[N, ...]`.

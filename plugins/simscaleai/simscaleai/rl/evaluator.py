@@ -1,5 +1,5 @@
 """Closed-loop evaluation."""
 
-from simscaleai_plugin_sim import EvalConfig, evaluate_policy
+from simscaleai_plugin_gym import EvalConfig, evaluate_policy
 
 __all__ = ["EvalConfig", "evaluate_policy"]

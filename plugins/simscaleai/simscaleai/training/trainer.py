@@ -1,6 +1,6 @@
 """The trainer and its configuration."""
 
-from simscaleai_core.assembly import Trainer
 from simscaleai_core.config import TrainConfig
+from simscaleai_core.trainer import Trainer
 
 __all__ = ["TrainConfig", "Trainer"]

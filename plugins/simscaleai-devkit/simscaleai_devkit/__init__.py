@@ -1,0 +1,63 @@
+"""The conformance kit: what every component of a kind must do, as checks.
+
+A plugin author's whole test file, for pytest::
+
+    from simscaleai_devkit import ModelSuite
+
+    class TestMyPolicy(ModelSuite):
+        component = "my-policy/my-policy"
+        options = {"hidden_dim": 32}
+
+The same checks run without pytest: ``simscale plugins check my-policy``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from simscaleai_core import lazy_names
+
+if TYPE_CHECKING:
+    from simscaleai_devkit.checkpoints.suite import CheckpointBackendSuite
+    from simscaleai_devkit.checks import CheckFailed, NotApplicable
+    from simscaleai_devkit.datasets.suite import DatasetSuite
+    from simscaleai_devkit.envs.suite import EnvSuite
+    from simscaleai_devkit.eval_functions import EvalFunctionSuite
+    from simscaleai_devkit.extensions import ExtensionSuite
+    from simscaleai_devkit.loggers.suite import LoggerSuite
+    from simscaleai_devkit.models.suite import ModelSuite
+    from simscaleai_devkit.plugins.suite import PluginSuite
+    from simscaleai_devkit.precisions import PrecisionSuite
+    from simscaleai_devkit.strategies.suite import StrategySuite
+
+_HOMES = {
+    "CheckFailed": "checks",
+    "CheckpointBackendSuite": "checkpoints.suite",
+    "DatasetSuite": "datasets.suite",
+    "EnvSuite": "envs.suite",
+    "EvalFunctionSuite": "eval_functions",
+    "ExtensionSuite": "extensions",
+    "LoggerSuite": "loggers.suite",
+    "ModelSuite": "models.suite",
+    "NotApplicable": "checks",
+    "PluginSuite": "plugins.suite",
+    "PrecisionSuite": "precisions",
+    "StrategySuite": "strategies.suite",
+}
+
+__all__ = [
+    "CheckFailed",
+    "CheckpointBackendSuite",
+    "DatasetSuite",
+    "EnvSuite",
+    "EvalFunctionSuite",
+    "ExtensionSuite",
+    "LoggerSuite",
+    "ModelSuite",
+    "NotApplicable",
+    "PluginSuite",
+    "PrecisionSuite",
+    "StrategySuite",
+]
+
+__getattr__ = lazy_names(__name__, _HOMES)

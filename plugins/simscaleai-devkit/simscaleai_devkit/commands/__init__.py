@@ -1,0 +1,1 @@
+"""The commands `simscale plugins check` and `simscale plugins new`."""

@@ -1,0 +1,77 @@
+"""Opening datasets and comparing samples for checks of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from simscaleai_core.contracts import DataSpec
+from simscaleai_devkit.checks import NotApplicable, left_to
+from simscaleai_devkit.subject import Subject
+from simscaleai_devkit.support.trees import expect_equal
+
+MAX_SAMPLES = 64
+"""Largest number of samples that a check compares."""
+
+
+def path_of(subject: Subject) -> Path | str | None:
+    """Return the file that the suite gives, or None for data that reads none."""
+    path: Path | str | None = subject.suite.write_data(subject.folder)
+    suffixes = getattr(subject.component.spec, "suffixes", ())
+    if path is None and suffixes:
+        raise NotApplicable(f"it reads {', '.join(suffixes)} and no file was given (--data FILE)")
+    return path
+
+
+def opened(subject: Subject, **given: Any) -> Any:
+    """Open the dataset with the suite's options and others."""
+    path = path_of(subject)
+    options = {**subject.options, **given}
+    if path is None:
+        return subject.target(**options)
+    if not Path(path).exists():
+        raise NotApplicable(f"the suite's data {path} is not there")
+    return subject.target(path, **options)
+
+
+def described(subject: Subject) -> tuple[Any, DataSpec]:
+    """Open the dataset, and return it with its description."""
+    data = opened(subject)
+    with left_to("describes_itself"):
+        spec = data.describe()
+    if not isinstance(spec, DataSpec):
+        raise NotApplicable("see the check 'describes_itself'")
+    return data, spec
+
+
+def lead_of(spec: DataSpec, *, observed: bool) -> tuple[int, ...]:
+    """Return the time dimension that samples have, if any."""
+    length = spec.seq_len
+    if observed:
+        length = getattr(spec, "obs_len", None) or spec.seq_len
+    return () if length == 1 else (length,)
+
+
+def tensors_of(sample: Any) -> dict[str, Tensor]:
+    """Return every tensor of a sample by name."""
+    found = {**sample["observations"], **{k: v for k, v in sample.items() if k != "observations"}}
+    return {k: v for k, v in found.items() if isinstance(v, Tensor)}
+
+
+def expect_same(one: Any, other: Any, fact: str, remedy: str) -> None:
+    """Fail a check unless two samples are equal to the last bit."""
+    expect_equal(_containers(other), _containers(one), fact, remedy=remedy)
+
+
+def _containers(sample: Any) -> dict[str, Any]:
+    """Return a sample as dicts, whatever kinds of mapping it is made of."""
+    return {k: dict(v) if k == "observations" else v for k, v in sample.items()}
+
+
+def rows_of(data: Any) -> list[bytes]:
+    """Return the first samples as bytes."""
+    found: Sequence[Any] = [tensors_of(data[i]).values() for i in range(min(len(data), 500))]
+    return [b"".join(t.contiguous().numpy().tobytes() for t in row) for row in found]

@@ -1,0 +1,153 @@
+"""Checks of policies that act: shapes, memory, copies, devices and processes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from simscaleai_devkit.checks import NotApplicable, checks_in, expect, expect_none, must_work
+from simscaleai_devkit.models.driver import (
+    act,
+    acted,
+    begin,
+    fresh_actions,
+    policy_and_data,
+    predict,
+)
+from simscaleai_devkit.subject import Subject
+
+_CLOSE = 1e-4
+
+
+def check_predict_shapes(subject: Subject) -> None:
+    """`predict` gives one finite action `[A]` for one observation and `[B, A]` for a batch."""
+    policy, data = policy_and_data(subject)
+    policy.eval()
+    for rows, single in (([0], True), ([0], False), ([0, 1, 2], False)):
+        expected = (data.action_dim,) if single else (len(rows), data.action_dim)
+        fact = f"predict for {'one observation' if single else f'a batch of {len(rows)}'}"
+        remedy = "Take NumPy observations as an environment gives them, uint8 images channels last."
+        with must_work(fact, expected=f"actions {list(expected)}", remedy=remedy):
+            begin(policy)
+            found = act(policy, data, rows, single=single)
+        expect(
+            found.shape == expected and np.isfinite(found).all(),
+            fact,
+            expected=f"finite actions {list(expected)}",
+            found=f"{list(found.shape)}, {'finite' if np.isfinite(found).all() else 'not finite'}",
+            remedy="Give one action per observation, also if the policy plans several.",
+        )
+
+
+def check_predict_keeps_no_graph(subject: Subject) -> None:
+    """Actions carry no gradient, and the policy stays in the mode in which it was."""
+    policy, data = policy_and_data(subject)
+    for is_training in (True, False):
+        policy.train(is_training)
+        begin(policy)
+        acted(policy, data, [0, 1])
+        modules = policy.named_modules()
+        changed = [n or "the policy" for n, m in modules if m.training != is_training]
+        fact = f"modules whose mode changed in predict in {'train' if is_training else 'eval'} mode"
+        expect_none(changed, fact, remedy="Put the mode back, also when predict raises.")
+    found = predict(policy, data, [0])
+    graph = ["a graph"] if isinstance(found, torch.Tensor) and found.requires_grad else []
+    remedy = "Put @torch.no_grad() above predict."
+    expect_none(graph, "the actions", expected="no gradient", remedy=remedy)
+
+
+def check_predict_repeats(subject: Subject) -> None:
+    """After a reset the same observation gives the same actions, whatever the random state is."""
+    policy, data = policy_and_data(subject)
+    torch.manual_seed(1)
+    one = fresh_actions(policy, data, [0, 1, 2])
+    torch.manual_seed(2)
+    two = fresh_actions(policy, data, [0, 1, 2])
+    expect(
+        (one == two).all(),
+        "actions for one observation, twice",
+        expected="equality in eval mode, after a reset",
+        found=f"a difference of {np.abs(one - two).max():.3g}",
+        remedy="Draw from a generator that reset() seeds again, not from the global one.",
+    )
+
+
+def check_observations_are_not_changed(subject: Subject) -> None:
+    """`predict` leaves the observation as it is."""
+    policy, data = policy_and_data(subject)
+    policy.eval()
+    fresh_actions(policy, data, [0, 1])
+    observed = data.observed([0, 1])
+    kept = {k: v.copy() for k, v in observed.items()}
+    data.observed = lambda rows: observed  # type: ignore[method-assign]  # noqa: ARG005
+    begin(policy)
+    predict(policy, data, [0, 1])
+    changed = [k for k in kept if k not in observed or not (kept[k] == observed[k]).all()]
+    changed += [k for k in observed if k not in kept]
+    fact = "keys of the observation that predict changed"
+    expect_none(changed, fact, remedy="Copy before changing in place.")
+
+
+def check_slots_are_independent(subject: Subject) -> None:
+    """A row of a batch gets the action that it would get alone: evaluation is in batches."""
+    policy, data = policy_and_data(subject)
+    together = fresh_actions(policy, data, [0, 1, 2])
+    alone = np.concatenate([fresh_actions(policy, data, [row]) for row in (0, 1, 2)])
+    gap = float(np.abs(together - alone).max())
+    expect(
+        gap < _CLOSE,
+        "the action of a row in a batch, and alone",
+        expected=f"a difference below {_CLOSE}",
+        found=f"{gap:.3g}",
+        remedy="Let no statistic run over the batch in predict, and draw noise per row.",
+    )
+
+
+def check_reset_forgets(subject: Subject) -> None:
+    """A new episode does not depend on the one before: `reset` clears what was kept."""
+    policy, data = policy_and_data(subject)
+    wanted = fresh_actions(policy, data, [3, 4])
+    begin(policy)
+    for row in range(3):
+        acted(policy, data, [row, row + 5])
+    begin(policy)
+    found = acted(policy, data, [3, 4])
+    has_reset = hasattr(policy, "reset")
+    expect(
+        (wanted == found).all(),
+        "the first action of an episode after another episode",
+        expected="that of a fresh policy",
+        found=f"a difference of {np.abs(wanted - found).max():.3g}",
+        remedy="Clear all that is kept between calls in reset()."
+        if has_reset
+        else "Write reset(mask=None), which clears what is kept between calls.",
+    )
+
+
+def check_reset_of_one_slot(subject: Subject) -> None:
+    """`reset(mask)` begins an episode where the mask is true and leaves the other rows alone."""
+    policy, data = policy_and_data(subject)
+    if not hasattr(policy, "reset"):
+        raise NotApplicable("it has no reset")
+    fresh_actions(policy, data, [0, 1])
+    beginning = fresh_actions(policy, data, [2, 3])[1]
+    begin(policy)
+    acted(policy, data, [0, 1])
+    going_on = acted(policy, data, [2, 3])[0]
+    begin(policy)
+    acted(policy, data, [0, 1])
+    with must_work("reset(mask) with a bool mask [N]", remedy="Write reset(self, mask=None)."):
+        policy.reset(torch.tensor([False, True]))
+    found = acted(policy, data, [2, 3])
+    gaps = (np.abs(found[0] - going_on).max(), np.abs(found[1] - beginning).max())
+    expect(
+        max(gaps) < _CLOSE,
+        "actions after reset of the second of two rows",
+        expected="the first goes on, the second begins",
+        found=f"differences of {gaps[0]:.3g} and {gaps[1]:.3g}",
+        remedy="Clear only the rows where mask is true.",
+    )
+
+
+ACTING_CHECKS = checks_in(globals())
+"""The checks of this module."""

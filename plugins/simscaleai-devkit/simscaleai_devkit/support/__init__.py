@@ -1,0 +1,1 @@
+"""What several suites use: small data, policies, runs and processes."""

@@ -1,0 +1,198 @@
+"""Global state of a process, which loading or running a component must leave as it was.
+
+Imports nothing heavy: a probe uses it in a process that must not have torch.
+"""
+
+from __future__ import annotations
+
+import locale
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from simscaleai_devkit.checks import expect_none
+
+_SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP", "SIGCHLD")
+
+
+def process_state() -> dict[str, Any]:
+    """Return the state of this process as values that can be compared, by readable name."""
+    root = logging.getLogger()
+    state: dict[str, Any] = {
+        "the environment": dict(os.environ),
+        "the working directory": os.getcwd(),  # noqa: PTH109 - as the system gives it
+        "the random state of Python": hash(random.getstate()),
+        "the root logger": (root.level, [type(h).__name__ for h in root.handlers]),
+        "the warning filters": len(warnings.filters),
+        "sys.path": list(sys.path),
+        "the number of threads": threading.active_count(),
+        "the locale": locale.setlocale(locale.LC_ALL),
+        "the signal handlers": [
+            str(signal.getsignal(getattr(signal, n))) for n in _SIGNALS if hasattr(signal, n)
+        ],
+        "sys.excepthook": str(sys.excepthook),
+    }
+    for module, describe in (("numpy", _numpy_state), ("torch", _torch_state)):
+        if module in sys.modules:
+            state.update(describe(sys.modules[module]))
+    return state
+
+
+def _numpy_state(numpy: Any) -> dict[str, Any]:
+    _, keys, position, *_ = numpy.random.get_state()
+    return {
+        "the random state of NumPy": (hash(keys.tobytes()), position),
+        "NumPy's error handling": dict(numpy.geterr()),
+    }
+
+
+def _torch_state(torch: Any) -> dict[str, Any]:
+    cudnn = torch.backends.cudnn
+    return {
+        "the random state of torch": hash(torch.get_rng_state().numpy().tobytes()),
+        "torch's default dtype": str(torch.get_default_dtype()),
+        "torch's default device": str(torch.get_default_device()),
+        "torch's number of threads": torch.get_num_threads(),
+        "torch's gradient mode": torch.is_grad_enabled(),
+        "torch's deterministic mode": torch.are_deterministic_algorithms_enabled(),
+        "torch's anomaly mode": torch.is_anomaly_enabled(),
+        "torch's autocast": torch.is_autocast_enabled("cpu"),
+        "the cudnn flags": (cudnn.benchmark, cudnn.deterministic, cudnn.enabled),
+        "torch's matmul precision": torch.get_float32_matmul_precision(),
+    }
+
+
+def state_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Name what differs between two states; what only one of the two has is left out."""
+    changes = []
+    for name in before.keys() & after.keys():
+        old, new = before[name], after[name]
+        if old == new:
+            continue
+        if isinstance(old, Mapping):
+            keys = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+            changes.append(f"{name} ({', '.join(keys)})")
+        elif "random" in name:
+            changes.append(name)
+        else:
+            changes.append(f"{name} ({old!r:.80} became {new!r:.80})")
+    return sorted(changes)
+
+
+def modules_loaded_by(code: str) -> set[str]:
+    """Return the modules that a new process has loaded after running some code.
+
+    Args:
+        code: Python statements, such as ``"import my_plugin.options"``.
+
+    Returns:
+        The names in `sys.modules`.
+
+    Example:
+        >>> "json" in modules_loaded_by("import json")
+        True
+    """
+    code = f"import sys\n{code}\nprint('\\n' + ' '.join(sys.modules))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@contextmanager
+def process_unchanged(
+    fact: str,
+    *,
+    expected: str = "no change",
+    remedy: str,
+    ignore_random: bool = False,
+    check_stdout: bool = False,
+) -> Iterator[None]:
+    """Fail a check if the body changes the state of this process.
+
+    Args:
+        fact: What the process is compared after.
+        expected: What was expected, in words.
+        remedy: One thing to do, a sentence.
+        ignore_random: Whether random states may change.
+        check_stdout: Whether the body may write nothing to standard output.
+    """
+    before = process_state()
+    with captured_stdout() as printed:
+        yield
+    changes = state_changes(before, process_state())
+    changes = [c for c in changes if not (ignore_random and "random state" in c)]
+    changes += ["standard output"] if check_stdout and printed() else []
+    expect_none(changes, fact, expected=expected, remedy=remedy)
+
+
+@contextmanager
+def captured_stdout() -> Iterator[Callable[[], str]]:
+    """Give what was written to standard output, by this process and those that it starts.
+
+    Yields:
+        A function that returns the text; call it after the body.
+    """
+    import tempfile
+
+    sys.stdout.flush()
+    with tempfile.TemporaryFile() as file:
+        text: list[str] = []
+        kept = os.dup(1)
+        stream, sys.stdout = sys.stdout, os.fdopen(os.dup(file.fileno()), "w")
+        os.dup2(file.fileno(), 1)
+        try:
+            yield lambda: text[0]
+        finally:
+            sys.stdout.close()
+            sys.stdout = stream
+            os.dup2(kept, 1)
+            os.close(kept)
+            file.seek(0)
+            text.append(file.read().decode(errors="replace"))
+
+
+class NetworkUseError(ConnectionError):
+    """A connection to another machine was refused."""
+
+
+@contextmanager
+def no_network() -> Iterator[list[str]]:
+    """Refuse connections to other machines; local ones work.
+
+    Yields:
+        The addresses that were tried.
+    """
+    import socket
+
+    tried: list[str] = []
+    connect, resolve = socket.socket.connect, socket.getaddrinfo
+
+    def refuse(address: Any) -> None:
+        host = address[0] if isinstance(address, tuple) else ""
+        if host and host not in {"127.0.0.1", "::1", "localhost"}:
+            tried.append(str(host))
+            raise NetworkUseError(f"no network in this check: {host}")
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        refuse(address)
+        connect(self, address)
+
+    def resolved(host: Any, *rest: Any, **options: Any) -> Any:
+        refuse((host if isinstance(host, str) else "",))
+        return resolve(host, *rest, **options)
+
+    socket.socket.connect = guarded  # type: ignore[method-assign,assignment]
+    socket.getaddrinfo = resolved
+    try:
+        yield tried
+    finally:
+        socket.socket.connect = connect  # type: ignore[method-assign]
+        socket.getaddrinfo = resolve

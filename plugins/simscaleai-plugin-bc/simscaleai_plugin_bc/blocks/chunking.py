@@ -1,0 +1,179 @@
+"""Policies that predict chunks of actions: data, loss and execution.
+
+B: samples, D: dimensions of the state, F: dimensions of the features, T: timesteps of a chunk,
+A: dimensions of an action, N: sub-environments, M: sub-environments that need a new chunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from simscaleai_core.contracts import Batch, DataSpec
+from simscaleai_core.errors import ConfigError, DataError
+from simscaleai_plugin_bc.blocks.chunk_execution import ChunkExecutor, chunk_noise
+from simscaleai_plugin_bc.blocks.heads.base import Head
+from simscaleai_plugin_bc.blocks.observations import ObservationBatch
+from simscaleai_plugin_bc.blocks.policy_base import FamilyPolicy, ImitationPolicy, eval_mode
+
+
+class ChunkingPolicy(ImitationPolicy):
+    """A policy whose head predicts chunks of T actions, and which executes them.
+
+    A subclass has `options`, of which `execute`, `ensemble` and the horizon are used here, builds
+    its `head`, and calls `set_execution` when it is built.
+
+    Args:
+        inputs: As for `ImitationPolicy`.
+        action_dim: As for `ImitationPolicy`.
+        hparams: As for `ImitationPolicy`; ``execute`` and ``ensemble`` among them.
+    """
+
+    horizon_option: ClassVar[str] = "horizon"
+    """Name of the option that is T."""
+    options: Any
+    head: Head
+    executor: ChunkExecutor
+
+    @property
+    def horizon(self) -> int:
+        """Timesteps T of a chunk."""
+        horizon: int = getattr(self.options, self.horizon_option)
+        return horizon
+
+    def adapt_to(self, data: DataSpec) -> None:
+        """Check the data against the policy, and fit its normalisers if they are not fitted yet.
+
+        Args:
+            data: Description of the dataset.
+
+        Raises:
+            DataError: If windows, dimensions or keys do not fit; what was found is named.
+        """
+        self._check_windows(data.seq_len)
+        super().adapt_to(data)
+
+    def reset(self, mask: Any = None) -> None:
+        """Forget the chunks that are being executed.
+
+        Args:
+            mask: Sub-environments whose episodes begin, bool `[N]`; None forgets all.
+        """
+        self.executor.reset(mask)
+
+    def set_execution(self, execute: int | None = None, ensemble: float | None = None) -> None:
+        """Change how chunks are executed, and forget those that are being executed.
+
+        With nothing given, they are executed as the policy's own options say.
+
+        Args:
+            execute: Steps of a chunk that are executed before the next is predicted, at most the
+                horizon; None: 1 with ensembling.
+            ensemble: Coefficient m of temporal ensembling; None switches it off.
+
+        Raises:
+            ConfigError: If a number is out of range.
+        """
+        if execute is None and ensemble is None:
+            execute, ensemble = self.hparams["execute"], self.hparams["ensemble"]
+        if execute is not None and execute > self.horizon:
+            raise ConfigError(
+                f"field 'execute': expected at most {self.horizon_option}={self.horizon}, "
+                f"got {execute}"
+            )
+        self.executor = ChunkExecutor(execute, ensemble)
+
+    def _targets(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """Return the normalised chunks `[B, T, A]` of a batch, and which of them are padding."""
+        actions = batch["actions"]
+        if actions.ndim == 2:  # one action per sample is a chunk of one
+            actions = actions[:, None]
+        self._check_windows(actions.shape[1])
+        is_pad = batch.get("is_pad")
+        is_pad = None if is_pad is None else is_pad.view(actions.shape[:2])
+        return self.action_normalizer(actions), is_pad
+
+    def _sample_chunks(self, features: Tensor, indices: Any) -> Tensor:
+        """Return chunks `[M, T, A]` in the data's units for features `[M, F]`.
+
+        `indices`, int `[M]`, count the chunks of each sub-environment and determine their noise.
+        """
+        noise = None
+        if self.head.noise_shape is not None:
+            noise = chunk_noise(self.head.noise_shape, indices).to(features.device)
+        chunks: Tensor = self.action_normalizer.inverse(self.head.sample(features, noise))
+        return chunks
+
+    def _check_windows(self, seq_len: int) -> None:
+        if seq_len != self.horizon:
+            raise DataError(
+                f"the data does not fit the policy: expected windows of {self.horizon_option}="
+                f"{self.horizon} actions, got seq_len={seq_len}. Open the dataset with "
+                f"seq_len={self.horizon}, obs_len=1, pad=True.",
+                key="actions",
+            )
+
+
+class ChunkPolicy(ChunkingPolicy, FamilyPolicy):
+    """A policy of this family that predicts chunks of T actions.
+
+    A subclass names its options class and builds its `head`; `features` may be overridden.
+
+    Args:
+        arguments: As for `FamilyPolicy`.
+        options: Fields of `options_class`.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.set_execution()
+
+    @classmethod
+    def window_options(cls, options: Any) -> dict[str, Any]:
+        """Return windows of `horizon` actions from every timestep, with its observation."""
+        return {"seq_len": options.horizon, "obs_len": 1, "pad": True}
+
+    def features(self, observations: Mapping[str, Tensor]) -> Tensor:
+        """Return the features `[B, F]` for the head, of observations by key."""
+        features: Tensor = self.inputs(observations)
+        return features
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the loss of a batch.
+
+        Args:
+            batch: Observations `[B, D]` by key (of windows `[B, T, D]` the first), images
+                `[B, C, H, W]`, ``actions`` `[B, T, A]` and, where windows reach beyond an episode,
+                ``is_pad``, bool `[B, T]`.
+
+        Returns:
+            ``loss`` `[]` and what else the head reports.
+
+        Raises:
+            DataError: If the windows have another length than the policy's chunks.
+        """
+        actions, is_pad = self._targets(batch)
+        observations = self.inputs.first_timestep(self.inputs.augmented(batch))
+        return self.head.loss(self.features(observations), actions, is_pad)
+
+    def predict_chunk(self, obs: Any) -> Any:
+        """Return the chunks for one observation or a batch; nothing is kept between calls.
+
+        Args:
+            obs: As for `predict`.
+
+        Returns:
+            Actions `[T, A]` or `[B, T, A]`, NumPy if the observations are, in the data's units.
+        """
+        batch = self.inputs.to_batch(obs)
+        with eval_mode(self):
+            chunks = self._sample_chunks(self.features(batch.tensors), [0] * batch.size)
+            return batch.to_output(chunks)
+
+    def _act(self, batch: ObservationBatch) -> Any:
+        return self.executor.act(
+            batch.size,
+            lambda envs, indices: self._sample_chunks(self.features(batch.select(envs)), indices),
+        )

@@ -1,0 +1,1 @@
+"""Heads: from features to a chunk of actions, each with its own loss."""

@@ -1,1 +1,0 @@
-"""Heads: from features to a chunk of actions, one way of being wrong each."""

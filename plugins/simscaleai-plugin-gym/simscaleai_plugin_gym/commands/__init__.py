@@ -1,0 +1,1 @@
+"""The commands `simscale record`, `eval` and `envs`."""

@@ -1,0 +1,271 @@
+"""The command ``simscale eval``; light until it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from attrs import frozen
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from simscaleai_plugin_gym.evaluate.evaluation import EvalConfig
+
+_PER_EPISODE = {"seeds", "successes", "returns", "lengths", "instructions"}
+
+
+def evaluate(
+    checkpoint: Path,
+    other: Path | None = None,
+    /,
+    *,
+    env: str | None = None,
+    episodes: int = 200,
+    seed: int = 10_000,
+    num_envs: int | None = None,
+    vectorization: str | None = None,
+    max_steps: int | None = None,
+    images: int | None = None,
+    env_kwargs: Annotated[dict[str, str] | None, Parameter(show_default=False)] = None,
+    success: str | None = None,
+    language: str | None = None,
+    execute: int | None = None,
+    ensemble: float | None = None,
+    weights: str = "evaluated",
+    device: str = "cpu",
+    video: Path | None = None,
+    video_episodes: int = 4,
+    gate: str | None = None,
+    output: Path | None = None,
+    json: bool = False,
+) -> int:
+    """Run a trained policy in closed loop and report how often it succeeds.
+
+    With a second checkpoint, both run the same episodes and their difference is reported.
+
+    Args:
+        checkpoint: Checkpoint file of the policy.
+        other: Checkpoint file of a second policy, to compare with the first.
+        env: Environment: a name that `simscale envs` lists, or a Gymnasium id such as
+            module:Door-v0; that of the checkpoint's data if not given.
+        episodes: Number of episodes.
+        seed: Seed of the first episode; the others follow it.
+        num_envs: Environments that run side by side; the result of a seed does not depend on it.
+        vectorization: How they run: native (one batch), sync (in turn) or async (in processes);
+            native where a plugin declares a batch and sync otherwise if not given.
+        max_steps: Longest episode [steps].
+        images: Side of the camera images [pixels]; an environment that declares how to show them
+            takes it from the policy.
+        env_kwargs: Options of the environment, such as --env-kwargs.length 1.5.
+        success: What success is: a key of info, or module:function of (observation, reward,
+            terminated, truncated, info); the conventions if not given.
+        language: Instruction for all episodes, in place of the environment's.
+        execute: Steps of a predicted chunk to execute before the next is predicted.
+        ensemble: Coefficient of temporal ensembling.
+        weights: evaluated (those that the run's own evaluations used, such as a moving average) or
+            trained.
+        device: Where the policy computes, such as cuda.
+        video: Directory for an mp4 of each of the first episodes, and a contact sheet.
+        video_episodes: Number of episodes on video.
+        gate: Bar to reach, such as 'success_rate>=0.95', or 'difference>=-0.02' with two
+            checkpoints; exit status 1 if it is missed.
+        output: File to write the results to, as JSON.
+        json: Print one JSON object instead of a table.
+
+    Returns:
+        Exit status: 0, or 1 if the gate was missed.
+    """
+    from simscaleai_plugin_gym.evaluate.evaluation import EvalConfig
+    from simscaleai_plugin_gym.evaluate.gate import gate_from_text
+
+    compares = other is not None
+    bar = None if gate is None else gate_from_text(gate, compares=compares)
+    _search_modules_here()
+    evaluation = _Evaluation(
+        config=EvalConfig(
+            n_episodes=episodes,
+            seed=seed,
+            max_steps=max_steps,
+            success=_success(success),
+            language=language,
+            execute=execute,
+            ensemble=ensemble,
+        ),
+        env=env,
+        num_envs=num_envs,
+        vectorization=vectorization,
+        options=_options(env_kwargs, images),
+        weights=weights,
+        device=device,
+        video=video,
+        video_episodes=video_episodes,
+    )
+    results = (
+        evaluation.run(checkpoint) if other is None else _compare(evaluation, checkpoint, other)
+    )
+    if bar is not None:
+        results |= {"gate": gate, "gate_met": bar.is_met(results)}
+    _report(results, output, as_json=json)
+    return 0 if results.get("gate_met", True) else 1
+
+
+@frozen(kw_only=True)
+class _Evaluation:
+    """What is done with each checkpoint."""
+
+    config: EvalConfig
+    env: str | None
+    num_envs: int | None
+    vectorization: str | None
+    options: Mapping[str, Any]
+    weights: str
+    device: str
+    video: Path | None
+    video_episodes: int
+
+    def run(self, checkpoint: Path, *, folder: str = "") -> dict[str, Any]:
+        """Return a checkpoint's results, with what it was and where it ran."""
+        from simscaleai_core.cli.output import progress
+        from simscaleai_core.host.facade import Host
+        from simscaleai_core.host.registry import load_checkpoint, read_policy
+        from simscaleai_plugin_gym.envs.construction import default_num_envs, make_vector_env
+        from simscaleai_plugin_gym.evaluate.evaluation import evaluate_policy
+        from simscaleai_plugin_gym.evaluate.image_inputs import check_images, env_options
+
+        host = Host()
+        tree = load_checkpoint(checkpoint, host)
+        name = self.env or _recorded_env(tree, checkpoint)
+        policy: Any = read_policy(host, tree, path=checkpoint, weights=self.weights)
+        del tree  # with the optimiser's state it may be large
+        if self.device != "cpu":
+            policy.to(self.device)
+        options = env_options(policy, name, self.options, host=host)
+        count = self.num_envs or default_num_envs(name, self.vectorization, host=host)
+        envs = make_vector_env(
+            name,
+            min(count, self.config.n_episodes),
+            vectorization=self.vectorization,
+            host=host,
+            **options,
+        )
+        try:
+            check_images(policy, envs.single_observation_space, name)
+            with progress("evaluating episodes", self.config.n_episodes) as advance:
+                results = evaluate_policy(envs, policy.predict, self.config, on_episode=advance)
+        finally:
+            envs.close()
+        listed = {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
+        about = {"checkpoint": str(checkpoint), "env": name, "env_kwargs": listed}
+        videos = self._record_videos(policy, name, {"host": host, **options}, folder)
+        return {**about, **results, **videos}
+
+    def _record_videos(
+        self, policy: Any, name: str, options: Mapping[str, Any], folder: str
+    ) -> dict[str, Any]:
+        if self.video is None:
+            return {}
+        from simscaleai_plugin_gym.envs.construction import make_env
+        from simscaleai_plugin_gym.video.video import CONTACT_SHEET, record_videos
+
+        directory = self.video / folder
+        videos = record_videos(
+            lambda: make_env(name, render_mode="rgb_array", **options),
+            policy.predict,
+            directory,
+            self.config.episode_seeds[: self.video_episodes],
+            success=self.config.success,
+            language=self.config.language,
+            max_steps=self.config.max_steps,
+        )
+        shown = [{"file": str(v.path), "seed": v.seed, "success": v.success} for v in videos]
+        return {"videos": shown, "contact_sheet": str(directory / CONTACT_SHEET)}
+
+
+def _compare(evaluation: _Evaluation, first: Path, second: Path) -> dict[str, Any]:
+    from simscaleai_plugin_gym.evaluate.comparison import compare
+
+    one = evaluation.run(first, folder="first")
+    two = evaluation.run(second, folder="second")
+    return {"env": two["env"], **compare(one, two)}
+
+
+def _recorded_env(tree: Mapping[str, Any], checkpoint: Path) -> str:
+    """Return the environment that the checkpoint's data was recorded in.
+
+    Raises:
+        ConfigError: If the checkpoint does not know it.
+    """
+    from simscaleai_core.errors import ConfigError
+
+    name = (tree.get("data") or {}).get("env")
+    if not name:
+        raise ConfigError(
+            f"{checkpoint} does not say where its data was recorded: expected an environment. "
+            "Name it with --env."
+        )
+    return str(name)
+
+
+def _success(text: str | None) -> Any:
+    from simscaleai_plugin_gym.envs.success import rule_from_text
+
+    return None if text is None else rule_from_text(text)
+
+
+def _options(env_kwargs: Mapping[str, str] | None, images: int | None) -> dict[str, Any]:
+    from simscaleai_core.cli.configuration import parse_literal
+
+    given = {k.replace("-", "_"): parse_literal(v) for k, v in (env_kwargs or {}).items()}
+    return given if images is None else {**given, "images": images}
+
+
+def _search_modules_here() -> None:
+    """Let ``module:EnvId`` and ``module:function`` name a file of the present directory."""
+    import sys
+
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)
+
+
+def _report(results: Mapping[str, Any], output: Path | None, *, as_json: bool) -> None:
+    from json import dumps
+
+    from simscaleai_core.cli.output import print_facts, print_json, print_table
+
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(dumps(results, indent=2) + "\n", encoding="utf-8")
+    if as_json:
+        print_json(results)
+    elif "difference" not in results:
+        print_facts(dict(_lines(results)), title="evaluated")
+    else:
+        sides = [dict(_lines(results[side])) for side in ("first", "second")]
+        rows = [[name, *(side.get(name, "") for side in sides)] for name in sides[0]]
+        print_table(rows, headers=["", "first", "second"], title="evaluated")
+        alone = {k: v for k, v in results.items() if k not in {"first", "second"}}
+        print_facts(dict(_lines(alone)), title="second minus first")
+
+
+def _lines(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Return names and values as text, without what there is one of per episode."""
+    lines: list[tuple[str, str]] = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            lines += _lines(value, f"{prefix}{key}.")
+        elif key == "videos":
+            lines += [(f"video {video['seed']}", video["file"]) for video in value]
+        elif key not in _PER_EPISODE and value is not None:
+            lines.append((f"{prefix}{key}", _text(value)))
+    return lines
+
+
+def _text(value: Any) -> str:
+    """Return a value as text, numbers with at most three decimals."""
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, list):
+        return f"[{', '.join(_text(entry) for entry in value)}]"
+    return str(value)

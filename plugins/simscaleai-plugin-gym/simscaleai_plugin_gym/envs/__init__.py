@@ -1,0 +1,1 @@
+"""Environments by name, one or many at a time, and what they report."""

@@ -1,0 +1,269 @@
+"""One interface to single and vector environments, which are reset by mask and seed.
+
+N: environments (`num_envs`); a single environment has N = 1 and no batch dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+from attrs import frozen
+from gymnasium.vector import AutoresetMode, VectorEnv
+from numpy.typing import NDArray
+
+from simscaleai_core.errors import ConfigError
+from simscaleai_plugin_gym.envs.processes import ProcessGuard
+
+Mask = NDArray[np.bool_]
+Infos = Mapping[str, Any]
+
+
+@frozen
+class Transition:
+    """What one step gave in every environment."""
+
+    observation: Any
+    """Observation after the step, as the environment gives it."""
+    reward: NDArray[np.float64]
+    """Reward `[N]`."""
+    terminated: Mask
+    """Whether the task ended the episode `[N]`."""
+    truncated: Mask
+    """Whether a limit ended the episode `[N]`."""
+    infos: Infos
+    """Info, as the environment gives it."""
+
+
+class EnvAdapter(Protocol):
+    """A single or a vector environment, as N environments."""
+
+    name: str
+    """Name of the environment, for messages."""
+    num_envs: int
+    """Number of environments N."""
+    is_batched: bool
+    """Whether observations and actions have a leading dimension of N."""
+    action_space: gymnasium.Space[Any]
+    """Space of what `step` takes."""
+
+    def reset(self, seeds: Sequence[int], mask: Mask) -> tuple[Any, Infos]:
+        """Return observation and infos, after episodes began where the mask `[N]` is true."""
+        ...
+
+    def step(self, actions: Any) -> Transition:
+        """Return what one step gives in every environment."""
+        ...
+
+    def reported(self, infos: Infos, key: str) -> tuple[Any, Mask]:
+        """Return a key's values, one per environment, and where `[N]` it was reported."""
+        ...
+
+    def query(self, name: str) -> Sequence[Any] | None:
+        """Return an attribute of each environment, called if it can be; None if there is none."""
+        ...
+
+    def physics_s(self) -> float | None:
+        """Return the time that physics has taken so far [s], or None if that is not counted."""
+        ...
+
+    def transition_at(self, transition: Transition, index: int) -> tuple[Any, ...]:
+        """Return one environment's ``(observation, reward, terminated, truncated, info)``."""
+        ...
+
+
+class SingleEnvAdapter:
+    """One Gymnasium environment."""
+
+    num_envs = 1
+    is_batched = False
+
+    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
+        self._env = env
+        self.name = _name(env)
+        self.action_space: gymnasium.Space[Any] = env.action_space
+
+    def reset(self, seeds: Sequence[int], mask: Mask) -> tuple[Any, Infos]:  # noqa: ARG002
+        """Return the first observation and info of a new episode."""
+        return self._env.reset(seed=seeds[0])
+
+    def step(self, actions: Any) -> Transition:
+        """Return what one step gives."""
+        observation, reward, terminated, truncated, info = self._env.step(actions)
+        return Transition(
+            observation,
+            np.array([reward], dtype=np.float64),
+            np.array([terminated], dtype=np.bool_),
+            np.array([truncated], dtype=np.bool_),
+            info,
+        )
+
+    def reported(self, infos: Infos, key: str) -> tuple[Any, Mask]:
+        """Return the key's value as a list of one, and whether it was reported `[1]`."""
+        return [infos.get(key)], np.array([key in infos])
+
+    def query(self, name: str) -> Sequence[Any] | None:
+        """Return the attribute, called if it can be, as a list of one; None if there is none."""
+        if not self._env.has_wrapper_attr(name):
+            return None
+        found = self._env.get_wrapper_attr(name)
+        return [found() if callable(found) else found]
+
+    def physics_s(self) -> float | None:
+        """Return the time that physics has taken so far [s], or None if that is not counted."""
+        return _physics_s(self._env)
+
+    def transition_at(self, transition: Transition, index: int) -> tuple[Any, ...]:
+        """Return the transition as ``env.step`` gave it."""
+        return (
+            transition.observation,
+            float(transition.reward[index]),
+            bool(transition.terminated[index]),
+            bool(transition.truncated[index]),
+            transition.infos,
+        )
+
+
+class VectorEnvAdapter:
+    """A Gymnasium vector environment.
+
+    Args:
+        env: The environment, in ``AutoresetMode.DISABLED``.
+
+    Raises:
+        ConfigError: If the environment resets itself: the seed of an episode could not be chosen,
+            and some of its steps would not be transitions.
+    """
+
+    is_batched = True
+
+    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+        mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+        if mode != AutoresetMode.DISABLED:
+            raise ConfigError(
+                f"the vector environment {_name(env)!r} resets itself: expected "
+                f"AutoresetMode.DISABLED, got {mode}. Build it with make_vector_env(name, "
+                "num_envs), or pass autoreset_mode=AutoresetMode.DISABLED to SyncVectorEnv."
+            )
+        self._env = env
+        self.name = _name(env)
+        self.num_envs = env.num_envs
+        self._guarded = ProcessGuard(env, self.name)
+        self.action_space: gymnasium.Space[Any] = env.action_space
+
+    def reset(self, seeds: Sequence[int], mask: Mask) -> tuple[Any, Infos]:
+        """Return observation and infos, after episodes began where the mask `[N]` is true."""
+        # The mask goes in a fresh dict, because SyncVectorEnv takes it out.
+        options = {"reset_mask": mask.copy()}
+        began: tuple[Any, Infos] = self._guarded(self._env.reset, seed=list(seeds), options=options)
+        return began
+
+    def step(self, actions: Any) -> Transition:
+        """Return what one step gives in every environment."""
+        observation, reward, terminated, truncated, infos = self._guarded(self._env.step, actions)
+        return Transition(
+            observation,
+            np.asarray(reward, dtype=np.float64),
+            np.asarray(terminated, dtype=np.bool_),
+            np.asarray(truncated, dtype=np.bool_),
+            infos,
+        )
+
+    def reported(self, infos: Infos, key: str) -> tuple[Any, Mask]:
+        """Return the key's values, one per environment, and where `[N]` it was reported."""
+        if key not in infos:
+            return None, np.zeros(self.num_envs, dtype=np.bool_)
+        values = infos[key]
+        if isinstance(values, Mapping):
+            return self.reported(values, "task")
+        everywhere = np.ones(self.num_envs, dtype=np.bool_)
+        return values, np.asarray(infos.get(f"_{key}", everywhere), dtype=np.bool_)
+
+    def query(self, name: str) -> Sequence[Any] | None:
+        """Return an attribute of each environment, called if it can be; None if there is none."""
+        call = getattr(self._env, "call", None)
+        if call is None or not all(self._guarded(call, "has_wrapper_attr", name)):
+            return None
+        answers: Sequence[Any] = self._guarded(call, name)
+        return answers
+
+    def physics_s(self) -> float | None:
+        """Return the time that physics has taken so far [s], or None if that is not counted."""
+        return _physics_s(self._env)
+
+    def transition_at(self, transition: Transition, index: int) -> tuple[Any, ...]:
+        """Return one environment's part of the transition."""
+        return (
+            select(transition.observation, index),
+            float(transition.reward[index]),
+            bool(transition.terminated[index]),
+            bool(transition.truncated[index]),
+            _info_at(transition.infos, index),
+        )
+
+
+def adapt_env(env: Any) -> EnvAdapter:
+    """Return an adapter of an environment.
+
+    Args:
+        env: A Gymnasium environment or vector environment.
+
+    Raises:
+        ConfigError: If it is neither, or a vector environment that resets itself.
+    """
+    if isinstance(env, VectorEnv):
+        return VectorEnvAdapter(env)
+    if isinstance(env, gymnasium.Env):
+        return SingleEnvAdapter(env)
+    raise ConfigError(
+        f"env: expected a Gymnasium environment, a vector environment or a name, got "
+        f"{type(env).__name__}. Build one with make_env(name) or make_vector_env(name, num_envs)."
+    )
+
+
+def _physics_s(env: Any) -> float | None:
+    counted = getattr(env.unwrapped, "physics_s", None)
+    return None if counted is None else float(counted)
+
+
+def _name(env: Any) -> str:
+    spec = getattr(env, "spec", None)
+    if spec is not None:
+        return str(spec.id)
+    first = next(iter(getattr(env.unwrapped, "env_fns", ())), None)
+    if isinstance(first, partial) and first.args and isinstance(first.args[0], str):
+        return first.args[0]  # as make_vector_env builds them
+    return type(env.unwrapped).__name__
+
+
+def select(value: Any, index: int) -> Any:
+    """Return one environment's part of a batch: an array, or a mapping or tuple of batches.
+
+    Args:
+        value: Batch, each array `[N, ...]`.
+        index: Which environment, from 0.
+    """
+    if isinstance(value, Mapping):
+        return {key: select(entry, index) for key, entry in value.items()}
+    if isinstance(value, tuple):
+        return tuple(select(entry, index) for entry in value)
+    return value[index]
+
+
+def _info_at(infos: Infos, index: int) -> dict[str, Any]:
+    """Return the info of one environment, without the keys that it did not report."""
+    info: dict[str, Any] = {}
+    for key, value in infos.items():
+        if isinstance(value, Mapping):
+            info[key] = _info_at(value, index)
+        elif not (key.startswith("_") and key[1:] in infos) and _is_reported(infos, key, index):
+            info[key] = value[index]
+    return info
+
+
+def _is_reported(infos: Infos, key: str, index: int) -> bool:
+    present = infos.get(f"_{key}")
+    return present is None or bool(present[index])

@@ -1,0 +1,1 @@
+"""Success rates in closed loop."""

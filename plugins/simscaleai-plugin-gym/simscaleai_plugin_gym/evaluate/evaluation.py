@@ -1,0 +1,227 @@
+"""Closed-loop evaluation: a policy, an environment, a fixed list of seeds, and the results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from attrs import Attribute, field, frozen
+
+from simscaleai_core.errors import ConfigError
+from simscaleai_plugin_gym.envs.adapter import EnvAdapter, adapt_env
+from simscaleai_plugin_gym.envs.construction import default_num_envs, make_vector_env
+from simscaleai_plugin_gym.envs.seed_check import SeedCheck
+from simscaleai_plugin_gym.envs.success import SuccessReader, SuccessRule
+from simscaleai_plugin_gym.evaluate.intervals import success_rate
+from simscaleai_plugin_gym.evaluate.timing import Stopwatch, TimedEnv
+from simscaleai_plugin_gym.rollout.instructions import LanguageRule
+from simscaleai_plugin_gym.rollout.policy_runner import PolicyRunner, Predict, set_execution
+from simscaleai_plugin_gym.rollout.rollouts import Step, run_episodes
+
+
+def _at_least(minimum: int, *, optional: bool = False) -> Any:
+    def check(instance: object, attribute: Attribute[Any], value: Any) -> None:
+        if optional and value is None:
+            return
+        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+            raise ConfigError(
+                f"{type(instance).__name__}.{attribute.name}: expected an integer of at least "
+                f"{minimum}, got {value!r}"
+            )
+
+    return check
+
+
+def _seeds(instance: object, attribute: Attribute[Any], value: Any) -> None:  # noqa: ARG001
+    if value is None:
+        return
+    if not value or not all(type(seed) is int and seed >= 0 for seed in value):
+        raise ConfigError(
+            f"EvalConfig.seeds: expected at least one seed, integers of at least 0, got {value!r}"
+        )
+
+
+@frozen(kw_only=True)
+class EvalConfig:
+    """How a policy is evaluated.
+
+    Raises:
+        ConfigError: If a number is out of range.
+    """
+
+    n_episodes: int = field(default=10, validator=_at_least(1))
+    """Episodes to run."""
+    seed: int = field(default=10_000, validator=_at_least(0))
+    """Seed of the first episode; the episodes have seeds `seed` to `seed + n_episodes - 1`."""
+    max_steps: int | None = field(default=None, validator=_at_least(1, optional=True))
+    """Longest episode [steps]; None leaves that to the environment."""
+    num_envs: int | None = field(default=None, validator=_at_least(1, optional=True))
+    """Environments that run side by side if one is given by name (None: as `default_num_envs`
+    returns); with a ready environment, its own number."""
+    success: str | SuccessRule | None = None
+    """A key of info, or a function of ``(observation, reward, terminated, truncated, info)``; None
+    follows the conventions: info ``is_success``, ``success``, then the environment's methods
+    ``is_success()``, ``_check_success()``."""
+    seeds: Sequence[int] | None = field(default=None, validator=_seeds)
+    """Seed of each episode; they replace `seed` and `n_episodes`."""
+    language: str | LanguageRule | None = None
+    """An instruction for all episodes, or a function of (the environment's instruction, seed) that
+    gives the one that the policy gets, such as a swapped one; None passes the environment's on."""
+    execute: int | None = field(default=None, validator=_at_least(1, optional=True))
+    """Steps of a predicted chunk to execute before the next is predicted; None leaves it to the
+    policy."""
+    ensemble: float | None = None
+    """Coefficient of temporal ensembling [unitless]; None leaves it to the policy."""
+
+    @property
+    def episode_seeds(self) -> list[int]:
+        """Seed of each episode."""
+        if self.seeds is not None:
+            return list(self.seeds)
+        return list(range(self.seed, self.seed + self.n_episodes))
+
+
+class EpisodeStatistics:
+    """Results per episode, gathered step by step.
+
+    Args:
+        seeds: Seed of each episode.
+        reader: Finds out whether an episode succeeded.
+    """
+
+    def __init__(self, seeds: Sequence[int], reader: SuccessReader) -> None:
+        self._seeds = seeds
+        self._reader = reader
+        n = len(seeds)
+        self._once = np.zeros(n, dtype=np.bool_)
+        self._at_end = np.zeros(n, dtype=np.bool_)
+        self._reported = np.zeros(n, dtype=np.bool_)
+        self._returns = np.zeros(n)
+        self._lengths = np.zeros(n, dtype=np.int64)
+
+    def add(self, step: Step) -> None:
+        """Add one step of every environment that runs an episode.
+
+        Raises:
+            ConfigError: If an episode ended and its success was never reported.
+        """
+        success, reported = self._reader.read(step.transition)
+        running = step.context.episode >= 0
+        episode = step.context.episode[running]
+        self._once[episode] |= success[running]
+        self._reported[episode] |= reported[running]
+        self._returns[episode] += step.transition.reward[running]
+        self._lengths[episode] += 1
+        ended = step.context.episode[step.ended]
+        if not self._reported[ended].all():
+            raise self._reader.missing()
+        self._at_end[ended] = success[step.ended]
+
+    def results(self) -> dict[str, Any]:
+        """Return the results as numbers and lists."""
+        n = len(self._seeds)
+        return {
+            **success_rate(int(self._once.sum()), n),
+            "success_at_end_rate": float(self._at_end.mean()),
+            "n_episodes": n,
+            "mean_return": float(self._returns.mean()),
+            "mean_length": float(self._lengths.mean()),
+            "seeds": list(self._seeds),
+            "successes": self._once.tolist(),
+            "returns": self._returns.tolist(),
+            "lengths": self._lengths.tolist(),
+            "env_steps": int(self._lengths.sum()),
+        }
+
+
+def evaluate_policy(
+    env: Any,
+    predict: Predict,
+    config: EvalConfig | None = None,
+    *,
+    on_episode: Callable[[], None] | None = None,
+) -> dict[str, Any]:
+    """Run a policy in closed loop and measure it.
+
+    Every seed gets one episode, and a seed's episode does not depend on the number of environments.
+    If `predict` is a method of an object with ``reset(mask)``, that is called whenever episodes
+    begin, with a bool mask `[N]` of the environments that they begin in. If it takes ``language``,
+    it gets the instruction: from info ``language``, else the environment's attribute
+    ``task_description``.
+
+    Args:
+        env: A Gymnasium environment, a vector environment in ``AutoresetMode.DISABLED``, or a name
+            for `make_vector_env`. An environment that is given stays open.
+        predict: Function of an observation to actions. A single environment gives one observation
+            and takes actions `[A]`; a vector environment gives a batch and takes `[N, A]`. Actions
+            are clipped to the bounds of the action space. An observation that is a plain array is
+            given to a trained policy under the key ``state``, and to any other function as it is.
+        config: Episodes, seeds and limits; None takes the defaults.
+        on_episode: Called whenever an episode has ended.
+
+    Returns:
+        A mapping of plain numbers and lists. Over the episodes: ``success_rate`` [fraction] of
+        those that were successful at any step, ``success_rate_ci95`` (its Wilson interval,
+        [low, high]), ``success_at_end_rate`` [fraction], ``n_episodes``, ``mean_return``,
+        ``mean_length`` [steps]. Per episode, in order of seeds: ``seeds``, ``successes``,
+        ``returns``, ``lengths`` [steps], and ``instructions`` if the policy got any. Of the
+        work: ``env_steps`` that counted, ``seeds_obeyed`` (whether the first episode begins in the
+        same way when it is reset again), and the times of `Stopwatch.results`.
+
+    Raises:
+        ConfigError: If the environment cannot be used, or does not report whether an episode
+            succeeded, or `config.num_envs` is not the number of environments that were given, or
+            the policy cannot do what the configuration demands.
+
+    Example:
+        >>> def upright(observation, reward, terminated, truncated, info):
+        ...     return truncated
+        >>> def balance(observation):  # of [N, 4]
+        ...     return (observation[:, 2] + observation[:, 3] > 0).astype(int)
+        >>> config = EvalConfig(n_episodes=3, success=upright)
+        >>> results = evaluate_policy("CartPole-v1", balance, config)
+        >>> results["success_rate"], results["seeds"]
+        (1.0, [10000, 10001, 10002])
+    """
+    config = EvalConfig() if config is None else config
+    if isinstance(env, str):
+        num_envs = min(config.num_envs or default_num_envs(env), len(config.episode_seeds))
+        made = make_vector_env(env, num_envs)
+        try:
+            return _evaluate(adapt_env(made), predict, config, on_episode)
+        finally:
+            made.close()
+    adapter = adapt_env(env)
+    if config.num_envs not in {None, adapter.num_envs}:
+        raise ConfigError(
+            f"EvalConfig.num_envs: expected {adapter.num_envs}, as many as the environment that "
+            f"was given has, got {config.num_envs}. Leave it out, or give the environment by name."
+        )
+    return _evaluate(adapter, predict, config, on_episode)
+
+
+def _evaluate(
+    adapter: EnvAdapter, predict: Predict, config: EvalConfig, on_episode: Callable[[], None] | None
+) -> dict[str, Any]:
+    seeds = config.episode_seeds
+    set_execution(predict, config.execute, config.ensemble)
+    timed = TimedEnv(adapter)
+    runner = PolicyRunner(predict, timed, seeds, config.language)
+    statistics = EpisodeStatistics(seeds, SuccessReader(timed, config.success))
+    check = SeedCheck(adapter, seeds[0])
+    stopwatch = Stopwatch(timed)
+    for step in run_episodes(timed, seeds, runner, max_steps=config.max_steps):
+        check.remember(step.observation)
+        statistics.add(step)
+        if on_episode is not None:
+            for _ in range(int(step.ended.sum())):
+                on_episode()
+    instructions = {} if runner.instructions is None else {"instructions": runner.instructions}
+    times = stopwatch.results(runner.call_s)
+    return {
+        **statistics.results(),
+        **instructions,
+        "seeds_obeyed": check.is_reproducible(),
+        **times,
+    }

@@ -1,0 +1,1 @@
+"""Recording demonstrations of an expert."""

@@ -1,0 +1,349 @@
+"""Recording an expert: episodes by seed, into one HDF5 file, in shards that survive a kill."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+from simscaleai_plugin_hdf5.writer import EpisodeWriter
+
+from simscaleai_core.errors import ConfigError
+from simscaleai_core.host.facade import Host
+from simscaleai_plugin_gym.envs.catalog import Expert
+from simscaleai_plugin_gym.record.collector import RecordingSettings
+from simscaleai_plugin_gym.record.experts import expert_name, load_expert, source_digest
+from simscaleai_plugin_gym.record.shards import EpisodeMetadata, Shard, ShardFolder
+from simscaleai_plugin_gym.record.versions import versions_of_env
+from simscaleai_plugin_gym.record.workers import (
+    InProcessWorkers,
+    OnEpisode,
+    ProcessWorkers,
+    Workers,
+)
+
+SHARD_SIZE = 25
+"""Maximum number of episodes in a shard: what a worker may lose when it is killed."""
+_ATTEMPTS_PER_SUCCESS = 10
+_MIN_SUCCESS_RATE = 0.1
+"""Success rate that the number of further attempts assumes at least [fraction]."""
+
+
+@frozen(kw_only=True)
+class Recording:
+    """What was recorded."""
+
+    path: Path
+    """The file."""
+    n_episodes: int
+    """Episodes in it, without relabelled ones."""
+    n_relabelled: int
+    """Relabelled episodes in it."""
+    attempts: int
+    """Episodes that were run for it."""
+    successes: int | None
+    """How many of those were successful; None if the environment does not say."""
+    env_steps: int
+    """Steps in the episodes of the file, without relabelled ones."""
+    n_resumed: int
+    """Episodes that were there from an earlier, interrupted recording."""
+
+
+def record_episodes(
+    env_name: str,
+    path: Path | str,
+    *,
+    episodes: int,
+    seed: int = 0,
+    expert: str | Expert | None = None,
+    expert_single: bool = False,
+    noise: float = 0.0,
+    images: int | None = None,
+    cameras: Sequence[str] | None = None,
+    env_kwargs: Mapping[str, Any] | None = None,
+    max_steps: int | None = None,
+    only_successes: bool = False,
+    max_attempts: int | None = None,
+    relabel: bool = False,
+    overwrite: bool = False,
+    workers: int = 1,
+    num_envs: int | None = None,
+    on_episode: Callable[[EpisodeMetadata], None] | None = None,
+) -> Recording:
+    """Record an expert and write its episodes to one file.
+
+    The file depends on the environment, the expert, the seeds and the noise; it does not depend on
+    `workers` or `num_envs`. It appears under its name only when it is complete; until then its
+    finished shards are in the folder ``PATH.parts``, and the same call continues from them.
+
+    Args:
+        env_name: Name of an environment, or a Gymnasium id.
+        path: HDF5 file to write.
+        episodes: Number of episodes; their seeds are `seed`, ``seed + 1``, ...
+        seed: Seed of the first episode, at least 0.
+        expert: A function of the batched observation (each key `[N, ...]`; an observation without
+            keys is ``state``) to actions `[N, A]`, or where to import it: ``"module:function"``,
+            ``"./file.py:function"``. None for the environment's own.
+        expert_single: Whether `expert` handles one observation at a time; see `per_env`.
+        noise: Standard deviation of Gaussian noise on the action that is executed [units of
+            action, at least 0]; the action that is stored is the expert's own, so that the data
+            shows how to come back from where the noise led.
+        images: Side of the square camera images to record [pixels], passed to the environment.
+        cameras: Cameras to record, passed to the environment.
+        env_kwargs: Further options of the environment.
+        max_steps: Longest episode [steps]; None leaves that to the environment.
+        only_successes: Whether to drop failed episodes and go on until `episodes` succeeded.
+        max_attempts: Most episodes to run for that; None for ten times `episodes`.
+        relabel: Whether to write each episode under every other instruction as well, with the
+            expert's actions for it; the expert must have ``relabelled``.
+        overwrite: Whether to replace a file, or shards begun with other settings.
+        workers: Processes. A function as `expert` must then be importable.
+        num_envs: Environments per process; None chooses.
+        on_episode: Called with the metadata of each episode once it is recorded; those of an
+            earlier, interrupted recording come first. Order of seeds if there is one worker.
+
+    Returns:
+        What was recorded.
+
+    Raises:
+        ConfigError: If an argument cannot be used, the file exists, or too few episodes succeeded.
+
+    Source:
+        Laskey et al. 2017 (CoRL, DART) for labels without noise under noisy execution.
+    """
+    path = Path(path)
+    numbers = {"episodes": episodes, "seed": seed, "noise": noise, "workers": workers}
+    limits = {"num_envs": num_envs, "max_steps": max_steps, "max_attempts": max_attempts}
+    _check({**numbers, **{name: limit for name, limit in limits.items() if limit is not None}})
+    _check_output(path, overwrite=overwrite)
+    options = {"images": images, "cameras": None if cameras is None else tuple(cameras)}
+    settings = RecordingSettings(
+        env=env_name,
+        env_options={k: v for k, v in options.items() if v is not None} | dict(env_kwargs or {}),
+        expert=expert,
+        expert_single=expert_single,
+        noise=noise,
+        max_steps=max_steps,
+        only_successes=only_successes,
+        relabel=relabel,
+        num_envs=num_envs,
+    )
+    if max_attempts is None:
+        max_attempts = _ATTEMPTS_PER_SUCCESS * episodes
+    seeds = range(seed, seed + (max_attempts if only_successes else episodes))
+    manifest = _manifest(settings, episodes, seed)
+    folder = ShardFolder(path)
+    size = max(1, min(SHARD_SIZE, math.ceil(episodes / workers)))
+    with folder.locked():
+        size = folder.begin(manifest, size, overwrite=overwrite)
+        session = _Session(settings, folder, episodes, seeds, size)
+        try:
+            with _workers(settings, folder, min(workers, session.num_missing())) as pool:
+                session.run(pool, on_episode or _ignore)
+            return session.merge()
+        finally:
+            if not session.has_any():
+                folder.remove()
+
+
+class _Session:
+    """One recording: which shards it takes, and how they become one file.
+
+    Args:
+        settings: What is to be recorded.
+        folder: Where the shards are.
+        wanted: Episodes that the file is to have.
+        seeds: Seeds that may be used for them.
+        size: Episodes per shard.
+    """
+
+    def __init__(
+        self,
+        settings: RecordingSettings,
+        folder: ShardFolder,
+        wanted: int,
+        seeds: range,
+        size: int,
+    ) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._wanted = wanted
+        self._seeds = seeds
+        self._size = size
+        self._num_resumed = 0
+
+    def shards(self, attempts: int) -> list[Shard]:
+        """Return the shards that hold that many attempts."""
+        starts = range(0, attempts, self._size)
+        seeds = [self._seeds[start : start + self._size] for start in starts]
+        if self._settings.only_successes:  # whole ones: the limit may be raised later
+            first = self._seeds.start
+            seeds = [range(first + s, first + s + self._size) for s in starts]
+        return [Shard(index=index, seeds=part) for index, part in enumerate(seeds)]
+
+    def has_any(self) -> bool:
+        """Return whether any shard is finished."""
+        return any(self._folder.is_finished(shard) for shard in self.shards(len(self._seeds)))
+
+    def num_missing(self) -> int:
+        """Return how many shards are to be recorded if every episode is kept."""
+        return sum(not self._folder.is_finished(shard) for shard in self.shards(self._wanted))
+
+    def run(self, workers: Workers, on_episode: OnEpisode) -> None:
+        """Record what is missing.
+
+        Args:
+            workers: Who records.
+            on_episode: Called with the metadata of each episode.
+
+        Raises:
+            ConfigError: If too few episodes succeeded.
+        """
+        reported: set[int] = set()
+        attempts = self._wanted
+        while True:
+            shards = self.shards(attempts)
+            finished = [shard for shard in shards if self._folder.is_finished(shard)]
+            for shard in finished:
+                if shard.index not in reported:
+                    self._report_resumed(shard, on_episode)
+            missing = [shard for shard in shards if shard not in finished]
+            if missing:
+                workers.record(missing, on_episode)
+            reported |= {shard.index for shard in shards}
+            lacking = self._wanted - sum(bool(each.names) for _, each in self._used(shards))
+            if lacking <= 0:
+                return
+            if attempts >= len(self._seeds):
+                raise self._too_few(lacking)
+            rate = max((self._wanted - lacking) / attempts, _MIN_SUCCESS_RATE)
+            attempts = min(len(self._seeds), attempts + math.ceil(lacking / rate))
+
+    def merge(self) -> Recording:
+        """Merge the shards into one file, and remove the folder.
+
+        Returns:
+            What was recorded.
+        """
+        used = list(self._used(self.shards(len(self._seeds))))
+        by_shard: dict[int, list[str]] = {}
+        for shard, episode in used:
+            by_shard.setdefault(shard.index, []).extend(episode.names)
+        kept = [episode for _, episode in used if episode.names]
+        metadata: dict[str, str | float | int] = {
+            "expert": expert_name(self._settings.expert),
+            "noise": self._settings.noise,
+            "first_seed": self._seeds.start,
+            "attempts": len(used),
+            **self._folder.env_metadata(used[0][0]),
+        }
+        output, env = self._folder.output, self._settings.env
+        with EpisodeWriter(output, env=env, metadata=metadata) as writer:
+            for index, names in by_shard.items():
+                if names:
+                    writer.append(self._folder.file_of(index), names)
+        self._folder.remove()
+        known = [episode.success for _, episode in used if episode.success is not None]
+        return Recording(
+            path=output,
+            n_episodes=len(kept),
+            n_relabelled=sum(len(episode.names) - 1 for episode in kept),
+            attempts=len(used),
+            successes=sum(known) if known else None,
+            env_steps=sum(episode.length for episode in kept),
+            n_resumed=min(self._num_resumed, len(used)),
+        )
+
+    def _report_resumed(self, shard: Shard, on_episode: OnEpisode) -> None:
+        episodes = self._folder.episodes(shard)
+        self._num_resumed += len(episodes)
+        for episode in episodes:
+            on_episode(episode)
+
+    def _used(self, shards: Sequence[Shard]) -> Iterator[tuple[Shard, EpisodeMetadata]]:
+        """Yield the attempts up to the last episode that is wanted, with their shards."""
+        kept = 0
+        for shard in shards:
+            if not self._folder.is_finished(shard):
+                return
+            for episode in self._folder.episodes(shard):
+                if kept == self._wanted or episode.seed not in self._seeds:
+                    return
+                kept += bool(episode.names)
+                yield shard, episode
+
+    def _too_few(self, lacking: int) -> ConfigError:
+        first, last = self._seeds.start, self._seeds.stop - 1
+        return ConfigError(
+            f"the expert {expert_name(self._settings.expert)!r} of {self._settings.env!r} does not "
+            f"succeed often enough: expected {self._wanted} successes, got "
+            f"{self._wanted - lacking} in {len(self._seeds)} attempts (seeds {first} to {last}). "
+            "Fix it, or raise max_attempts (--max-attempts): what was recorded is kept in "
+            f"{self._folder.path}."
+        )
+
+
+def _workers(settings: RecordingSettings, folder: ShardFolder, num_workers: int) -> Workers:
+    if num_workers <= 1:
+        return InProcessWorkers(settings, folder)
+    return ProcessWorkers(settings, folder, num_workers)
+
+
+def _manifest(settings: RecordingSettings, episodes: int, seed: int) -> dict[str, Any]:
+    """Return everything that the content of the file depends on, as JSON gives it back."""
+    host = Host()
+    expert = load_expert(settings.env, settings.expert, single=settings.expert_single, host=host)
+    manifest = {
+        "env": settings.env,
+        "env_kwargs": dict(settings.env_options),
+        "expert": expert_name(settings.expert),
+        "expert_single": settings.expert_single,
+        "episodes": episodes,
+        "seed": seed,
+        "noise": float(settings.noise),
+        "max_steps": settings.max_steps,
+        "only_successes": settings.only_successes,
+        "relabel": settings.relabel,
+        "sha256 of the expert's file": source_digest(expert),
+        **{f"version of {k}": v for k, v in versions_of_env(settings.env, host).items()},
+    }
+    as_read: dict[str, Any] = json.loads(json.dumps(manifest, default=str))
+    return as_read
+
+
+def _ignore(episode: EpisodeMetadata) -> None:
+    """Do nothing."""
+
+
+def _check_output(path: Path, *, overwrite: bool) -> None:
+    """Check where the file is to go, before anything is recorded.
+
+    Raises:
+        ConfigError: If something is there.
+    """
+    if path.is_dir():
+        raise ConfigError(f"output {str(path)!r}: expected a file name, got a directory")
+    if path.exists() and not overwrite:
+        raise ConfigError(
+            f"output {str(path)!r} exists already: expected a new file. Choose another name, or "
+            "pass --overwrite (overwrite=True) to replace it."
+        )
+
+
+def _check(numbers: Mapping[str, float]) -> None:
+    """Check the numbers, all at once.
+
+    Raises:
+        ConfigError: If any is out of range.
+    """
+    minimum = {"seed": 0, "noise": 0}
+    problems = [
+        f"{name}: expected at least {minimum.get(name, 1)}, got {value!r}"
+        for name, value in numbers.items()
+        if not value >= minimum.get(name, 1)
+    ]
+    if problems:
+        raise ConfigError(*problems)

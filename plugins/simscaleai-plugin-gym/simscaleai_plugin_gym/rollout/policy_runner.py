@@ -1,0 +1,134 @@
+"""A policy as the caller of environments: resets, instructions, and the time of its calls.
+
+N: environments (`num_envs`).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from time import perf_counter
+from typing import Any
+
+from numpy.typing import NDArray
+
+from simscaleai_core.errors import ConfigError
+from simscaleai_plugin_gym.envs.adapter import EnvAdapter
+from simscaleai_plugin_gym.envs.observations import flatten, key_of_array
+from simscaleai_plugin_gym.rollout.instructions import Instructions, LanguageRule
+from simscaleai_plugin_gym.rollout.rollouts import StepContext, as_numpy
+
+Predict = Callable[..., Any]
+
+
+class PolicyRunner:
+    """Calls a policy step by step.
+
+    Args:
+        predict: Function of an observation to actions. If it is a method of an object with
+            ``reset(mask)``, that is called whenever episodes begin; if it takes ``language``, it
+            gets the instructions; if the object has ``hparams``, as a trained policy has,
+            observations have the keys that a recording of them has: a plain array is ``state``
+            (``image`` for an image), and keys of inner dictionaries are joined by an underscore.
+        adapter: Where the episodes run.
+        seeds: Seed of each episode.
+        language: An instruction for all, or a function of the environment's instruction and the
+            episode's seed; None passes the environment's on.
+
+    Raises:
+        ConfigError: If an instruction is given, but the policy takes none.
+    """
+
+    def __init__(
+        self,
+        predict: Predict,
+        adapter: EnvAdapter,
+        seeds: Sequence[int],
+        language: str | LanguageRule | None = None,
+    ) -> None:
+        owner = getattr(predict, "__self__", None)
+        reset = getattr(owner, "reset", None)
+        self._predict = predict
+        self._reset = reset if callable(reset) else None
+        self._is_policy = hasattr(owner, "hparams")
+        self._adapter = adapter
+        self._instructions = None
+        if takes_language(predict):
+            self._instructions = Instructions(adapter, seeds, language)
+        elif language is not None:
+            raise ConfigError(
+                f"language {language!r} cannot be used: expected a predict that takes 'language', "
+                f"got {_signature(predict)}. Leave language out, or evaluate a policy that takes "
+                "it."
+            )
+        self.call_s: list[float] = []
+        """Time of each call of the policy so far [s]."""
+
+    @property
+    def instructions(self) -> list[str] | None:
+        """The instruction at the start of each episode; None if there is none."""
+        known = self._instructions is not None and self._instructions.is_known
+        return self._instructions.by_episode if known and self._instructions else None
+
+    def __call__(self, observation: Any, context: StepContext) -> NDArray[Any]:
+        """Return the actions of one step, `[A]` or `[N, A]`."""
+        if self._reset is not None and context.starts.any():
+            self._reset(context.starts.copy())
+        keywords = self._keywords(context)
+        if self._is_policy:
+            observation = self._as_recorded(observation)
+        started = perf_counter()
+        actions = as_numpy(self._predict(observation, **keywords))
+        self.call_s.append(perf_counter() - started)
+        return actions
+
+    def _keywords(self, context: StepContext) -> dict[str, Any]:
+        """Return the keyword that carries the instructions, if there are any."""
+        if self._instructions is None:
+            return {}
+        texts = self._instructions.update(context)
+        if not self._instructions.is_known:
+            return {}
+        return {"language": texts if self._adapter.is_batched else texts[0]}
+
+    def _as_recorded(self, observation: Any) -> Mapping[str, Any]:
+        if not isinstance(observation, Mapping):
+            ndim = getattr(observation, "ndim", 1) - self._adapter.is_batched
+            return {key_of_array(ndim, getattr(observation, "dtype", None)): observation}
+        return flatten(observation)
+
+
+def set_execution(predict: Predict, execute: int | None, ensemble: float | None) -> None:
+    """Choose how a policy executes the chunks of actions that it predicts.
+
+    Args:
+        predict: Its method ``predict``.
+        execute: Steps of a chunk to execute before the next is predicted; None leaves it.
+        ensemble: Coefficient of temporal ensembling [unitless]; None is off.
+
+    Raises:
+        ConfigError: If something is chosen and the policy has no choice.
+    """
+    if execute is None and ensemble is None:
+        return
+    owner = getattr(predict, "__self__", None)
+    choose = getattr(owner, "set_execution", None)
+    if choose is None:
+        name = type(owner).__name__ if owner is not None else _signature(predict)
+        raise ConfigError(
+            f"execute={execute}, ensemble={ensemble}: expected a policy that predicts chunks of "
+            f"actions, with set_execution, got {name}. Leave them out."
+        )
+    choose(execute=execute, ensemble=ensemble)
+
+
+def takes_language(predict: Predict) -> bool:
+    """Return whether a policy's ``predict`` has an argument ``language``."""
+    try:
+        return "language" in inspect.signature(predict).parameters
+    except (TypeError, ValueError):  # a builtin without a signature
+        return False
+
+
+def _signature(predict: Predict) -> str:
+    return str(getattr(predict, "__qualname__", type(predict).__name__))

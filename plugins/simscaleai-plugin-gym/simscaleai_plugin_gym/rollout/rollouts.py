@@ -1,0 +1,142 @@
+"""Episodes by seed: every seed gets exactly one, for any number of environments.
+
+N: environments (`num_envs`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from attrs import field, frozen
+from gymnasium.spaces import Box, Space
+from numpy.typing import NDArray
+
+from simscaleai_core.errors import PolicyError
+from simscaleai_plugin_gym.envs.adapter import EnvAdapter, Infos, Mask, Transition
+
+
+@frozen
+class StepContext:
+    """What a policy's call is about: the episode of each environment, and where one has begun."""
+
+    episode: NDArray[np.intp]
+    """Index of the episode in each environment `[N]`; -1 where no episode of the list runs."""
+    starts: Mask
+    """Environments whose episode begins with this step `[N]`."""
+    infos: Infos = field(factory=dict)
+    """What the step before reported; empty at the first."""
+    first_infos: Infos = field(factory=dict)
+    """What the reset of the environments in `starts` reported; empty if there was none."""
+
+
+@frozen
+class Step:
+    """One step of every environment, before any of them is reset."""
+
+    context: StepContext
+    """Which episodes the environments ran."""
+    observation: Any
+    """Observation before the step."""
+    transition: Transition
+    """What the step gave."""
+    ended: Mask
+    """Environments whose episode ended with this step `[N]`; never an idle one."""
+
+
+ActFunction = Callable[[Any, StepContext], Any]
+
+
+def run_episodes(
+    adapter: EnvAdapter, seeds: Sequence[int], act: ActFunction, *, max_steps: int | None = None
+) -> Iterator[Step]:
+    """Run one episode per seed and yield every step.
+
+    The list of seeds is fixed and free environments take the next one, so that short episodes are
+    not counted more often than long ones. Environments with nothing left to do idle and are not
+    counted.
+
+    Args:
+        adapter: Where to run.
+        seeds: Seed of each episode, at least one.
+        act: Function of the observation and the `StepContext` to actions.
+        max_steps: Longest episode [steps]; None leaves that to the environment.
+
+    Yields:
+        Steps, in order of time.
+    """
+    episode = np.full(adapter.num_envs, -1, dtype=np.intp)
+    length = np.zeros(adapter.num_envs, dtype=np.int64)
+    pending = iter(range(len(seeds)))
+    limit = np.inf if max_steps is None else max_steps
+    starts = np.ones(adapter.num_envs, dtype=np.bool_)
+    observation, first_infos = _begin(adapter, seeds, episode, pending, starts)
+    infos: Infos = {}
+    while (episode >= 0).any():
+        context = StepContext(episode.copy(), starts, infos, first_infos)
+        actions = fit_actions(act(observation, context), adapter.action_space)
+        transition = adapter.step(actions)
+        length += 1
+        over = transition.terminated | transition.truncated | (length >= limit)
+        yield Step(context, observation, transition, over & (episode >= 0))
+        observation, infos, starts = transition.observation, transition.infos, over
+        first_infos = {}
+        if over.any():
+            length[over] = 0
+            observation, first_infos = _begin(adapter, seeds, episode, pending, over)
+
+
+def _begin(
+    adapter: EnvAdapter,
+    seeds: Sequence[int],
+    episode: NDArray[np.intp],
+    pending: Iterator[int],
+    mask: Mask,
+) -> tuple[Any, Infos]:
+    """Return observation and infos after the environments of the mask got their next episodes."""
+    for index in np.flatnonzero(mask):
+        episode[index] = next(pending, -1)
+    # Idle environments are reset as well: a vector environment steps all of them.
+    chosen = [seeds[index] for index in np.maximum(episode, 0)]
+    return adapter.reset(chosen, mask) if (episode >= 0).any() else (None, {})
+
+
+def fit_actions(actions: Any, space: Space[Any]) -> Any:
+    """Return actions as the space wants them: numpy, of its type, clipped to its bounds.
+
+    Args:
+        actions: What a policy returned: an array or a tensor of the shape of the space.
+        space: Action space of the environment, batched for a vector environment.
+
+    Returns:
+        Array of the shape of the space.
+
+    Raises:
+        PolicyError: If the shape is wrong, a number is not finite, or a discrete action is not an
+            integer.
+    """
+    array = as_numpy(actions)
+    if space.shape is not None and array.shape != space.shape:
+        raise PolicyError(
+            f"the policy's actions do not fit the environment: expected {list(space.shape)}, got "
+            f"{list(array.shape)}. Check that policy and environment belong together."
+        )
+    if not isinstance(space, Box):
+        if not np.issubdtype(array.dtype, np.integer):
+            raise PolicyError(
+                f"the environment's actions are discrete: expected integers, got {array.dtype}. "
+                "Return the index of the action."
+            )
+        return array
+    if not np.isfinite(array).all():
+        raise PolicyError(f"the policy's actions are not finite: expected numbers, got {array!r}")
+    # Not np.clip, which takes three times as long for so few numbers.
+    return np.minimum(np.maximum(array, space.low), space.high).astype(space.dtype)
+
+
+def as_numpy(actions: Any) -> NDArray[Any]:
+    """Return what a policy returned as an array; a tensor may be on any device."""
+    if hasattr(actions, "detach"):  # a tensor, recognised without importing torch
+        actions = actions.detach().cpu().numpy()
+    return np.asarray(actions)

@@ -1,0 +1,79 @@
+from types import SimpleNamespace
+
+import pytest
+from simscaleai_plugin_gym import find_expert
+from simscaleai_plugin_gym.evaluate.closed_loop import ClosedLoop
+from simscaleai_plugin_gym.options import ClosedLoopOptions
+from torch import distributed
+
+from simscaleai_core.contracts import Mean
+from simscaleai_core.errors import ConfigError
+
+
+class Expert:
+    def predict(self, observation):
+        is_single = observation["pos"].ndim == 1
+        batch = {k: v[None] if is_single else v for k, v in observation.items()}
+        actions = find_expert("dot")(batch)
+        return actions[0] if is_single else actions
+
+
+def test_it_reports_means_over_its_episodes():
+    options = ClosedLoopOptions(episodes=6, num_envs=4)
+    metrics = ClosedLoop(SimpleNamespace(env="dot"), options)(Expert())
+    assert metrics["success_rate"] == Mean(6, 6)
+    assert metrics["mean_length"].count == 6 and 3 < metrics["mean_length"].value < 15
+    assert set(metrics) == {"success_rate", "mean_return", "mean_length"}
+
+
+def test_every_evaluation_runs_the_same_episodes():
+    function = ClosedLoop(SimpleNamespace(env="dot"), ClosedLoopOptions(episodes=3))
+    assert function(Expert()) == function(Expert())
+
+
+def test_without_options_the_defaults_hold():
+    assert ClosedLoop(SimpleNamespace(env="dot"))(Expert())["success_rate"] == Mean(50, 50)
+
+
+def test_without_an_environment_it_says_so_before_training():
+    with pytest.raises(ConfigError, match=r"'closed_loop' needs an environment.*--env NAME"):
+        ClosedLoop(SimpleNamespace(env=None), ClosedLoopOptions())
+
+
+def test_numbers_out_of_range_are_refused_before_training():
+    with pytest.raises(ConfigError, match="n_episodes: expected an integer of at least 1"):
+        ClosedLoop(SimpleNamespace(env="dot"), ClosedLoopOptions(episodes=0))
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 8])
+def test_ranks_share_the_episodes(monkeypatch, world_size):
+    """Each rank in turn, as the others see it; merging over ranks is the core's."""
+    function = ClosedLoop(SimpleNamespace(env="dot"), ClosedLoopOptions(episodes=7, frames=2))
+    alone = function(Expert())
+    monkeypatch.setattr(distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed, "get_world_size", lambda: world_size)
+    parts = []
+    for rank in range(world_size):
+        monkeypatch.setattr(distributed, "get_rank", lambda rank=rank: rank)
+        parts.append(function(Expert()))
+    for name in ("success_rate", "mean_return", "mean_length"):
+        means = [part[name] for part in parts if name in part]
+        assert sum(mean.count for mean in means) == alone[name].count == 7
+        assert sum(mean.total for mean in means) == pytest.approx(alone[name].total)
+    assert ["episode" in part for part in parts] == [True] + [False] * (world_size - 1)
+    assert len([part for part in parts if part]) == min(world_size, 7)
+
+
+def test_images_come_from_the_policy():
+    class Seeing(Expert):
+        def __init__(self):
+            self.hparams = {"image_keys": ["image"], "image_size": [32, 32]}
+            self.shapes = set()
+
+        def predict(self, observation):
+            self.shapes.add(observation["image"].shape)
+            return super().predict(observation)
+
+    policy = Seeing()
+    ClosedLoop(SimpleNamespace(env="dot"), ClosedLoopOptions(episodes=2))(policy)
+    assert policy.shapes == {(2, 32, 32, 3)}

@@ -1,0 +1,1 @@
+"""Reading a trajectory file: opening, checking, loading, windows and statistics."""

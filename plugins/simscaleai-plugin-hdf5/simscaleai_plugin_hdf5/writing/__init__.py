@@ -1,0 +1,1 @@
+"""Writing a trajectory file: checking and storing episodes, and replacing the file at once."""

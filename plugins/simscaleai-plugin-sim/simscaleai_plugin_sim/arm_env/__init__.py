@@ -1,0 +1,1 @@
+"""The Gymnasium environments of the arm, one or many at a time."""

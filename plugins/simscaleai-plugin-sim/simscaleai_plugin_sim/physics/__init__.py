@@ -1,0 +1,1 @@
+"""The arm in MuJoCo: model, control, batched physics, pictures."""

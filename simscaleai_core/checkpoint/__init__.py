@@ -1,0 +1,1 @@
+"""Checkpoints on disk: written in the background, committed whole, found again."""

@@ -1,0 +1,221 @@
+"""Endless, resumable batches from an ordinary ``DataLoader``.
+
+The order of an epoch is a function of (seed, epoch) and the position in it a function of the step,
+so a resumed run asks for step k's batch and gets what the uninterrupted run got. Nothing of the
+loader's state is saved: its sampler is replayed under a seed of ours. Whatever a dataset draws from
+the global random generators is seeded per batch as well, so that the number of workers changes
+nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from attrs import frozen
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from simscaleai_core.contracts import Batch, DataSpec
+from simscaleai_core.data.workers import Indices, drawn, is_in_memory, unwrapped
+from simscaleai_core.errors import DataError
+from simscaleai_core.seeding import seeded_host, stream_seed
+
+_ODD = 0x5851F42D4C957F2D  # Knuth's multiplier for 64 bits
+
+
+@frozen(kw_only=True)
+class FeedFacts:
+    """What the feed decided, for the run's header."""
+
+    order: str
+    """``"replayed"`` if resume is exact, else why it is not."""
+    workers: str
+    """How many worker processes read the data, and why."""
+
+
+class MapFeed:
+    """Batches of a map-style dataset, in an order that can be replayed.
+
+    Args:
+        loader: The user's loader; its sampler, batch size, collate function and workers are used.
+        seed: Root seed of the run.
+        rank: Rank of this process.
+        world_size: Number of processes; step k takes `world_size` consecutive batches of the order
+            and each rank one of them.
+        has_keys: Whether batches have ``sample_keys``.
+
+    Raises:
+        DataError: If the loader cannot fill one step.
+    """
+
+    def __init__(
+        self,
+        loader: DataLoader[Any],
+        *,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        has_keys: bool = False,
+    ) -> None:
+        self._loader, self._seed, self._has_keys = loader, seed, has_keys
+        self._rank, self._world_size = rank, world_size
+        self._orders: dict[int, list[Indices]] = {}
+        self.steps_per_epoch = len(self._order(0)) // world_size
+        if self.steps_per_epoch == 0:
+            raise DataError(
+                f"the data is too small: {len(loader.dataset)} samples do not fill one step of "  # type: ignore[arg-type]
+                f"{loader.batch_size} samples on each of {world_size} ranks. Use a smaller "
+                "batch_size, or drop_last=False."
+            )
+
+    @property
+    def facts(self) -> FeedFacts:
+        """Say how exact the order is, and how many workers read."""
+        exact = _replay(self._loader, self._seed, 0) == _replay(self._loader, self._seed, 0)
+        asked = self._loader.num_workers
+        workers = str(asked)
+        if is_in_memory(self._loader.dataset) and asked:
+            workers = f"0 (the data is in memory; {asked} workers would only copy it)"
+        sampler = type(self._loader.sampler).__name__
+        inexact = f"not replayable: {sampler} draws from a source of its own"
+        return FeedFacts(order="replayed" if exact else inexact, workers=workers)
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        """Yield the batch of each step, from step `start` on, for ever."""
+        stream = ("samples", self._rank)
+        batches = drawn(self._loader, self._stream(start), seed=self._seed, stream=stream)
+        return map(self._keyed, batches, self._stream(start)) if self._has_keys else batches
+
+    def _keyed(self, batch: Batch, item: tuple[int, Indices]) -> Batch:
+        step, indices = item
+        keys = sample_keys(self._seed, step // self.steps_per_epoch, indices)
+        return {**batch, "sample_keys": keys}
+
+    def _stream(self, start: int) -> Iterator[tuple[int, Indices]]:
+        for step in itertools.count(start):
+            epoch, position = divmod(step, self.steps_per_epoch)
+            order = self._order(epoch)
+            yield step, order[position * self._world_size + self._rank]
+
+    def _order(self, epoch: int) -> list[Indices]:
+        if epoch not in self._orders:
+            order = _replay(self._loader, self._seed, epoch)
+            if self._world_size > 1:  # a short last batch would weigh too much on its rank
+                order = [indices for indices in order if len(indices) == len(order[0])]
+            near = {e: o for e, o in self._orders.items() if abs(e - epoch) == 1}
+            self._orders = {**near, epoch: order}  # workers may be ahead by an epoch
+        return self._orders[epoch]
+
+
+class IterableFeed:
+    """Batches of something that can only be iterated: an iterable dataset, or a list of batches.
+
+    Of several ranks each takes every `world_size`-th batch.
+    """
+
+    def __init__(self, batches: Iterable[Batch], *, rank: int = 0, world_size: int = 1) -> None:
+        self._batches, self._rank, self._world_size = batches, rank, world_size
+        known = isinstance(batches, Sequence)
+        self.steps_per_epoch = len(batches) // world_size if known else None  # type: ignore[arg-type]
+        kind = type(getattr(batches, "dataset", batches)).__name__
+        self.facts = FeedFacts(
+            order="replayed" if known else f"not replayable: {kind} can only be read through again",
+            workers=str(getattr(batches, "num_workers", 0)),
+        )
+
+    def batches(self, start: int) -> Iterator[Batch]:
+        """Yield the batch of each step, from step `start` on, for ever.
+
+        Raises:
+            DataError: If the data gives no batch at all.
+        """
+        position = -1
+        for _ in itertools.count():
+            before = position
+            for batch in self._batches:
+                position += 1
+                step, turn = divmod(position, self._world_size)
+                if step >= start and turn == self._rank:
+                    yield batch
+            if position == before:
+                raise DataError(
+                    "the data gives no batch: expected at least one, got an empty iteration. "
+                    "Check the loader's dataset; an iterator that is used up cannot be read again."
+                )
+
+
+Feed = MapFeed | IterableFeed
+
+
+def sample_keys(seed: int, epoch: int, indices: Indices) -> Tensor:
+    """Return a key int64 `[B]` for each sample, a function of seed, epoch and index alone.
+
+    Source:
+        Ours: the seed of the epoch's stream plus the index times an odd number, modulo 2**64.
+    """
+    return stream_seed(seed, "keys", epoch) + torch.tensor(indices) * _ODD
+
+
+def build_feed(
+    loader: Any, *, seed: int, rank: int = 0, world_size: int = 1, has_keys: bool = False
+) -> Feed:
+    """Return the feed for a ``DataLoader``, or for any iterable of batches to be read again.
+
+    Its `facts` say whether resume is exact; `has_keys` adds ``sample_keys`` to batches that have
+    indices.
+    """
+    if is_replayable(loader):
+        return MapFeed(loader, seed=seed, rank=rank, world_size=world_size, has_keys=has_keys)
+    return IterableFeed(loader, rank=rank, world_size=world_size)
+
+
+def describe(loader: Any) -> DataSpec | None:
+    """Return what a loader's dataset says of itself, seen through any ``Subset``, or None."""
+    base = unwrapped(getattr(loader, "dataset", loader))
+    return base.describe() if hasattr(base, "describe") else None
+
+
+def eval_batches(
+    loader: Any, *, seed: int = 0, rank: int = 0, world_size: int = 1
+) -> Iterator[Batch]:
+    """Return this rank's batches of an evaluation loader; each batch is on one rank only.
+
+    What the dataset draws depends on the seed and the batch, not on workers or ranks.
+    """
+    if is_replayable(loader):
+        numbered = enumerate(list(indices) for indices in loader.batch_sampler)
+        mine = itertools.islice(numbered, rank, None, world_size)
+        return drawn(loader, mine, seed=seed, stream=("eval",))
+    return itertools.islice(loader, rank, None, world_size)
+
+
+def is_replayable(loader: Any) -> bool:
+    """Tell whether a loader has a sampler of known length over a dataset with indices."""
+    return (
+        isinstance(loader, DataLoader)
+        and not isinstance(loader.dataset, IterableDataset)
+        and hasattr(loader.batch_sampler, "__len__")
+    )
+
+
+def _replay(loader: DataLoader[Any], seed: int, epoch: int) -> list[Indices]:
+    """Run the loader's own sampler for one epoch under a seed that depends on the epoch only."""
+    sampler = loader.sampler
+    for part in (sampler, loader.batch_sampler):
+        set_epoch = getattr(part, "set_epoch", None)
+        if set_epoch is not None:
+            set_epoch(epoch)
+    epoch_seed = stream_seed(seed, "order", epoch)
+    generator = getattr(sampler, "generator", None)
+    kept = None if generator is None else generator.get_state()
+    with seeded_host(epoch_seed):
+        if generator is not None:
+            generator.manual_seed(epoch_seed)
+        batches: Iterable[Any] = loader.batch_sampler or ()
+        order = [list(indices) for indices in batches]
+    if generator is not None and kept is not None:
+        generator.set_state(kept)
+    return order

@@ -1,0 +1,1 @@
+"""One run: its state, what it measures, how it is saved and resumed."""

@@ -1,0 +1,99 @@
+"""Running eval functions between steps without disturbing training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import torch
+from attrs import field, frozen
+
+from simscaleai_core.contracts import EvalFunction, Mean, Strategy
+from simscaleai_core.run.events import Events
+from simscaleai_core.run.metrics import floats_of
+from simscaleai_core.run.state import Run
+from simscaleai_core.seeding import forked_rng
+
+
+@frozen
+class Evaluation:
+    """What an evaluation gave."""
+
+    metrics: dict[str, float] = field(factory=dict)
+    """Metrics by name, merged over ranks."""
+    pictures: dict[str, Any] = field(factory=dict)
+    """Pictures by name, uint8 arrays `[H, W, 3]`; this rank's own."""
+
+
+def evaluate(run: Run, functions: Sequence[tuple[str, EvalFunction]], events: Events) -> Evaluation:
+    """Return what every eval function finds of the unwrapped policy, named ``eval/...``.
+
+    In eval mode, without gradients, inside random states of their own; the policy is back in
+    train mode afterwards, also when a function raises.
+    """
+    done = Evaluation()
+    with ExitStack() as contexts:
+        contexts.callback(run.policy.train)
+        run.policy.eval()
+        for listener in events.eval_context:
+            context = listener(run)
+            if context is not None:
+                contexts.enter_context(context)
+        _share_buffers(run)
+        for name, function in functions:
+            with forked_rng(run.config.seed), torch.no_grad():
+                found = function(run.policy)
+                results = merge(found, run.strategy)
+            events.eval_end(run, name, results)
+            done.metrics.update({f"eval/{key}": value for key, value in results.items()})
+            done.pictures.update({f"eval/{k}": v for k, v in found.items() if _is_picture(v)})
+    return done
+
+
+def _share_buffers(run: Run) -> None:
+    """Give every rank rank 0's buffers, which are the ones that a checkpoint saves.
+
+    Statistics of batch normalisation differ between ranks after a step; evaluated as they are, a
+    resumed run would find another loss.
+    """
+    if run.strategy.world_size == 1:
+        return
+    buffers = dict(run.policy.named_buffers())
+    shared = run.strategy.broadcast({name: value.cpu() for name, value in buffers.items()})
+    for name, value in buffers.items():
+        value.copy_(shared[name])
+
+
+def merge(found: Mapping[str, float | Mean], strategy: Strategy) -> dict[str, float]:
+    """Return (sum, count) pairs merged over ranks; plain floats count once per rank.
+
+    A rank without data returns nothing. Values that are not numbers, such as lists of seeds, are
+    left out.
+
+    Source:
+        Ours: sum of sums over sum of counts, never a mean of means.
+    """
+    means = {k: (mean.total, mean.count) for k, mean in _means(found).items()}
+    sums: dict[str, list[float]] = {}
+    for part in strategy.gather(means):
+        for name, (total, count) in part.items():
+            held = sums.setdefault(name, [0.0, 0.0])
+            held[0] += total
+            held[1] += count
+    return {name: Mean(total, count).value for name, (total, count) in sums.items()}
+
+
+def _means(found: Mapping[str, Any]) -> dict[str, Mean]:
+    numbers = floats_of(found)
+    return {
+        name: value if isinstance(value, Mean) else Mean(numbers[name], 1)
+        for name, value in found.items()
+        if isinstance(value, Mean) or name in numbers
+    }
+
+
+def _is_picture(value: object) -> bool:
+    is_image_like = isinstance(value, np.ndarray) and value.ndim == 3 and value.shape[2] == 3
+    return is_image_like and value.dtype == np.uint8  # type: ignore[attr-defined]

@@ -1,0 +1,126 @@
+"""The run as its listeners see it, and its counters."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from attrs import define, field
+from torch import nn
+
+from simscaleai_core.contracts import DataSpec, Precision, StateDict, Stateful, Strategy
+from simscaleai_core.errors import ConfigError
+from simscaleai_core.run.optimisation import build_optimizer, build_schedule
+
+if TYPE_CHECKING:
+    from torch.optim.lr_scheduler import LRScheduler
+
+    from simscaleai_core.config import TrainConfig
+
+
+@define(kw_only=True)
+class Counters:
+    """Where a run stands; advanced before any listener, evaluation or save sees them."""
+
+    step: int = 0
+    """Updates attempted [steps]; also the position in the data."""
+    updates: int = 0
+    """Updates applied [steps]; the learning rate follows these."""
+    samples: int = 0
+    """Samples that this rank has seen."""
+    skipped: int = 0
+    """Updates skipped for a gradient that was not finite, or by a veto [steps]."""
+    best_eval_loss: float = math.inf
+    """Smallest eval/loss so far."""
+    schedule_lag: int = 0
+    """Skipped updates that the schedule has not made up for yet [steps]."""
+
+    def correct(self, steps: int, *, applied_fraction: float) -> None:
+        """Take back updates of the last `steps` that were assumed to be applied and were not."""
+        skips = steps - round(applied_fraction * steps)
+        self.skipped += skips
+        self.updates -= skips
+        self.schedule_lag += skips
+
+
+@define(kw_only=True, eq=False)
+class Run:
+    """One call of ``Trainer.train()``, handed to every event listener."""
+
+    config: TrainConfig
+    """Configuration as the user gave it."""
+    policy: nn.Module
+    """The policy itself, never wrapped, on its device."""
+    module: nn.Module = field(init=False)
+    """What the loop calls: the policy as the strategy wrapped it; set after the set-up event."""
+    optimizer: torch.optim.Optimizer = field(init=False)
+    """The optimiser; set after the set-up event, so that a listener may freeze parameters."""
+    schedule: LRScheduler = field(init=False)
+    """The learning-rate schedule; set after the set-up event."""
+    precision: Precision
+    """The precision in effect."""
+    strategy: Strategy
+    """The strategy in effect."""
+    component: str | None = None
+    """Id of the policy's component, or None if it is no registered model."""
+    data_spec: DataSpec | None = None
+    """What the training data says of itself, or None."""
+    facts: dict[str, Any] = field(factory=dict)
+    """What is really in effect: plain values, printed and stored."""
+    counters: Counters = field(factory=Counters)
+    """Where the run stands."""
+    states: dict[str, Stateful] = field(factory=dict)
+    """What listeners asked to have saved, by name."""
+    stop_reason: str | None = None
+    """Why the run is to stop after this step, or None."""
+    save_requested: bool = False
+    """Whether a listener or a signal asked for a checkpoint after this step."""
+    hook: Any = None
+    """Fires hooks that plugins define: ``run.hook.NAME_event(...)``; keyword arguments only."""
+    unclaimed: dict[str, StateDict] = field(factory=dict)
+    """State in the checkpoint that nothing has registered for: kept and saved again."""
+
+    def prepare(self) -> None:
+        """Wrap the policy and build the optimiser, now that listeners have set it up."""
+        config = self.config
+        self.module = self.strategy.setup(self.policy)
+        self.optimizer = build_optimizer(self.policy, config)
+        self.schedule = build_schedule(
+            self.optimizer, warmup_steps=config.warmup_steps, max_steps=config.max_steps
+        )
+        trained = sum(p.numel() for p in self.policy.parameters() if p.requires_grad)
+        self.facts["policy"] = f"{type(self.policy).__name__}, {trained} parameters to train"
+
+    @property
+    def step(self) -> int:
+        """Steps completed."""
+        return self.counters.step
+
+    def register_state(self, name: str, stateful: Stateful) -> None:
+        """Have state saved with every checkpoint; call it in ``simscale_on_run_setup``.
+
+        Args:
+            name: Name in the checkpoint, unique in the run.
+            stateful: Gives and takes the state: tensors and plain containers.
+
+        Raises:
+            ConfigError: If the name is taken.
+        """
+        if name in self.states:
+            raise ConfigError(
+                f"two listeners register state under the name {name!r}. Give one another name."
+            )
+        self.states[name] = stateful
+
+    def evaluate_with(self, name: str, key: str) -> None:
+        """Have `load_policy` take the weights from `key` of the state registered as `name`."""
+        self.facts["evaluated_weights"] = f"{name}/{key}"
+
+    def request_stop(self, reason: str) -> None:
+        """End the run after the current step, with a checkpoint; the first reason is kept."""
+        self.stop_reason = self.stop_reason or reason
+
+    def request_save(self) -> None:
+        """Write a checkpoint after the current step."""
+        self.save_requested = True

@@ -1,0 +1,223 @@
+"""The composition root: `Trainer` builds what the configuration names and runs the loop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from simscaleai_core.builtin.heldout import HeldOutLoss
+from simscaleai_core.checkpoint.background import Saver
+from simscaleai_core.checkpoint.store import CheckpointStore
+from simscaleai_core.config import TrainConfig
+from simscaleai_core.contracts import DataSpec, EvalFunction, Precision, Strategy, is_sharded
+from simscaleai_core.data.feed import Feed, build_feed, describe
+from simscaleai_core.host import components, defaults
+from simscaleai_core.host.events import compile_events
+from simscaleai_core.host.facade import Host
+from simscaleai_core.host.records import naming_origin
+from simscaleai_core.host.selection import select_plugins
+from simscaleai_core.loop import Loop
+from simscaleai_core.run.loggers import LoggerGroup
+from simscaleai_core.run.ranks import check_ranks_agree
+from simscaleai_core.run.state import Run
+from simscaleai_core.seeding import seed_everything, stream_seed
+
+
+class Trainer:
+    """Trains a policy on the batches of a loader.
+
+    Args:
+        model: The policy, an ``nn.Module`` with ``forward(batch) -> {"loss": ...}``.
+        train_loader: An ordinary ``DataLoader``; its sampler is replayed so that resume is exact.
+        config: The configuration; the defaults if None.
+        eval_loader: Held-out data; gives ``eval/loss``.
+        eval_fn: Called with the policy at each evaluation; its numbers are logged under ``eval/``.
+        host: Finds plugins; one of its own if None. With one given, the configuration is taken as
+            complete: no plugin's selection is added.
+        listeners: Objects with event hooks of `simscaleai_core.hookspecs`, besides those of the
+            extensions that the configuration names.
+
+    Raises:
+        ConfigError: If the configuration names something that is not installed or does not fit.
+
+    Example:
+        >>> from torch.utils.data import DataLoader
+        >>> from simscaleai_core import Trainer, TrainConfig
+        >>> from simscaleai_core.builtin.dummy import DummyTrajectoryDataset
+        >>> class Mean(torch.nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.action = torch.nn.Parameter(torch.zeros(4))
+        ...     def forward(self, batch):
+        ...         return {"loss": (batch["actions"] - self.action).square().mean()}
+        >>> config = TrainConfig(max_steps=3, checkpoint_dir="checkpoints", loggers=())
+        >>> loader = DataLoader(DummyTrajectoryDataset(64), batch_size=32, shuffle=True)
+        >>> Trainer(Mean(), loader, config).train()["global_step"]
+        3
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train_loader: Any,
+        config: TrainConfig | None = None,
+        eval_loader: Any = None,
+        eval_fn: EvalFunction | None = None,
+        *,
+        host: Host | None = None,
+        listeners: Sequence[object] = (),
+    ) -> None:
+        config = config or TrainConfig()
+        self.host = host or Host(select_plugins(config.plugins))
+        self.config = config if host else defaults.fill_defaults(config, self.host)
+        self.policy = model
+        self._train_loader = train_loader
+        self._eval_loader = eval_loader
+        self._eval_fn = eval_fn
+        self._listeners = listeners
+        defaults.check_option_tables(self.config, self.host)
+        self._backend = self._build("checkpoint_backend", self.config.checkpoint_backend)
+
+    @property
+    def final_checkpoint(self) -> Path:
+        """Where the checkpoint of the finished run is."""
+        return Path(self.config.checkpoint_dir) / f"final{self._backend.suffix}"
+
+    def train(self) -> dict[str, float]:
+        """Run to `max_steps`, or to a stop.
+
+        Returns:
+            ``final_loss`` (training loss, mean over the last logging window), ``global_step`` and
+            ``best_eval_loss``.
+
+        Raises:
+            SimScaleError: If data, policy, configuration or checkpoint do not fit together.
+        """
+        strategy: Strategy = self._build("strategy", defaults.strategy_name(self.config))
+        try:
+            loop = self._loop(*self._run(strategy))
+        except BaseException:
+            strategy.teardown("failed")
+            raise
+        with naming_origin(self.host.components):
+            return loop.train()
+
+    def _run(self, strategy: Strategy) -> tuple[Run, Feed]:
+        config = self.config
+        feed = build_feed(
+            self._train_loader,
+            seed=config.seed,
+            rank=strategy.rank,
+            world_size=strategy.world_size,
+            has_keys=bool(getattr(self.policy, "wants_sample_keys", False)),
+        )
+        data = describe(self._train_loader)
+        adapt: Callable[[DataSpec], None] | None = getattr(self.policy, "adapt_to", None)
+        if data is not None and adapt is not None:
+            adapt(data)
+        seed_everything(stream_seed(config.seed, "train", strategy.rank))
+        name, note = defaults.precision_name(config, self.host, strategy.device.type)
+        precision: Precision = self._build("precision", name)
+        precision.setup(strategy.device)
+        self.policy.to(strategy.device)
+        run = Run(
+            config=config,
+            policy=self.policy,
+            precision=precision,
+            strategy=strategy,
+            component=components.component_of(self.host, self.policy),
+            data_spec=data,
+        )
+        run.facts.update(self._facts(run, feed, note))
+        check_ranks_agree(strategy, config, run.facts)
+        return run, feed
+
+    def _build(self, kind: str, name: str) -> Any:
+        return components.build_component(self.host, kind, name, self.config)
+
+    def _loop(self, run: Run, feed: Feed) -> Loop:
+        config, strategy = self.config, run.strategy
+        names = config.loggers if strategy.rank == 0 else ()
+        loggers = [(n, self._build("logger", n)) for n in names]
+        extensions = [(n, self._build("extension", n)) for n in config.extensions]
+        evals = self._evals(strategy)
+        listeners: list[tuple[str, object]] = [
+            ("strategy", strategy),
+            ("precision", run.precision),
+            ("checkpoint_backend", self._backend),
+            ("policy", self.policy),
+            *extensions,
+            *evals,
+            *loggers,
+            *((f"listener {type(x).__name__}", x) for x in self._listeners),
+        ]
+        store = CheckpointStore(
+            Path(config.checkpoint_dir),
+            self._backend,
+            backend_name=config.checkpoint_backend,
+            keep_last=config.keep_last,
+            rank=strategy.rank,
+            writer=strategy.broadcast(os.getpid()) if is_sharded(self._backend) else None,
+        )
+        events = compile_events(listeners, self.host.own_hooks())
+        run.hook = events.hook
+        return Loop(
+            run=run,
+            feed=feed,
+            store=store,
+            saver=Saver(store),
+            loggers=LoggerGroup(loggers),
+            evals=evals,
+            events=events,
+        )
+
+    def _evals(self, strategy: Strategy) -> list[tuple[str, EvalFunction]]:
+        evals: list[tuple[str, EvalFunction]] = []
+        if self._eval_loader is not None:
+            held_out = HeldOutLoss(self._eval_loader, strategy, seed=self.config.seed)
+            evals.append(("held_out_loss", held_out))
+        evals += [(n, self._build("eval_function", n)) for n in self.config.eval_fns]
+        if self._eval_fn is not None:
+            evals.append(("eval_fn", self._eval_fn))
+        return evals
+
+    def _facts(self, run: Run, feed: Feed, precision_note: str) -> dict[str, Any]:
+        facts, used = feed.facts, defaults.used_plugins(self.config, self.host)
+        return {
+            "policy": type(self.policy).__name__,
+            "device": str(run.strategy.device),
+            "strategy": run.strategy.effective,
+            "precision": run.precision.effective + precision_note,
+            "world_size": run.strategy.world_size,
+            "threads": torch.get_num_threads(),
+            "data": run.data_spec.fingerprint if run.data_spec else "",
+            "order": facts.order,
+            "workers": facts.workers,
+            "torch": str(torch.__version__),
+            "plugins": {r.name: r.source for r in self.host.records if r.name in used},
+        }
+
+
+def train_from_config(
+    config: TrainConfig, host: Host, given: Iterable[str] | None = None
+) -> tuple[Trainer, dict[str, float]]:
+    """Return a trainer built from the configuration alone, and what its `train` returned.
+
+    `given` are the fields that the user set; those that differ from their default if None.
+
+    Raises:
+        SimScaleError: If something named is missing or does not fit.
+    """
+    config = defaults.with_ids(defaults.fill_defaults(config, host, given), host)
+    defaults.check_option_tables(config, host)
+    defaults.warn_of_unused(config, host)
+    with naming_origin(host.components):
+        data = components.load_data(host, config)
+        policy = components.build_policy(host, config, data.spec)
+    trainer = Trainer(policy, data.train_loader, config, data.eval_loader, host=host)
+    return trainer, trainer.train()
