@@ -44,7 +44,9 @@ class RunLock:
     def release(self) -> None:
         """Give the lock back, if it is held."""
         if self._lock.is_locked:
-            self._holder.unlink(missing_ok=True)
+            for path in (self._holder, Path(self._lock.lock_file)):
+                with suppress(OSError):  # Windows keeps a file that is open
+                    path.unlink()
             self._lock.release()
 
 
@@ -80,8 +82,6 @@ def is_alive(pid: int) -> bool:
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
+    except OSError as error:
+        return not isinstance(error, ProcessLookupError)
     return True

@@ -188,7 +188,7 @@ def test_a_full_disk_is_named_and_the_earlier_checkpoints_stay(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 4, done.stderr
-    reason = f"could not write {folder / 'final.pt'}: No space left on device."
+    reason = f"could not write {folder / 'best.pt'}: No space left on device."  # it comes first
     assert reason in done.stderr.splitlines()[-1]
     assert "Earlier checkpoints are untouched" in done.stderr
     assert "Training goes on; the next save tries again." in done.stderr
@@ -215,7 +215,7 @@ def test_a_file_size_limit_is_named_and_the_run_can_be_continued(
     steps = ("--save-every", 10, "--max-steps", 45)
     done = train(*steps, limit_bytes=1_000_000)
     assert done.returncode == 4, done.stderr
-    assert f"could not write {folder / 'final.pt'}: File too large." in done.stderr
+    assert f"could not write {folder / 'best.pt'}: File too large." in done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(p.name for p in folder.iterdir()) == ["metrics.jsonl"]
 

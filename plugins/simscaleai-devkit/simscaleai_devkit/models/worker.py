@@ -6,6 +6,7 @@ Run by torchrun: ``python -m torch.distributed.run ... -m simscaleai_devkit.mode
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import os
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn  # noqa: F401 - its defaults would keep a group that is there before it
 from attrs import frozen
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -105,6 +107,10 @@ def main(text: str) -> None:
     batch = _half(data.batch(_BATCH), rank)
     _train(policy, DistributedDataParallel(policy), [batch] * _STEPS)
     torch.save(policy.state_dict(), weights_file(Path(task.folder), rank))
+    dist.barrier()
+    # a thread of gloo that outlives the interpreter aborts the process; it ends with the group,
+    # and the group with what keeps it: DistributedDataParallel is part of a cycle
+    gc.collect()
     dist.destroy_process_group()
 
 
