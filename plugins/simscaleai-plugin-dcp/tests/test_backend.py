@@ -126,8 +126,10 @@ def test_what_torch_would_not_read_back_is_refused_when_it_is_saved(
 
 
 def test_several_ranks_need_torch_distributed() -> None:
-    strategy = SimpleNamespace(world_size=2, effective="carrier pigeons")
-    with pytest.raises(ConfigError, match="for 2 ranks: expected a strategy such as ddp, got car"):
+    strategy = SimpleNamespace(world_size=2, effective="sockets")
+    with pytest.raises(
+        ConfigError, match="for 2 ranks: expected a strategy such as ddp, got sockets"
+    ):
         DcpBackend().simscale_on_run_setup(SimpleNamespace(strategy=strategy))
 
 

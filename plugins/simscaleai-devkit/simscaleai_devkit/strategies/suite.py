@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from simscaleai_devkit.checks import checks_in, expect, left_to, must_work, slow
@@ -195,6 +196,8 @@ def _launched() -> Iterator[None]:
     finally:
         os.environ.clear()
         os.environ.update(kept)
+        if dist.is_initialized():  # after a failure the process ends, and its group with it
+            dist.destroy_process_group()
 
 
 @contextmanager
