@@ -106,6 +106,7 @@ class TestBuiltin(PluginSuite):
     component = "builtin"
 
 
+@pytest.mark.slow
 def test_the_kit_needs_no_pytest() -> None:
     code = (
         "import sys; sys.modules['pytest'] = None\n"

@@ -243,6 +243,7 @@ def test_checkpointing_activations_changes_no_gradient():
     torch.testing.assert_close(*grads)
 
 
+@pytest.mark.slow
 def test_a_compiled_network_gives_the_same_loss_for_any_batch():
     torch.compiler.reset()
     exact, policy = plain().eval(), plain().eval()
