@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from simscaleai_core.cli.pages import front_page, refuse_missing, train_page
+from simscaleai_core.cli.pages import front_page, train_page
 from simscaleai_core.errors import SimScaleError
 
 _CHOICES = ("SIMSCALE_PLUGIN", "SIMSCALE_PLUGINS")
@@ -46,7 +46,6 @@ def _run(arguments: Sequence[str]) -> int:
             show_short_messages()
             page = train_page(tokens)
         if page is None:
-            refuse_missing(tokens)
             return _command(tokens)
         sys.stdout.write(page + "\n")
     except SimScaleError as error:

@@ -61,14 +61,14 @@ def commands() -> list[Command]:
     return list(found.values())
 
 
-def refuse_missing(tokens: Sequence[str]) -> None:
+def refuse_missing(tokens: Sequence[str], found: Iterable[Command]) -> None:
     """Refuse a command that one of the project's own distributions brings and that is not there.
 
     Raises:
         ConfigError: If the arguments begin with one; it names the distribution.
     """
     name = next((n for n in (".".join(tokens[:2]), *tokens[:1]) if n in COMMANDS), None)
-    if name is None or any(command.name == name for command in commands()):
+    if name is None or any(command.name == name for command in found):
         return
     distribution = COMMANDS[name].distribution
     raise ConfigError(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, Parameter
 
-from simscaleai_core.cli.pages import ABOUT, asks_for_help, commands
+from simscaleai_core.cli.pages import ABOUT, asks_for_help, commands, refuse_missing
 from simscaleai_core.host.entry_points import core_version
 
 
@@ -19,6 +19,9 @@ def build_app(tokens: Sequence[str]) -> App:
 
     Returns:
         The app.
+
+    Raises:
+        ConfigError: If they name a command of a distribution that is not there.
     """
     app = App(
         name="simscale",
@@ -35,8 +38,9 @@ def build_app(tokens: Sequence[str]) -> App:
         app.command(train_command(tokens[1:]), name="train")
     else:
         app.command(_train_summary, name="train")
-    subcommands = []
-    for command in commands():
+    found, subcommands = commands(), []
+    refuse_missing(tokens, found)
+    for command in found:
         if "." in command.name:
             subcommands.append(command)
         else:
