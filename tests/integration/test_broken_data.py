@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,11 @@ Command = Callable[..., tuple[int, str, str]]
 CASES: list[Any] = []
 
 
-def broken(fault: str) -> Any:
+def broken(fault: str, *marks: pytest.MarkDecorator) -> Any:
     """Register a way to break a sound file, and words of what must be said about it."""
 
     def register(break_: Callable[[Path], None]) -> Callable[[Path], None]:
-        CASES.append(pytest.param(break_, fault, id=break_.__name__))
+        CASES.append(pytest.param(break_, fault, id=break_.__name__, marks=marks))
         return break_
 
     return register
@@ -84,6 +85,38 @@ def words(path: Path) -> None:
         file["episode_1/observations/joint_pos"] = ["left", "right"] * 3
 
 
+@broken("expected at most 64 MiB and 250 times the")
+def declared_size(path: Path) -> None:
+    """Some KB that declare just under 4 GiB."""
+    with h5py.File(path, "a") as file:
+        for name, width in (("observations/joint_pos", 7), ("actions", 4)):
+            del file[f"episode_1/{name}"]
+            shape, chunks = (2**32 // 88 - 1, width), (1024, width)
+            file.create_dataset(f"episode_1/{name}", shape, "f8", chunks=chunks)
+
+
+@broken("field 'actions' of episode_1: expected 192 bytes in every chunk")
+def chunk_of_another_size(path: Path) -> None:
+    """A chunk from which HDF5 would copy what lies behind it in memory."""
+    with h5py.File(path, "a") as file:
+        del file["episode_1/actions"]
+        made = file.create_dataset(
+            "episode_1/actions", (6, 4), "f8", chunks=(6, 4), compression="gzip"
+        )
+        made.id.write_direct_chunk((0, 0), zlib.compress(bytes(8)))
+
+
+@broken("expected readable data, got no progress", pytest.mark.slow)
+def text_without_end(path: Path) -> None:
+    """HDF5 looks for the end of the texts for ever."""
+    with h5py.File(path, "a") as file:
+        file.attrs["env_name"] = "reach"
+    raw = bytearray(path.read_bytes())
+    heap = raw.index(b"GCOL")
+    raw[heap + 16 : heap + 32] = bytes(16)
+    path.write_bytes(raw)
+
+
 @broken("an external link")
 def link_outside(path: Path) -> None:
     """The link's target is a pipe: to open it would block until the test's time limit."""
@@ -108,7 +141,8 @@ def file(tmp_path: Path) -> Path:
 
 def arguments(file: Path) -> tuple[object, ...]:
     folder = file.parent / "checkpoints"
-    return ("train", "--dataset", file, "--checkpoint-dir", folder, "--max-steps", 2)
+    steps = ("--max-steps", 2, "--warmup-steps", 1)
+    return ("train", "--dataset", file, "--checkpoint-dir", folder, *steps)
 
 
 def assert_refused(status: int, out: str, err: str, *, file: Path, fault: str) -> None:

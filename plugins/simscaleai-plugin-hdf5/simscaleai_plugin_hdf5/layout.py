@@ -10,6 +10,8 @@ The file, as the reader takes it and the writer makes it::
         @language                            text, optional
     @env_name                                text, optional
 
+Beside a text that our writer stores is its CRC-32, as @language_crc32 and @env_name_crc32.
+
 T: timesteps of the episode, D: dimensions of a key, A: dimensions of an action.
 """
 
@@ -22,10 +24,12 @@ from pathlib import Path
 from attrs import frozen
 
 ACTIONS = "actions"
+ENV = "env_name"
+LANGUAGE = "language"
 OBSERVATIONS = "observations"
 REWARDS = "rewards"
 
-_EPISODE = re.compile(r"episode_([0-9]+)\Z")
+_EPISODE = re.compile(r"episode_([0-9]{1,18})\Z")
 _CHANNELS = (1, 2, 3, 4)
 
 
@@ -56,6 +60,10 @@ class EpisodeLayout:
     """Name of its group, such as ``"episode_12"``."""
     length: int
     """Timesteps T."""
+    language: str | None = None
+    """Its instruction, if it has one and the texts were read."""
+    success: bool | None = None
+    """Whether the task was done, if that is known and the texts were read."""
 
 
 @frozen(kw_only=True)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from attrs import Attribute, field, frozen
 
 from simscaleai_core.errors import ConfigError
+from simscaleai_core.plugin import HARMLESS
 
 
 def _at_least_one(_: object, attribute: Attribute[int], value: int) -> None:
@@ -41,7 +42,7 @@ class HDF5Options:
     """Observation keys to read, in this order; all of them, sorted by name, if not given."""
     include_language: bool = False
     """Whether samples carry the episode's instruction."""
-    cache_images_gib: float = field(default=2.0, validator=_budget)
+    cache_images_gib: float = field(default=2.0, validator=_budget, metadata=HARMLESS)
     """Images are held in memory if all of them fit in this many GiB; 0 always reads the file."""
 
 

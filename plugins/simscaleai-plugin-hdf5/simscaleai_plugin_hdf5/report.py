@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+import h5py
 import numpy as np
 from attrs import frozen
 
-from simscaleai_plugin_hdf5.checks import Location, finite_rows, read_errors_at, text_attribute
-from simscaleai_plugin_hdf5.dataset import TrajectoryDataset
-from simscaleai_plugin_hdf5.layout import REWARDS, FileLayout
-from simscaleai_plugin_hdf5.reading.guard import dataset_in, group_in
-from simscaleai_plugin_hdf5.reading.loading import read_layout
+from simscaleai_plugin_hdf5.checks import Location, finite_rows
+from simscaleai_plugin_hdf5.layout import OBSERVATIONS, REWARDS, FileLayout
+from simscaleai_plugin_hdf5.reading.guard import dataset_in, group_in, has_member
+from simscaleai_plugin_hdf5.reading.loading import load_file
 from simscaleai_plugin_hdf5.reading.opening import open_file
-
-_BLOCK_FRAMES = 32
+from simscaleai_plugin_hdf5.reading.structure import read_layout
+from simscaleai_plugin_hdf5.reading.timesteps import Timesteps
 
 
 @frozen(kw_only=True)
@@ -41,19 +42,9 @@ def report(path: Path) -> Report:
     Raises:
         DataError: If the file is not sound.
     """
-    layout = read_layout(path)
-    languages: dict[str, None] = {}
-    outcomes: list[bool] = []
-    with open_file(path, expected_stamp=layout.stamp) as file:
-        for episode in layout.episodes:
-            location = Location(path=path, episode=episode.name)
-            group = group_in(file, episode.name, location)
-            text = text_attribute(group, "language", location)
-            if text:
-                languages[text] = None
-            with read_errors_at(location.at(key="@success")):
-                if "success" in group.attrs:
-                    outcomes.append(bool(np.all(group.attrs["success"])))
+    layout = read_layout(path, has_texts=True)
+    languages = dict.fromkeys(e.language for e in layout.episodes if e.language)
+    outcomes = [e.success for e in layout.episodes if e.success is not None]
     num_success = sum(outcomes) if outcomes else None
     return Report(layout=layout, languages=tuple(languages), num_success=num_success)
 
@@ -70,21 +61,24 @@ def check(path: Path) -> int:
     Raises:
         DataError: If anything is not sound.
     """
-    dataset = TrajectoryDataset(path, include_language=True, cache_images_gib=0)
-    if not dataset.in_memory:
-        for start in range(0, len(dataset), _BLOCK_FRAMES):
-            dataset.__getitems__(range(start, min(start + _BLOCK_FRAMES, len(dataset))))
-    _check_rewards(path, dataset.episodes)
-    return len(dataset.episodes)
+    layout = load_file(path, include_language=True).layout
+    with open_file(path, expected_stamp=layout.stamp) as file:
+        for episode in layout.episodes:
+            here = Location(path=path, episode=episode.name)
+            group = group_in(file, episode.name, here)
+            observations = group_in(group, OBSERVATIONS, here.at(key=OBSERVATIONS))
+            for key in layout.images:
+                _read_all(observations, key.name, here)
+            if has_member(group, REWARDS, here):
+                _read_all(group, REWARDS, here)
+    return len(layout.episodes)
 
 
-def _check_rewards(path: Path, episodes: tuple[str, ...]) -> None:
-    with open_file(path) as file:
-        for name in episodes:
-            location = Location(path=path, episode=name, key=REWARDS)
-            group = group_in(file, name, location)
-            if REWARDS in group:
-                dataset = dataset_in(group, REWARDS, location)
-                with read_errors_at(location):
-                    values = dataset[()]
-                finite_rows(values, values[0].size, location)
+def _read_all(group: h5py.Group, name: str, location: Location) -> None:
+    here = location.at(key=name)
+    dataset = dataset_in(group, name, here)
+    source, width = Timesteps(dataset, here), math.prod(dataset.shape[1:])
+    for start, stop in source.blocks():
+        values = source.read(start, stop)
+        if dataset.dtype != np.uint8:  # whole numbers of one byte are finite
+            finite_rows(values, width, here, first_step=start)

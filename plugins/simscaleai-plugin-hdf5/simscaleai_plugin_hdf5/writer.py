@@ -11,9 +11,10 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from simscaleai_plugin_hdf5.checks import Location, check_text, read_errors_at
-from simscaleai_plugin_hdf5.layout import ACTIONS, OBSERVATIONS, REWARDS
-from simscaleai_plugin_hdf5.reading.audit import episode_names
+from simscaleai_plugin_hdf5.checks import Location, check_text, listed, read_errors_at, store_text
+from simscaleai_plugin_hdf5.layout import ACTIONS, ENV, LANGUAGE, OBSERVATIONS, REWARDS
+from simscaleai_plugin_hdf5.reading.opening import open_file
+from simscaleai_plugin_hdf5.reading.structure import read_layout
 from simscaleai_plugin_hdf5.writing.copying import RELABELLED, copy_episode, stored_shapes
 from simscaleai_plugin_hdf5.writing.episode import checked_actions, checked_arrays, store_episode
 from simscaleai_plugin_hdf5.writing.staging import StagedFile
@@ -24,7 +25,7 @@ FORMAT_VERSION = 1
 Array = npt.NDArray[np.generic]
 Scalar = str | int | float | bool
 
-_RESERVED = frozenset({"format", "format_version", "env_name", "n_episodes"})
+_RESERVED = frozenset({"format", "format_version", ENV, f"{ENV}_crc32", "n_episodes"})
 
 
 class EpisodeWriter:
@@ -70,7 +71,10 @@ class EpisodeWriter:
         file = self._staged.open()
         with self._staged.writing():
             for name, value in self._attributes.items():
-                file.attrs[name] = value
+                if name == ENV:
+                    store_text(file, name, str(value))
+                else:
+                    file.attrs[name] = value
         return self
 
     def write(
@@ -107,7 +111,7 @@ class EpisodeWriter:
         if language is not None:
             check_text(language, location.at(key="@language"))
         with self._staged.writing():
-            attributes = {"language": language, "success": success, "seed": seed}
+            attributes = {LANGUAGE: language, "success": success, "seed": seed}
             store_episode(file.create_group(name), arrays, attributes)
         self.num_episodes += 1
         return name
@@ -147,12 +151,15 @@ class EpisodeWriter:
             else:
                 stored = file[name][OBSERVATIONS]
                 arrays |= {f"{OBSERVATIONS}/{key}": stored[key][: len(array)] for key in stored}
-            store_episode(group, arrays, {"language": language, RELABELLED: name})
+            store_episode(group, arrays, {LANGUAGE: language, RELABELLED: name})
         self.num_episodes += 1
         return new
 
     def append(self, path: str | PathLike[str], names: Sequence[str] | None = None) -> list[str]:
         """Copy episodes of another trajectory file as they are stored, without compressing again.
+
+        The arrays stay as they are; the bytes do not depend on which files held the episodes.
+        Links to elsewhere are left out.
 
         Args:
             path: The other file.
@@ -168,8 +175,13 @@ class EpisodeWriter:
         """
         file, location = self._open_file(), Location(path=Path(path))
         new_names: dict[str, str] = {}
-        with read_errors_at(location), h5py.File(path) as source:
-            for name in episode_names(source, location) if names is None else names:
+        layout = read_layout(Path(path), has_texts=True)
+        known = dict.fromkeys(episode.name for episode in layout.episodes)
+        with read_errors_at(location), open_file(Path(path), expected_stamp=layout.stamp) as source:
+            for name in known if names is None else names:
+                if name not in known:
+                    fact, remedy = f"unknown episode {name!r}", "Choose from these"
+                    raise location.error("an episode of it", listed(known), remedy, fact=fact)
                 self._check_same(stored_shapes(source[name]), location.at(episode=name))
                 new = f"episode_{self.num_episodes}"
                 with self._staged.writing():
@@ -219,7 +231,7 @@ def _checked_attributes(
     attributes: dict[str, Scalar] = {"format": FORMAT, "format_version": FORMAT_VERSION}
     if env is not None:
         check_text(env, location.at(key="@env_name"))
-        attributes["env_name"] = env
+        attributes[ENV] = env
     for name, value in metadata.items():
         here = location.at(key=f"@{name}")
         if name in _RESERVED or not name:

@@ -83,3 +83,56 @@ def test_stats(call: Callable[..., str]) -> None:
 def test_a_file_that_is_not_there(call: Callable[..., str], command: str) -> None:
     with pytest.raises(DataError, match=r"got no such file @ nowhere\.h5"):
         call(command, "nowhere.h5")
+
+
+COMMANDS_A_TERMINAL = "\x1b]0;title\x07\x1b[2J\r\n\x9b31m\x7f\u202egnp\u2066\u200f\u2028"
+
+
+@pytest.fixture
+def terminal_file(tmp_path: Path) -> Path:
+    """A file whose texts, keys and attributes hold what a terminal obeys."""
+    path, bad = tmp_path / "terminal.h5", COMMANDS_A_TERMINAL
+    with h5py.File(path, "w") as file:
+        file.attrs["env_name"] = f"reach{bad}"
+        file[f"episode_{bad}"] = 1.0
+        for number in range(2):
+            group = file.create_group(f"episode_{number}")
+            group.attrs["language"] = f"push{bad}"
+            group[f"observations/key{bad}"] = np.ones((4, 3))
+            group["actions"] = np.ones((4, 2))
+    return path
+
+
+def assert_obeyed_by_no_terminal(text: str) -> None:
+    assert text and all(character.isprintable() for character in text.replace("\n", ""))
+
+
+@pytest.mark.filterwarnings("ignore:1 top-level entries")
+@pytest.mark.parametrize("command", ["show", "check", "stats"])
+def test_nothing_in_a_file_commands_the_terminal(
+    call: Callable[..., str], terminal_file: Path, command: str
+) -> None:
+    text = call(command, terminal_file)
+    assert_obeyed_by_no_terminal(text)
+    assert_obeyed_by_no_terminal(call(command, terminal_file, "--json"))
+    if command == "show":
+        assert r"push\x1b]0;title\x07\x1b[2J\r\n\x9b31m\x7f\u202egnp" in text
+        assert (
+            json.loads(call("show", terminal_file, "--json"))["env"]
+            == f"reach{COMMANDS_A_TERMINAL}"
+        )
+
+
+def test_no_message_about_a_file_commands_the_terminal(
+    call: Callable[..., str], terminal_file: Path
+) -> None:
+    with h5py.File(terminal_file, "a") as file:
+        file[f"episode_1/observations/key{COMMANDS_A_TERMINAL}"][2] = np.nan
+    with (
+        pytest.raises(DataError, match="finite") as caught,
+        pytest.warns(UserWarning, match="are not episodes") as warned,
+    ):
+        call("check", terminal_file)
+    for text in (str(caught.value), str(warned[0].message)):
+        assert_obeyed_by_no_terminal(text)
+        assert "\n" not in text

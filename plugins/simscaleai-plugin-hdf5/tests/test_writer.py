@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import h5py
 import numpy as np
@@ -21,6 +22,11 @@ from simscaleai_core.errors import DataError
 
 def arrays(episode: dict[str, Any]) -> tuple[Any, Any, Any]:
     return episode["observations"], episode["actions"], episode["rewards"]
+
+
+def told(text: str) -> dict[str, Any]:
+    """The attributes of an instruction."""
+    return {"language": text, "language_crc32": crc32(text.encode())}
 
 
 def test_round_trip(tmp_path: Path, episodes: dict[str, Any]) -> None:
@@ -36,12 +42,13 @@ def test_round_trip(tmp_path: Path, episodes: dict[str, Any]) -> None:
     with h5py.File(path) as file:
         assert dict(file.attrs) == {
             "format": "simscaleai", "format_version": 1, "env_name": "reach", "n_episodes": 5,
-            "noise": 0.1, "expert": True,
+            "noise": 0.1, "expert": True, "env_name_crc32": crc32(b"reach"),
         }  # fmt: skip
         for i, content in enumerate(episodes.values()):
             group = file[f"episode_{i}"]
             assert dict(group.attrs) == {
-                "language": f"task {i}", "success": i % 2 == 0, "seed": 40 + i
+                "language": f"task {i}", "success": i % 2 == 0, "seed": 40 + i,
+                "language_crc32": crc32(f"task {i}".encode()),
             }  # fmt: skip
             for key, values in content["observations"].items():
                 found = group["observations"][key]
@@ -188,14 +195,73 @@ def test_appended_episodes_are_those_of_the_other_file(
             assert left.id.read_direct_chunk(offset) == right.id.read_direct_chunk(offset)
 
 
+@pytest.mark.parametrize("num_keys", [1, pytest.param(12, marks=pytest.mark.slow)])
+def test_appended_episodes_do_not_depend_on_which_files_held_them(
+    tmp_path: Path, make_episode: Any, num_keys: int
+) -> None:
+    """HDF5 lays a group's header out by where it lies; that must not go from file to file."""
+
+    def write_episode(writer: EpisodeWriter, i: int) -> None:
+        length = 4 + i % 5
+        content = make_episode(length, seed=i, image=True)
+        more = {f"key_{'x' * k}": np.full((length, 2), k) for k in range(num_keys)}
+        content["observations"] |= more
+        done = {"success": i % 3 > 0} if i % 4 else {}
+        first = writer.write(*arrays(content), language="push " * i, seed=i, **done)
+        writer.relabel(first, content["actions"][: length - i % 2], language=f"pull {i}")
+
+    def merged(name: str, *parts: range) -> bytes:
+        with EpisodeWriter(tmp_path / name, env="reach") as writer:
+            for part in parts:
+                with EpisodeWriter(tmp_path / "part.h5") as shard:
+                    for i in part:
+                        write_episode(shard, i)
+                writer.append(tmp_path / "part.h5")
+        return (tmp_path / name).read_bytes()
+
+    whole = merged("whole.h5", range(12))
+    assert merged("two.h5", range(5), range(5, 12)) == whole
+    assert merged("four.h5", range(1), range(1, 2), range(2, 9), range(9, 12)) == whole
+    with EpisodeWriter(tmp_path / "again.h5", env="reach") as writer:
+        writer.append(tmp_path / "whole.h5")
+    assert (tmp_path / "again.h5").read_bytes() == whole
+
+
+def test_what_is_beside_an_episode_is_copied_and_links_are_not(
+    tmp_path: Path, make_episode: Any
+) -> None:
+    path = written(tmp_path / "a.h5", {"x": make_episode(5)})
+    with h5py.File(path, "a") as file:
+        group = file["episode_0"]
+        group["infos/contact"] = np.arange(5)
+        group["infos"].attrs["unit"] = group.attrs["robot"] = "N"
+        group["soft"] = h5py.SoftLink("/episode_0/actions")
+        group["outside"] = h5py.ExternalLink("b.h5", "/episode_0")
+    with EpisodeWriter(tmp_path / "b.h5") as writer:
+        writer.append(path)
+    with h5py.File(tmp_path / "b.h5") as file:
+        group = file["episode_0"]
+        assert set(group) == {"actions", "infos", "observations", "rewards"}
+        assert group["infos/contact"][()].tolist() == [0, 1, 2, 3, 4]
+        assert group["infos"].attrs["unit"] == group.attrs["robot"] == "N"
+
+
 def test_what_cannot_be_appended(tmp_path: Path, make_episode: Any) -> None:
     other = written(tmp_path / "a.h5", {"x": make_episode(5, image=True)})
     with EpisodeWriter(tmp_path / "b.h5") as writer:
         writer.write(*arrays(make_episode(5)))
         with pytest.raises(DataError, match="'image' of episode_0: expected no such field"):
             writer.append(other)
-        with pytest.raises(DataError, match=r"expected readable data, got damage .*missing.h5"):
+        with pytest.raises(
+            DataError, match=r"expected an HDF5 file, got no such file @ .*missing.h5"
+        ):
             writer.append(tmp_path / "missing.h5")
+        with pytest.raises(DataError, match=r"unknown episode 'episode_7': .* got 'episode_0' @"):
+            writer.append(other, ["episode_7"])
+        with h5py.File(other, "a") as file:
+            file["episode_0/observations/more"] = h5py.ExternalLink("b.h5", "/episode_0")
+        with pytest.raises(DataError, match=r"'more' of episode_0: .* got an external link"):
+            writer.append(other)
         assert writer.num_episodes == 1
 
 
@@ -224,8 +290,8 @@ def test_a_relabelled_episode_shares_the_observations(tmp_path: Path, make_episo
         with h5py.File(path) as file:
             one, two = file[f"episode_{first}"], file[f"episode_{first + 1}"]
             assert one["observations"] == two["observations"]  # the same object on the disk
-            assert dict(one.attrs) == {"language": "red", "success": True}
-            assert dict(two.attrs) == {"language": "blue", "relabelled_from": f"episode_{first}"}
+            assert dict(one.attrs) == {**told("red"), "success": True}
+            assert dict(two.attrs) == {**told("blue"), "relabelled_from": f"episode_{first}"}
             np.testing.assert_array_equal(two["actions"][()], -episode["actions"])
             np.testing.assert_array_equal(two["rewards"][()], np.zeros(50))
     assert shared.stat().st_size - plain.stat().st_size < image.nbytes / 5
@@ -237,7 +303,7 @@ def test_a_relabelled_episode_shares_the_observations(tmp_path: Path, make_episo
     with EpisodeWriter(tmp_path / "alone.h5") as writer:  # without its original
         writer.append(shared, ["episode_2"])
     with h5py.File(tmp_path / "alone.h5") as file:
-        assert dict(file["episode_0"].attrs) == {"language": "green"}
+        assert dict(file["episode_0"].attrs) == told("green")
 
 
 def test_a_relabelled_episode_may_be_shorter(tmp_path: Path, make_episode: Any) -> None:

@@ -1,6 +1,7 @@
 """Check a whole file before anything is trained on it, and describe its contents.
 
-Only the structure is read here; values are checked while they are loaded (see `loading`).
+Only structure and attributes are read here; values are checked while they are loaded (see
+`loading`). All of it is called in a process apart (see `apart`).
 """
 
 from __future__ import annotations
@@ -9,14 +10,24 @@ import difflib
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import h5py
 import numpy as np
 from attrs import frozen
 
-from simscaleai_plugin_hdf5.checks import Location, listed, read_errors_at, text_attribute
+from simscaleai_plugin_hdf5.checks import (
+    Location,
+    listed,
+    quoted,
+    read_errors_at,
+    text_attribute,
+    truth_attribute,
+)
 from simscaleai_plugin_hdf5.layout import (
     ACTIONS,
+    ENV,
+    LANGUAGE,
     OBSERVATIONS,
     REWARDS,
     EpisodeLayout,
@@ -26,7 +37,22 @@ from simscaleai_plugin_hdf5.layout import (
     episode_number,
     looks_channels_first,
 )
-from simscaleai_plugin_hdf5.reading.guard import dataset_in, group_in, names_in, number_type
+from simscaleai_plugin_hdf5.reading.allowance import (
+    DATASET_BYTES,
+    DIMENSION_BYTES,
+    NAME_BYTES,
+    Allowance,
+    declared_bytes,
+)
+from simscaleai_plugin_hdf5.reading.apart import still_alive
+from simscaleai_plugin_hdf5.reading.guard import (
+    dataset_in,
+    group_in,
+    has_member,
+    names_in,
+    number_type,
+)
+from simscaleai_plugin_hdf5.reading.timesteps import Timesteps
 
 _REMEDY = "Remove or repair the episode"
 
@@ -42,7 +68,12 @@ class _Episode:
 
 
 def audit(
-    file: h5py.File, location: Location, stamp: FileStamp, obs_keys: Sequence[str] | None = None
+    file: h5py.File,
+    location: Location,
+    stamp: FileStamp,
+    obs_keys: Sequence[str] | None = None,
+    *,
+    has_texts: bool = False,
 ) -> FileLayout:
     """Check the structure of an open file.
 
@@ -51,35 +82,42 @@ def audit(
         location: Where it is, for messages.
         stamp: Its state when it was opened.
         obs_keys: Observation keys to check, in the order wanted; all, sorted, if not given.
+        has_texts: Whether to read the attributes of the episodes too.
 
     Returns:
         What the file holds.
-
-    Raises:
-        DataError: If an episode lacks one of the keys.
     """
+    allowance = Allowance(location, stamp.size_bytes)
     names = episode_names(file, location)
+    allowance.take(3 * len(names) * DATASET_BYTES)  # with the actions and the observations
     groups = [group_in(file, name, location.at(episode=name)) for name in names]
     present = [
-        _observation_names(group, location.at(episode=name))
+        _observation_names(group, location.at(episode=name), allowance)
         for name, group in zip(names, groups, strict=True)
     ]
     wanted = _wanted_keys(present, obs_keys, location)
     _check_all_have(wanted, names, present, location)
+    allowance.take(len(names) * len(wanted) * DATASET_BYTES)
     episodes = [
-        _episode(group, wanted, location.at(episode=name))
+        _episode(group, wanted, location.at(episode=name), allowance)
         for name, group in zip(names, groups, strict=True)
     ]
     first = episodes[0]
     for episode in episodes[1:]:
         _check_same(first, episode, location)
+    packed = (key.width for key in (*first.keys.values(), first.actions) if not key.is_image)
+    allowance.take(sum(packed) * DIMENSION_BYTES)
+    attributes = _attributes(groups, names, location) if has_texts else [{}] * len(names)
     return FileLayout(
         path=location.path,
         stamp=stamp,
         observations=tuple(first.keys.values()),
         actions=first.actions,
-        episodes=tuple(EpisodeLayout(name=e.name, length=e.length) for e in episodes),
-        env=text_attribute(file, "env_name", location),
+        episodes=tuple(
+            EpisodeLayout(name=e.name, length=e.length, **more)
+            for e, more in zip(episodes, attributes, strict=True)
+        ),
+        env=text_attribute(file, ENV, location),
     )
 
 
@@ -115,13 +153,19 @@ def episode_names(file: h5py.File, location: Location) -> list[str]:
     return [name for _, name in sorted(found)]
 
 
-def _observation_names(episode: h5py.Group, location: Location) -> frozenset[str]:
-    members = names_in(episode, location)
+def _observation_names(
+    episode: h5py.Group, location: Location, allowance: Allowance
+) -> frozenset[str]:
+    still_alive()
     for needed, kind in ((ACTIONS, "dataset"), (OBSERVATIONS, "group")):
-        if needed not in members:
-            raise location.at(key=needed).error(f"a {kind} {needed!r}", listed(members), _REMEDY)
+        if not has_member(episode, needed, location):
+            found = listed(names_in(episode, location))
+            raise location.at(key=needed).error(f"a {kind} {needed!r}", found, _REMEDY)
     inside = location.at(key=OBSERVATIONS)
-    return frozenset(names_in(group_in(episode, OBSERVATIONS, inside), inside))
+    observations = group_in(episode, OBSERVATIONS, inside)
+    with read_errors_at(inside):
+        allowance.take(len(observations) * NAME_BYTES)
+    return frozenset(names_in(observations, inside))
 
 
 def _wanted_keys(
@@ -136,7 +180,7 @@ def _wanted_keys(
         if key not in all_keys:
             near = difflib.get_close_matches(key, all_keys, n=1)
             remedy = f"Did you mean {near[0]!r}" if near else "Choose obs_keys from these"
-            fact = f"unknown observation key {key!r}"
+            fact = f"unknown observation key {quoted(key)}"
             found = listed(all_keys)
             raise location.at(key=key).error("a key of the file", found, remedy, fact=fact)
     return tuple(dict.fromkeys(obs_keys))
@@ -156,16 +200,20 @@ def _check_all_have(
                     f"the key, as in {counts[key]} other episodes",
                     listed(keys),
                     f"{_REMEDY}, or choose obs_keys that all episodes have",
-                    fact=f"{name} has no observations/{key}",
+                    fact=f"{name} has no observations/{key[:100]}",
                 )
 
 
-def _episode(group: h5py.Group, wanted: Sequence[str], location: Location) -> _Episode:
+def _episode(
+    group: h5py.Group, wanted: Sequence[str], location: Location, allowance: Allowance
+) -> _Episode:
+    still_alive()
     inside = location.at(key=ACTIONS)
-    dataset = dataset_in(group, ACTIONS, inside)
-    actions, length = _key_layout(dataset, ACTIONS, inside)
+    actions, length = _key_layout(dataset_in(group, ACTIONS, inside), ACTIONS, inside, allowance)
     if actions.is_image or len(actions.shape) != 1:
-        raise inside.error("[T, A]", _shape(dataset.shape), "Flatten each action to one row")
+        raise inside.error(
+            "[T, A]", _shape((length, *actions.shape)), "Flatten each action to one row"
+        )
     if length == 0:
         raise inside.error("at least one timestep", "none", _REMEDY)
     observations = group_in(group, OBSERVATIONS, location.at(key=OBSERVATIONS))
@@ -174,18 +222,32 @@ def _episode(group: h5py.Group, wanted: Sequence[str], location: Location) -> _E
         here = location.at(key=name)
         if name == ACTIONS:
             raise here.error("another name", repr(ACTIONS), "Rename the observation key")
-        keys[name], found = _key_layout(dataset_in(observations, name, here), name, here)
-        _check_length(found, length, here)
-    if REWARDS in group:
+        dataset = dataset_in(observations, name, here)
+        keys[name], steps = _key_layout(dataset, name, here, allowance)
+        _check_length(steps, length, here)
+    if has_member(group, REWARDS, location):
         here = location.at(key=REWARDS)
-        rewards = dataset_in(group, REWARDS, here)
-        number_type(rewards, here)
-        _check_length(rewards.shape[0], length, here)
+        _, steps = _key_layout(dataset_in(group, REWARDS, here), REWARDS, here, allowance)
+        _check_length(steps, length, here)
     name = location.episode or ""
     return _Episode(name=name, length=length, keys=keys, actions=actions)
 
 
-def _key_layout(dataset: h5py.Dataset, name: str, location: Location) -> tuple[KeyLayout, int]:
+def _attributes(
+    groups: Sequence[h5py.Group], names: Sequence[str], location: Location
+) -> list[dict[str, Any]]:
+    found = []
+    for name, group in zip(names, groups, strict=True):
+        still_alive()
+        here = location.at(episode=name)
+        language = text_attribute(group, LANGUAGE, here)
+        found.append({"language": language, "success": truth_attribute(group, "success", here)})
+    return found
+
+
+def _key_layout(
+    dataset: h5py.Dataset, name: str, location: Location, allowance: Allowance
+) -> tuple[KeyLayout, int]:
     dtype = number_type(dataset, location)
     shape = tuple(int(size) for size in dataset.shape)
     if 0 in shape[1:]:
@@ -200,7 +262,11 @@ def _key_layout(dataset: h5py.Dataset, name: str, location: Location) -> tuple[K
         raise location.error("[T, D] or images [T, H, W, C]", f"{_shape(shape)} {dtype}", remedy)
     else:
         step = shape[1:] or (1,)
-    return KeyLayout(name=name, shape=step, dtype=str(dtype), is_image=is_image), shape[0]
+    key = KeyLayout(name=name, shape=step, dtype=str(dtype), is_image=is_image)
+    in_memory = shape[0] * key.width * (1 if is_image else 4)
+    with read_errors_at(location):
+        allowance.take(max(declared_bytes(dataset.id), in_memory))
+    return key, shape[0]
 
 
 def _check_image(
@@ -217,8 +283,7 @@ def _check_image(
 def _value_range(dataset: h5py.Dataset, location: Location) -> str:
     if dataset.shape[0] == 0 or np.prod(dataset.shape[1:]) > 2**24:
         return ""
-    with read_errors_at(location):
-        frame = dataset[0]
+    frame = Timesteps(dataset, location).read(0, 1)
     return f" from {frame.min()} to {frame.max()}"
 
 

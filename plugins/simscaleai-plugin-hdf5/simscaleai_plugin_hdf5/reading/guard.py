@@ -12,14 +12,19 @@ import math
 import h5py
 import numpy as np
 
-from simscaleai_plugin_hdf5.checks import Location, read_errors_at
+from simscaleai_plugin_hdf5.checks import Location, quoted, read_errors_at
+from simscaleai_plugin_hdf5.reading.allowance import check_declared, declared_bytes
+from simscaleai_plugin_hdf5.reading.timesteps import COMPRESSIONS, SHUFFLE
 
 MAX_CHUNK_BYTES = 256 * 2**20
-MAX_UNCHECKED_BYTES = 4 * 2**30
-MAX_RATIO = 1000
 
 _LINK_NAMES = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "an external link"}
 _COPY = "Copy the data itself into the file"
+_REPACK = "Repack the file, for example with h5repack -f GZIP=1"
+# Built into HDF5, but what they decode to is nowhere checked: szip, nbit and scale-offset.
+_UNSAFE_FILTERS = frozenset(
+    {h5py.h5z.FILTER_SZIP, h5py.h5z.FILTER_NBIT, h5py.h5z.FILTER_SCALEOFFSET}
+)
 
 
 def names_in(parent: h5py.Group, location: Location) -> list[str]:
@@ -35,6 +40,18 @@ def names_in(parent: h5py.Group, location: Location) -> list[str]:
     with read_errors_at(location):
         names: list[str | bytes] = list(parent)
     return [n.decode("utf-8", "surrogateescape") if isinstance(n, bytes) else n for n in names]
+
+
+def has_member(parent: h5py.Group, name: str, location: Location) -> bool:
+    """Return whether a group has a member of a name, without following links.
+
+    Args:
+        parent: The group.
+        name: The name.
+        location: Where the group is, for messages.
+    """
+    with read_errors_at(location):
+        return name in parent
 
 
 def group_in(parent: h5py.Group, name: str, location: Location) -> h5py.Group:
@@ -88,7 +105,7 @@ def number_type(dataset: h5py.Dataset, location: Location) -> np.dtype[np.generi
     expected, remedy = "real numbers", "Convert it, or choose other obs_keys"
     try:
         dtype: np.dtype[np.generic] = dataset.dtype
-    except TypeError as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise location.error(expected, f"a type without a NumPy equal ({error})", remedy) from error
     if dtype.kind not in "biuf":
         raise location.error(expected, _type_name(dtype), remedy)
@@ -96,6 +113,8 @@ def number_type(dataset: h5py.Dataset, location: Location) -> np.dtype[np.generi
 
 
 def _object_in(parent: h5py.Group, name: str, location: Location) -> h5py.h5g.GroupID:
+    if "/" in name:  # a path, on whose way a link could lie
+        raise location.error("a name without '/'", quoted(name), "Rename it")
     raw = name.encode("utf-8", "surrogateescape")
     with read_errors_at(location):
         link = parent.id.links.get_info(raw)
@@ -114,15 +133,16 @@ def _check_storage(properties: h5py.h5p.PropDCID, location: Location) -> None:
 
 
 def _check_filters(properties: h5py.h5p.PropDCID, location: Location) -> None:
+    compressed = False
     for position in range(properties.get_nfilters()):
         code, _, _, name = properties.get_filter(position)
-        if not h5py.h5z.filter_avail(code):
+        if code in _UNSAFE_FILTERS or not h5py.h5z.filter_avail(code):
             label = name.decode("utf-8", "replace") or "no name"
-            raise location.error(
-                "a filter that is built in (gzip, lzf, shuffle, fletcher32, ...)",
-                f"filter {code} ({label})",
-                "Repack the file, for example with h5repack -f GZIP=1",
-            )
+            expected = "one of the filters gzip, lzf, shuffle and fletcher32"
+            raise location.error(expected, f"filter {code} ({label})", _REPACK)
+        if compressed and code in {SHUFFLE, *COMPRESSIONS}:
+            raise location.error("one compression, after shuffling", "several filters", _REPACK)
+        compressed = compressed or code in COMPRESSIONS
 
 
 def _check_size(
@@ -139,14 +159,9 @@ def _check_size(
             raise location.error(
                 "chunks of at most 256 MiB", found, "Repack it with smaller chunks"
             )
-    declared = math.prod(space.get_simple_extent_dims()) * item_bytes
-    stored = dataset.get_storage_size()
-    if declared > MAX_UNCHECKED_BYTES and declared > MAX_RATIO * stored:
-        raise location.error(
-            f"at most {MAX_RATIO} times the {stored} bytes stored",
-            f"a declared size of {declared} bytes",
-            "Check where the file comes from",
-        )
+    dataset.get_storage_size()  # walks through the list of the chunks
+    file = h5py.h5i.get_file_id(dataset)
+    check_declared(declared_bytes(dataset), file.get_filesize(), location)
 
 
 def _kind(found: h5py.h5g.GroupID) -> str:

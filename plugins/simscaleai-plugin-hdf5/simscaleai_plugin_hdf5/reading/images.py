@@ -15,15 +15,14 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from simscaleai_plugin_hdf5.checks import Location, read_errors_at
+from simscaleai_plugin_hdf5.checks import Location
 from simscaleai_plugin_hdf5.layout import OBSERVATIONS, FileLayout, KeyLayout
 from simscaleai_plugin_hdf5.reading.guard import dataset_in, group_in
 from simscaleai_plugin_hdf5.reading.opening import FileHandle
+from simscaleai_plugin_hdf5.reading.timesteps import Timesteps
 
 Rows = npt.NDArray[np.int64]
 Frames = npt.NDArray[np.uint8]
-
-_BLOCK_BYTES = 32 * 2**20
 
 
 class FrameSource(Protocol):
@@ -116,13 +115,10 @@ class FileFrames:
 
     def _read_episode(self, key: str, episode: int, local: Rows, frames: Frames) -> None:
         name = self._layout.episodes[episode].name
-        location = Location(path=self._layout.path, episode=name, key=key)
-        dataset = self._handle.dataset((name, OBSERVATIONS, key))
-        chunk_steps = dataset.chunks[0] if dataset.chunks else 1
-        with read_errors_at(location):
-            for begin, end in _spans(local, chunk_steps):
-                start, stop = int(local[begin]), int(local[end - 1]) + 1
-                frames[begin:end] = dataset[start:stop][local[begin:end] - start]
+        source = self._handle.timesteps((name, OBSERVATIONS, key))
+        for begin, end in _spans(local, source.chunk_steps):
+            start, stop = int(local[begin]), int(local[end - 1]) + 1
+            frames[begin:end] = source.read(start, stop)[local[begin:end] - start]
 
 
 def _spans(local: Rows, chunk_steps: int) -> list[tuple[int, int]]:
@@ -138,10 +134,8 @@ def _read_all(file: h5py.File, layout: FileLayout, offsets: Rows, key: KeyLayout
         location = Location(path=layout.path, episode=episode.name, key=key.name)
         group: Any = group_in(file, episode.name, location)
         dataset = dataset_in(group_in(group, OBSERVATIONS, location), key.name, location)
-        steps = max(1, _BLOCK_BYTES // key.width)
-        for begin in range(0, episode.length, steps):
-            end = min(begin + steps, episode.length)
-            with read_errors_at(location):
-                block = torch.from_numpy(dataset[begin:end])
+        source = Timesteps(dataset, location)
+        for begin, end in source.blocks():
+            block = torch.from_numpy(source.read(begin, end))
             frames[start + begin : start + end] = block.permute(0, 3, 1, 2)
     return frames

@@ -18,12 +18,13 @@ import torch
 from attrs import frozen
 from torch import Tensor
 
-from simscaleai_plugin_hdf5.checks import Location, finite_rows, read_errors_at, text_attribute
+from simscaleai_plugin_hdf5.checks import Location, finite_rows
 from simscaleai_plugin_hdf5.layout import OBSERVATIONS, FileLayout, KeyLayout
-from simscaleai_plugin_hdf5.reading.audit import audit
 from simscaleai_plugin_hdf5.reading.guard import dataset_in, group_in
 from simscaleai_plugin_hdf5.reading.images import FrameSource, frame_source
-from simscaleai_plugin_hdf5.reading.opening import file_stamp, open_file
+from simscaleai_plugin_hdf5.reading.opening import open_file
+from simscaleai_plugin_hdf5.reading.structure import read_layout
+from simscaleai_plugin_hdf5.reading.timesteps import Timesteps
 
 
 @frozen(kw_only=True, eq=False)
@@ -64,33 +65,17 @@ def load_file(
         DataError: If the file is not sound; see `audit` and `open_file`.
     """
     location = Location(path=path)
-    with open_file(path) as file:
-        layout = audit(file, location, file_stamp(path), obs_keys)
+    layout = read_layout(path, obs_keys=obs_keys, has_texts=include_language)
+    with open_file(path, expected_stamp=layout.stamp) as file:
         lengths = [episode.length for episode in layout.episodes]
         offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
         return LoadedFile(
             layout=layout,
             matrix=_packed_matrix(file, layout, offsets, location),
             offsets=offsets,
-            language=_instructions(file, layout, location) if include_language else None,
+            language=tuple(e.language or "" for e in layout.episodes) if include_language else None,
             frames=frame_source(file, layout, offsets, cache_images_gib),
         )
-
-
-def read_layout(path: Path) -> FileLayout:
-    """Audit a file's structure without reading its numbers.
-
-    Args:
-        path: The file.
-
-    Returns:
-        What the file holds.
-
-    Raises:
-        DataError: If the file is not sound; see `audit` and `open_file`.
-    """
-    with open_file(path) as file:
-        return audit(file, Location(path=path), file_stamp(path))
 
 
 def _packed_matrix(
@@ -110,21 +95,15 @@ def _packed_matrix(
         for key in layout.packed:
             parent = group if key is layout.actions else observations
             columns = slice(column, column + key.width)
-            matrix[start:stop, columns] = _numbers(parent, key, here.at(key=key.name))
+            _read_numbers(parent, key, here.at(key=key.name), matrix[start:stop, columns])
             column = columns.stop
     return torch.from_numpy(matrix)
 
 
-def _numbers(parent: h5py.Group, key: KeyLayout, location: Location) -> npt.NDArray[np.float32]:
-    dataset = dataset_in(parent, key.name, location)
-    with read_errors_at(location):
-        raw = dataset[()]
-    return finite_rows(raw, key.width, location)
-
-
-def _instructions(file: h5py.File, layout: FileLayout, location: Location) -> tuple[str, ...]:
-    names = [episode.name for episode in layout.episodes]
-    return tuple(
-        text_attribute(group_in(file, name, location.at(episode=name)), "language", here) or ""
-        for name, here in ((name, location.at(episode=name)) for name in names)
-    )
+def _read_numbers(
+    parent: h5py.Group, key: KeyLayout, location: Location, rows: npt.NDArray[np.float32]
+) -> None:
+    source = Timesteps(dataset_in(parent, key.name, location), location)
+    for start, stop in source.blocks():
+        values = source.read(start, stop)
+        rows[start:stop] = finite_rows(values, key.width, location, first_step=start)

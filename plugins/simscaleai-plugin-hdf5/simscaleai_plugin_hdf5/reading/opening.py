@@ -12,6 +12,7 @@ import h5py
 from simscaleai_plugin_hdf5.checks import Location
 from simscaleai_plugin_hdf5.layout import FileStamp
 from simscaleai_plugin_hdf5.reading.guard import dataset_in, group_in
+from simscaleai_plugin_hdf5.reading.timesteps import Timesteps
 
 _AN_HDF5_FILE = "an HDF5 file"
 _MAX_OPEN_DATASETS = 4096
@@ -31,7 +32,7 @@ def open_file(path: Path, *, expected_stamp: FileStamp | None = None) -> h5py.Fi
     Raises:
         DataError: If it cannot be opened, or is not the file that it was.
     """
-    _check_before_opening(path)
+    check_before_opening(path)
     forbid_filter_plugins()
     try:
         file = h5py.File(path, "r", rdcc_nbytes=0)
@@ -61,10 +62,10 @@ class FileHandle:
         self._stamp = stamp
         self._pid = os.getpid()
         self._file: h5py.File | None = None
-        self._datasets: dict[tuple[str, str, str], h5py.Dataset] = {}
+        self._datasets: dict[tuple[str, str, str], Timesteps] = {}
 
-    def dataset(self, names: tuple[str, str, str]) -> h5py.Dataset:
-        """Return the dataset of (episode, group, key).
+    def timesteps(self, names: tuple[str, str, str]) -> Timesteps:
+        """Return the timesteps of (episode, group, key).
 
         Raises:
             DataError: If the file is not the one that was audited, or is damaged.
@@ -84,14 +85,13 @@ class FileHandle:
             self._file.close()
         self._forget()
 
-    def _open(self, names: tuple[str, str, str]) -> h5py.Dataset:
+    def _open(self, names: tuple[str, str, str]) -> Timesteps:
         if self._file is None:
             self._file = open_file(self._path, expected_stamp=self._stamp)
         episode, inner, key = names
         location = Location(path=self._path, episode=episode, key=key)
-        return dataset_in(
-            group_in(group_in(self._file, episode, location), inner, location), key, location
-        )
+        group = group_in(group_in(self._file, episode, location), inner, location)
+        return Timesteps(dataset_in(group, key, location), location)
 
     def _forget(self) -> None:
         self._pid = os.getpid()
@@ -117,7 +117,12 @@ def forbid_filter_plugins() -> None:
         h5py.h5pl.remove(0)
 
 
-def _check_before_opening(path: Path) -> None:
+def check_before_opening(path: Path) -> None:
+    """Check what the operating system says of a file.
+
+    Raises:
+        DataError: If it is no plain file that may be read, or empty.
+    """
     location = Location(path=path)
     try:
         status = path.stat()

@@ -15,6 +15,7 @@ from simscaleai_plugin_hdf5.reading.loading import LoadedFile
 Spans = Sequence[tuple[int, int]]
 
 _BLOCK_ROWS = 65536
+_BLOCK_NUMBERS = 2**22
 
 
 def key_statistics(loaded: LoadedFile, episodes: Sequence[int]) -> dict[str, Statistics]:
@@ -82,12 +83,13 @@ def _spans(loaded: LoadedFile, episodes: Sequence[int]) -> Spans:
         if joined and joined[-1][1] == start:
             start = joined.pop()[0]
         joined.append((start, stop))
-    return [block for start, stop in joined for block in _blocks(start, stop)]
+    rows = max(1, min(_BLOCK_ROWS, _BLOCK_NUMBERS // loaded.matrix.shape[1]))
+    return [block for start, stop in joined for block in _blocks(start, stop, rows)]
 
 
-def _blocks(start: int, stop: int) -> Iterator[tuple[int, int]]:
-    for begin in range(start, stop, _BLOCK_ROWS):
-        yield begin, min(begin + _BLOCK_ROWS, stop)
+def _blocks(start: int, stop: int, rows: int) -> Iterator[tuple[int, int]]:
+    for begin in range(start, stop, rows):
+        yield begin, min(begin + rows, stop)
 
 
 def _total(

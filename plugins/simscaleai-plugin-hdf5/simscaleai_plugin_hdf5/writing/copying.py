@@ -20,7 +20,7 @@ def stored_shapes(episode: h5py.Group) -> dict[str, tuple[int, ...]]:
     """
     paths = [f"{OBSERVATIONS}/{key}" for key in episode[OBSERVATIONS]]
     rest = [name for name in (ACTIONS, REWARDS) if name in episode]
-    return {path: tuple(episode[path].shape[1:]) for path in (*paths, *rest)}
+    return {p: h5py.h5d.open(episode.id, p.encode()).shape[1:] for p in (*paths, *rest)}
 
 
 def copy_episode(
@@ -28,25 +28,34 @@ def copy_episode(
 ) -> None:
     """Copy one episode; the observations of a relabelled one stay links to its original's.
 
+    The groups are made anew, because HDF5 copies the header of a group as it is laid out, and that
+    depends on where in its own file it is: the bytes here would depend on which file held it.
+
     Args:
-        episode: The stored episode.
+        episode: The stored episode; of its members, links to elsewhere are left out.
         file: The file to copy to.
         name: Name of the episode there.
         new_names: What the episodes of the same source that were copied before are called there.
     """
-    source_name = str(episode.attrs.get(RELABELLED, ""))
+    attributes = dict(episode.attrs)
+    source_name = str(attributes.pop(RELABELLED, ""))
     original = new_names.get(source_name)
-    if original is None:
-        episode.copy(episode, file, name=name)
-        if RELABELLED in file[name].attrs:
-            del file[name].attrs[RELABELLED]
-        return
-    is_link = episode[OBSERVATIONS] == episode.file[source_name][OBSERVATIONS]
-    group = file.create_group(name)
-    for member in episode:
-        if member == OBSERVATIONS and is_link:
-            group[OBSERVATIONS] = file[original][OBSERVATIONS]
-        else:
-            episode.copy(episode[member], group, name=member)
-    for attribute, value in episode.attrs.items():
-        group.attrs[attribute] = original if attribute == RELABELLED else value
+    group = file.create_group(None)  # named when it is complete
+    _copy_members(episode, group, without=OBSERVATIONS)
+    stored = episode[OBSERVATIONS]
+    if original is not None and stored == episode.file[source_name][OBSERVATIONS]:
+        group[OBSERVATIONS] = file[original][OBSERVATIONS]
+    else:
+        _copy_members(stored, group.create_group(OBSERVATIONS))
+    for attribute, value in attributes.items():
+        group.attrs[attribute] = value
+    if original is not None:
+        group.attrs[RELABELLED] = original
+    file[name] = group
+
+
+def _copy_members(source: h5py.Group, group: h5py.Group, *, without: str = "") -> None:
+    links = source.id.links
+    for name in source.id:
+        if name != without.encode() and links.get_info(name).type == h5py.h5l.TYPE_HARD:
+            h5py.h5o.copy(source.id, name, group.id, name)

@@ -8,8 +8,14 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from simscaleai_plugin_hdf5.checks import FIX_RECORDER, Location, finite_rows
-from simscaleai_plugin_hdf5.layout import ACTIONS, OBSERVATIONS, REWARDS, looks_channels_first
+from simscaleai_plugin_hdf5.checks import FIX_RECORDER, Location, finite_rows, store_text
+from simscaleai_plugin_hdf5.layout import (
+    ACTIONS,
+    LANGUAGE,
+    OBSERVATIONS,
+    REWARDS,
+    looks_channels_first,
+)
 
 Array = npt.NDArray[np.generic]
 
@@ -93,7 +99,9 @@ def store_episode(
     for path, array in arrays.items():
         _store(group, path, array)
     for name, value in attributes.items():
-        if value is not None:
+        if name == LANGUAGE and isinstance(value, str):
+            store_text(group, name, value)
+        elif value is not None:
             group.attrs[name] = value
 
 

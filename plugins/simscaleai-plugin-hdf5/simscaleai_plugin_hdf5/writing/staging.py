@@ -134,7 +134,7 @@ class StagedFile:
         with self.writing():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._sink = Sink(self._temporary)
-            self.file = h5py.File(self._sink, "w")
+            self.file = h5py.File(self._sink, "w", libver="v110")  # checksums on all structure
         return self.file
 
     @contextmanager
