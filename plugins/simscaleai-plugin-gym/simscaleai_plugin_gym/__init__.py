@@ -12,12 +12,14 @@ from simscaleai_core import lazy_names
 if TYPE_CHECKING:
     from simscaleai_plugin_gym.envs.catalog import find_expert
     from simscaleai_plugin_gym.envs.construction import make_env, make_vector_env
+    from simscaleai_plugin_gym.envs.failures import EnvError
     from simscaleai_plugin_gym.evaluate.evaluation import EvalConfig, evaluate_policy
     from simscaleai_plugin_gym.evaluate.intervals import wilson
     from simscaleai_plugin_gym.record.experts import per_env, per_slot
     from simscaleai_plugin_gym.record.recording import record_episodes
 
 _HOMES = {
+    "EnvError": "envs.failures",
     "EvalConfig": "evaluate.evaluation",
     "evaluate_policy": "evaluate.evaluation",
     "find_expert": "envs.catalog",
@@ -30,6 +32,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "EnvError",
     "EvalConfig",
     "evaluate_policy",
     "find_expert",

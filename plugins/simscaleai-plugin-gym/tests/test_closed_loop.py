@@ -41,7 +41,7 @@ def test_without_an_environment_it_says_so_before_training():
 
 
 def test_numbers_out_of_range_are_refused_before_training():
-    with pytest.raises(ConfigError, match="n_episodes: expected an integer of at least 1"):
+    with pytest.raises(ValueError, match="'episodes' must be >= 1: 0"):
         ClosedLoop(SimpleNamespace(env="dot"), ClosedLoopOptions(episodes=0))
 
 

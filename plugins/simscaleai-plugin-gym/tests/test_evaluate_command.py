@@ -150,13 +150,13 @@ def test_success_may_be_a_function_of_a_file_here(checkpoint, tmp_path, monkeypa
     monkeypatch.setattr("sys.path", [path for path in __import__("sys").path if path])
     assert evaluate(checkpoint, episodes=2, success="own_success_rules:far", json=True) == 0
     assert json.loads(capsys.readouterr().out)["success_rate"] == 0.0
-    with pytest.raises(ConfigError, match="'own_success_rules:near' cannot be loaded"):
+    with pytest.raises(ConfigError, match="'own_success_rules:near' cannot be imported"):
         evaluate(checkpoint, episodes=2, success="own_success_rules:near")
     with pytest.raises(
-        ConfigError, match="'own_success_rules:number': expected a function, got int"
+        ConfigError, match=r"'own_success_rules:number': expected a function of .*, got int"
     ):
         evaluate(checkpoint, episodes=2, success="own_success_rules:number")
-    with pytest.raises(ConfigError, match="'no_such_module:rule' cannot be loaded"):
+    with pytest.raises(ConfigError, match="'no_such_module:rule' cannot be imported"):
         evaluate(checkpoint, episodes=2, success="no_such_module:rule")
 
 

@@ -14,7 +14,7 @@ from simscaleai_plugin_gym import (
     make_env,
     make_vector_env,
 )
-from simscaleai_plugin_gym.envs.processes import FailedProcessError
+from simscaleai_plugin_gym.envs.failures import EnvError
 from toy_dot import expert
 
 from simscaleai_core.errors import ConfigError, PolicyError
@@ -375,16 +375,15 @@ def fragile(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("fault", "cause"),
-    [("raise", "ValueError: the spring broke"), ("die", "it ended without an error")],
+    [("raise", "ValueError: the spring broke"), ("die", "its process ended with exit status 3")],
 )
 def test_what_fails_in_a_process_is_one_error(fragile, fault, cause):
     envs = make_vector_env(fragile, 2, vectorization="async", fault=fault)
-    with pytest.raises(FailedProcessError) as caught:
+    with pytest.raises(EnvError) as caught:
         evaluate_policy(envs, half_of_left, EvalConfig(n_episodes=2, seed=0))
-    assert str(caught.value) == (
-        f"environment {fragile!r} failed in a process of its own: {cause}. Run it with "
-        "vectorization 'sync' to see where."
-    )
+    message = f"environment {fragile!r} failed in step 1 of seed {caught.value.seed}: {cause}. "
+    assert str(caught.value).startswith(message)
+    assert (caught.value.env, caught.value.step) == (fragile, 1) and caught.value.seed in {0, 1}
     assert not any(process.is_alive() for process in envs.processes)
     envs.close()  # again is safe
 

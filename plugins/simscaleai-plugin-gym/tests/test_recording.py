@@ -208,7 +208,7 @@ EXPERTS = {
     "nowhere:go": "cannot be imported: ModuleNotFoundError: No module named 'nowhere'",
     "./nowhere.py:go": "cannot be imported: FileNotFoundError",
     "recording_toys": "expected 'module:function' or './file.py:function'",
-    "recording_toys:number": "expected a function of the observation, got int",
+    "recording_toys:number": "expected a function of \\(observation\\), got int",
 }
 
 
@@ -263,7 +263,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_recorded(record, tmp_path, monkeypatch, name):
-    monkeypatch.setattr("simscaleai_plugin_gym.record.collector.MAX_STEPS_WITHOUT_LIMIT", 100)
+    monkeypatch.setattr("simscaleai_plugin_gym.rollout.rollouts.MAX_STEPS_WITHOUT_LIMIT", 100)
     env, arguments, message = REFUSED[name]
     if env != "CartPole-v1":
         arguments = {"expert": "recording_toys:go", **arguments}

@@ -211,3 +211,23 @@ def test_gymnasium_makes_both_forms():
     env.close()
     envs.close()
     envs.close()
+
+
+@pytest.mark.parametrize("steps", [0, -5, 1.5, float("nan"), ""])
+def test_a_length_out_of_range_is_refused(steps):
+    with pytest.raises(ConfigError, match="max_episode_steps: expected at least 1, or -1, got"):
+        make_vector_env("reach", 2, max_episode_steps=steps)
+    with pytest.raises(ConfigError):
+        make_env("reach", max_episode_steps=steps)
+
+
+@pytest.mark.parametrize("images", [True, 1.5, "64", "", float("nan"), 10**30])
+def test_an_image_size_out_of_range_is_refused(images):
+    with pytest.raises(ConfigError, match="images: expected 1 to 1024 pixels, or 0, got"):
+        make_vector_env("reach", 2, images=images)
+
+
+@pytest.mark.parametrize("phrasing", ["", 0, "loud"])
+def test_a_phrasing_that_there_is_none_of_is_refused(phrasing):
+    with pytest.raises(ConfigError, match="phrasing: expected one of seen, unseen, all, got"):
+        make_vector_env("reach_language", 2, phrasing=phrasing)

@@ -9,6 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from attrs import frozen
 from cyclopts import Parameter
 
+from simscaleai_plugin_gym.options import (
+    ENV_TIMEOUT_S,
+    check_env_kwargs,
+    check_output,
+    check_ranges,
+)
+
 if TYPE_CHECKING:
     from simscaleai_plugin_gym.evaluate.evaluation import EvalConfig
 
@@ -36,6 +43,7 @@ def evaluate(
     device: str = "cpu",
     video: Path | None = None,
     video_episodes: int = 4,
+    env_timeout_s: float = ENV_TIMEOUT_S,
     gate: str | None = None,
     output: Path | None = None,
     json: bool = False,
@@ -54,12 +62,12 @@ def evaluate(
         num_envs: Environments that run side by side; the result of a seed does not depend on it.
         vectorization: How they run: native (one batch), sync (in turn) or async (in processes);
             native where a plugin declares a batch and sync otherwise if not given.
-        max_steps: Longest episode [steps].
+        max_steps: Longest episode [steps]; needed where the environment has no limit of its own.
         images: Side of the camera images [pixels]; an environment that declares how to show them
             takes it from the policy.
         env_kwargs: Options of the environment, such as --env-kwargs.length 1.5.
-        success: What success is: a key of info, or module:function of (observation, reward,
-            terminated, truncated, info); the conventions if not given.
+        success: What success is: a key of info, or module:function, a function of your own of
+            (observation, reward, terminated, truncated, info); the conventions if not given.
         language: Instruction for all episodes, in place of the environment's.
         execute: Steps of a predicted chunk to execute before the next is predicted.
         ensemble: Coefficient of temporal ensembling.
@@ -68,6 +76,8 @@ def evaluate(
         device: Where the policy computes, such as cuda.
         video: Directory for an mp4 of each of the first episodes, and a contact sheet.
         video_episodes: Number of episodes on video.
+        env_timeout_s: Time that the environment may take to be made, for one reset and for one step
+            [s]; then the evaluation ends with an error.
         gate: Bar to reach, such as 'success_rate>=0.95', or 'difference>=-0.02' with two
             checkpoints; exit status 1 if it is missed.
         output: File to write the results to, as JSON.
@@ -81,6 +91,8 @@ def evaluate(
 
     compares = other is not None
     bar = None if gate is None else gate_from_text(gate, compares=compares)
+    _check(env, output, video)
+    check_ranges({"num_envs": num_envs, "images": images, "video_episodes": video_episodes})
     _search_modules_here()
     evaluation = _Evaluation(
         config=EvalConfig(
@@ -91,6 +103,7 @@ def evaluate(
             language=language,
             execute=execute,
             ensemble=ensemble,
+            env_timeout_s=env_timeout_s,
         ),
         env=env,
         num_envs=num_envs,
@@ -130,16 +143,17 @@ class _Evaluation:
         from simscaleai_core.host.facade import Host
         from simscaleai_core.host.registry import load_checkpoint, read_policy
         from simscaleai_plugin_gym.envs.construction import default_num_envs, make_vector_env
+        from simscaleai_plugin_gym.envs.failures import close_env
         from simscaleai_plugin_gym.evaluate.evaluation import evaluate_policy
         from simscaleai_plugin_gym.evaluate.image_inputs import check_images, env_options
 
         host = Host()
         tree = load_checkpoint(checkpoint, host)
-        name = self.env or _recorded_env(tree, checkpoint)
+        name = _recorded_env(tree, checkpoint) if self.env is None else self.env
         policy: Any = read_policy(host, tree, path=checkpoint, weights=self.weights)
         del tree  # with the optimiser's state it may be large
         if self.device != "cpu":
-            policy.to(self.device)
+            _move(policy, self.device)
         options = env_options(policy, name, self.options, host=host)
         count = self.num_envs or default_num_envs(name, self.vectorization, host=host)
         envs = make_vector_env(
@@ -147,6 +161,7 @@ class _Evaluation:
             min(count, self.config.n_episodes),
             vectorization=self.vectorization,
             host=host,
+            env_timeout_s=self.config.env_timeout_s,
             **options,
         )
         try:
@@ -154,7 +169,7 @@ class _Evaluation:
             with progress("evaluating episodes", self.config.n_episodes) as advance:
                 results = evaluate_policy(envs, policy.predict, self.config, on_episode=advance)
         finally:
-            envs.close()
+            close_env(envs, name, self.config.env_timeout_s)
         listed = {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
         about = {"checkpoint": str(checkpoint), "env": name, "env_kwargs": listed}
         videos = self._record_videos(policy, name, {"host": host, **options}, folder)
@@ -168,15 +183,17 @@ class _Evaluation:
         from simscaleai_plugin_gym.envs.construction import make_env
         from simscaleai_plugin_gym.video.video import CONTACT_SHEET, record_videos
 
-        directory = self.video / folder
+        directory, limit_s = self.video / folder, self.config.env_timeout_s
+        drawn = {**options, "render_mode": "rgb_array"}
         videos = record_videos(
-            lambda: make_env(name, render_mode="rgb_array", **options),
+            lambda: make_env(name, env_timeout_s=limit_s, **drawn),
             policy.predict,
             directory,
             self.config.episode_seeds[: self.video_episodes],
             success=self.config.success,
             language=self.config.language,
             max_steps=self.config.max_steps,
+            env_timeout_s=limit_s,
         )
         shown = [{"file": str(v.path), "seed": v.seed, "success": v.success} for v in videos]
         return {"videos": shown, "contact_sheet": str(directory / CONTACT_SHEET)}
@@ -207,6 +224,37 @@ def _recorded_env(tree: Mapping[str, Any], checkpoint: Path) -> str:
     return str(name)
 
 
+def _check(env: str | None, output: Path | None, video: Path | None) -> None:
+    """Check names and paths, before the policy is loaded.
+
+    Raises:
+        ConfigError: If one cannot be used.
+    """
+    from simscaleai_core.errors import ConfigError
+
+    if env is not None and not env.strip():
+        raise ConfigError(f"env: expected the name of an environment, got {env!r}")
+    if output is not None:
+        check_output("output", output)
+    if video is not None:
+        check_output("video", video, is_folder=True)
+
+
+def _move(policy: Any, device: str) -> None:
+    """Move a policy to where it is to compute.
+
+    Raises:
+        ConfigError: If there is no such device here.
+    """
+    from simscaleai_core.errors import ConfigError
+
+    try:
+        policy.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(f"device {device!r} cannot be used: {reason}") from error
+
+
 def _success(text: str | None) -> Any:
     from simscaleai_plugin_gym.envs.success import rule_from_text
 
@@ -217,6 +265,7 @@ def _options(env_kwargs: Mapping[str, str] | None, images: int | None) -> dict[s
     from simscaleai_core.cli.configuration import parse_literal
 
     given = {k.replace("-", "_"): parse_literal(v) for k, v in (env_kwargs or {}).items()}
+    check_env_kwargs(given)
     return given if images is None else {**given, "images": images}
 
 
@@ -235,8 +284,7 @@ def _report(results: Mapping[str, Any], output: Path | None, *, as_json: bool) -
     from simscaleai_core.cli.output import print_facts, print_json, print_table
 
     if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(dumps(results, indent=2) + "\n", encoding="utf-8")
+        _write(output, dumps(results, indent=2) + "\n")
     if as_json:
         print_json(results)
     elif "difference" not in results:
@@ -247,6 +295,21 @@ def _report(results: Mapping[str, Any], output: Path | None, *, as_json: bool) -
         print_table(rows, headers=["", "first", "second"], title="evaluated")
         alone = {k: v for k, v in results.items() if k not in {"first", "second"}}
         print_facts(dict(_lines(alone)), title="second minus first")
+
+
+def _write(path: Path, text: str) -> None:
+    """Write the results.
+
+    Raises:
+        ConfigError: If that fails.
+    """
+    from simscaleai_core.errors import ConfigError
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"output {str(path)!r} cannot be written: {error.strerror}") from error
 
 
 def _lines(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from simscaleai_plugin_gym.options import ENV_TIMEOUT_S
 
 if TYPE_CHECKING:
     from simscaleai_plugin_gym.record.recording import Recording
@@ -32,6 +33,7 @@ def record(
     relabel: bool = False,
     overwrite: bool = False,
     num_envs: int | None = None,
+    env_timeout_s: float = ENV_TIMEOUT_S,
     json: bool = False,
 ) -> int:
     """Record demonstrations of an expert into an HDF5 file.
@@ -53,12 +55,14 @@ def record(
         images: Side of the camera images to record [pixels].
         cameras: Cameras to record, such as 'top,side'.
         env_kwargs: Options of the environment, such as --env-kwargs.phrasing all.
-        max_steps: Longest episode [steps], for environments without a limit of their own.
+        max_steps: Longest episode [steps]; needed where the environment has no limit of its own.
         only_successes: Drop failed episodes and go on until enough succeeded.
         max_attempts: Most episodes to run for that; ten times as many as wanted without it.
         relabel: Write each episode under every other instruction as well, sharing observations.
         overwrite: Replace the file if it exists, or shards that were begun with other settings.
         num_envs: Environments per process; the file does not depend on it.
+        env_timeout_s: Time that the environment may take to be made, for one reset and for one step
+            [s]; then recording ends with an error.
         json: Print one JSON object instead of a table.
 
     Returns:
@@ -88,6 +92,7 @@ def record(
             relabel=relabel,
             overwrite=overwrite,
             num_envs=num_envs,
+            env_timeout_s=env_timeout_s,
             on_episode=_Counter(advance, episodes),
         )
     summary = {"env": env, **_summary_of(recording)}
@@ -116,8 +121,10 @@ def _hint_on_interrupt(output: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
+        from simscaleai_core.cli.output import print_note
+
         if output.with_name(f"{output.name}.parts").exists():
-            sys.stderr.write("finished episodes are kept; repeat the command to continue\n")
+            print_note("finished episodes are kept; repeat the command to continue")
         raise
 
 
@@ -130,7 +137,7 @@ def envs(*, json: bool = False) -> int:
     Returns:
         Exit status.
     """
-    from simscaleai_core.cli.output import print_json, print_table
+    from simscaleai_core.cli.output import print_json, print_note, print_table
     from simscaleai_core.host.facade import Host
     from simscaleai_plugin_gym.envs.catalog import env_rows, missing_tasks
 
@@ -143,10 +150,10 @@ def envs(*, json: bool = False) -> int:
         headers = list(rows[0])
         print_table([list(row.values()) for row in rows], headers=headers, title="environments")
     else:
-        sys.stderr.write("no plugin declares an environment; any Gymnasium id works\n")
+        print_note("no plugin declares an environment; any Gymnasium id works")
     missing = missing_tasks(host)
     if missing:
-        sys.stderr.write(f"{missing}\n")
+        print_note(missing)
     return 0
 
 

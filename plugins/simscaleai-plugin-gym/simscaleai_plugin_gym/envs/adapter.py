@@ -5,7 +5,7 @@ N: environments (`num_envs`); a single environment has N = 1 and no batch dimens
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -16,7 +16,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
 from simscaleai_core.errors import ConfigError
-from simscaleai_plugin_gym.envs.processes import ProcessGuard
+from simscaleai_plugin_gym.envs.checked import CheckedEnv
+from simscaleai_plugin_gym.envs.failures import RESET, STEP, EnvError, Place, batch_limit, call_env
+from simscaleai_plugin_gym.envs.processes import ask, end_processes, original, silent_process
+from simscaleai_plugin_gym.envs.results import check_reset, check_step
+from simscaleai_plugin_gym.options import ENV_TIMEOUT_S
 
 Mask = NDArray[np.bool_]
 Infos = Mapping[str, Any]
@@ -76,14 +80,19 @@ class EnvAdapter(Protocol):
 
 
 class SingleEnvAdapter:
-    """One Gymnasium environment."""
+    """One Gymnasium environment.
+
+    Args:
+        env: The environment.
+        limit_s: Time that one call of it may take [s].
+    """
 
     num_envs = 1
     is_batched = False
 
-    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
-        self._env = env
-        self.name = _name(env)
+    def __init__(self, env: gymnasium.Env[Any, Any], limit_s: float = ENV_TIMEOUT_S) -> None:
+        self.name = name_of(env)
+        self._env = CheckedEnv(env, self.name, limit_s)
         self.action_space: gymnasium.Space[Any] = env.action_space
 
     def reset(self, seeds: Sequence[int], mask: Mask) -> tuple[Any, Infos]:  # noqa: ARG002
@@ -132,6 +141,7 @@ class VectorEnvAdapter:
 
     Args:
         env: The environment, in ``AutoresetMode.DISABLED``.
+        limit_s: Time that one call of one environment may take [s]; of all in a native batch.
 
     Raises:
         ConfigError: If the environment resets itself: the seed of an episode could not be chosen,
@@ -140,37 +150,36 @@ class VectorEnvAdapter:
 
     is_batched = True
 
-    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+    def __init__(self, env: VectorEnv[Any, Any, Any], limit_s: float = ENV_TIMEOUT_S) -> None:
         mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
         if mode != AutoresetMode.DISABLED:
             raise ConfigError(
-                f"the vector environment {_name(env)!r} resets itself: expected "
+                f"the vector environment {name_of(env)!r} resets itself: expected "
                 f"AutoresetMode.DISABLED, got {mode}. Build it with make_vector_env(name, "
                 "num_envs), or pass autoreset_mode=AutoresetMode.DISABLED to SyncVectorEnv."
             )
         self._env = env
-        self.name = _name(env)
+        self.name = name_of(env)
         self.num_envs = env.num_envs
-        self._guarded = ProcessGuard(env, self.name)
+        self._batch = (env.num_envs,)
+        self._limit_s = batch_limit(env, limit_s)
+        self._seeds = [0] * env.num_envs
+        self._steps = np.zeros(env.num_envs, dtype=np.int64)
+        self._space: gymnasium.Space[Any] = env.observation_space
         self.action_space: gymnasium.Space[Any] = env.action_space
 
     def reset(self, seeds: Sequence[int], mask: Mask) -> tuple[Any, Infos]:
         """Return observation and infos, after episodes began where the mask `[N]` is true."""
-        # The mask goes in a fresh dict, because SyncVectorEnv takes it out.
-        options = {"reset_mask": mask.copy()}
-        began: tuple[Any, Infos] = self._guarded(self._env.reset, seed=list(seeds), options=options)
+        for index in np.flatnonzero(mask).tolist():
+            self._seeds[index] = seeds[index]
+        self._steps[mask] = 0
+        began: tuple[Any, Infos] = self._call(RESET, self._reset, list(seeds), mask, mask=mask)
         return began
 
     def step(self, actions: Any) -> Transition:
         """Return what one step gives in every environment."""
-        observation, reward, terminated, truncated, infos = self._guarded(self._env.step, actions)
-        return Transition(
-            observation,
-            np.asarray(reward, dtype=np.float64),
-            np.asarray(terminated, dtype=np.bool_),
-            np.asarray(truncated, dtype=np.bool_),
-            infos,
-        )
+        self._steps += 1
+        return Transition(*self._call(STEP, self._take_step, actions))
 
     def reported(self, infos: Infos, key: str) -> tuple[Any, Mask]:
         """Return the key's values, one per environment, and where `[N]` it was reported."""
@@ -185,9 +194,9 @@ class VectorEnvAdapter:
     def query(self, name: str) -> Sequence[Any] | None:
         """Return an attribute of each environment, called if it can be; None if there is none."""
         call = getattr(self._env, "call", None)
-        if call is None or not all(self._guarded(call, "has_wrapper_attr", name)):
+        if call is None or not all(self._call(name, call, "has_wrapper_attr", name)):
             return None
-        answers: Sequence[Any] = self._guarded(call, name)
+        answers: Sequence[Any] = self._call(f"{name}()", call, name)
         return answers
 
     def physics_s(self) -> float | None:
@@ -204,20 +213,54 @@ class VectorEnvAdapter:
             _info_at(transition.infos, index),
         )
 
+    def _reset(self, seeds: list[int], mask: Mask) -> tuple[Any, Infos]:
+        # The mask goes in a fresh dict, because SyncVectorEnv takes it out.
+        result = self._env.reset(seed=seeds, options={"reset_mask": mask.copy()})  # type: ignore[arg-type]
+        return check_reset(result, self._space, self._batch)
 
-def adapt_env(env: Any) -> EnvAdapter:
+    def _take_step(self, actions: Any) -> Any:
+        return check_step(self._env.step(actions), self._space, self._batch)
+
+    def _call(
+        self, what: str, call: Callable[..., Any], *values: Any, mask: Mask | None = None
+    ) -> Any:
+        """Return what a call gives; if it fails, no process is left."""
+        try:
+            place = partial(self._place, what, mask)
+            return call_env(place, self._limit_s, ask, self._env, call, *values)
+        except EnvError as error:
+            end_processes(self._env)
+            raise original(error) from error.__cause__
+        except BaseException:  # Ctrl-C; what a process answers now would be taken for the next
+            end_processes(self._env)
+            raise
+
+    def _place(self, what: str, mask: Mask | None, index: int | None) -> Place:
+        if index is None:
+            index = silent_process(self._env)
+        chosen = range(self.num_envs) if index is None else [index]
+        episodes = [
+            (self._seeds[each], int(self._steps[each]))
+            for each in chosen
+            if mask is None or mask[each]
+        ]
+        return Place(self.name, what, episodes)
+
+
+def adapt_env(env: Any, limit_s: float = ENV_TIMEOUT_S) -> EnvAdapter:
     """Return an adapter of an environment.
 
     Args:
         env: A Gymnasium environment or vector environment.
+        limit_s: Time that one call of one environment may take [s].
 
     Raises:
         ConfigError: If it is neither, or a vector environment that resets itself.
     """
     if isinstance(env, VectorEnv):
-        return VectorEnvAdapter(env)
+        return VectorEnvAdapter(env, limit_s)
     if isinstance(env, gymnasium.Env):
-        return SingleEnvAdapter(env)
+        return SingleEnvAdapter(env, limit_s)
     raise ConfigError(
         f"env: expected a Gymnasium environment, a vector environment or a name, got "
         f"{type(env).__name__}. Build one with make_env(name) or make_vector_env(name, num_envs)."
@@ -229,14 +272,14 @@ def _physics_s(env: Any) -> float | None:
     return None if counted is None else float(counted)
 
 
-def _name(env: Any) -> str:
+def name_of(env: Any) -> str:
+    """Return the name of an environment or a vector environment, for messages."""
+    inner = env.unwrapped
+    for known in (env, inner, *getattr(inner, "envs", ())[:1]):
+        if hasattr(known, "env_name"):
+            return str(known.env_name)
     spec = getattr(env, "spec", None)
-    if spec is not None:
-        return str(spec.id)
-    first = next(iter(getattr(env.unwrapped, "env_fns", ())), None)
-    if isinstance(first, partial) and first.args and isinstance(first.args[0], str):
-        return first.args[0]  # as make_vector_env builds them
-    return type(env.unwrapped).__name__
+    return type(inner).__name__ if spec is None else str(spec.id)
 
 
 def select(value: Any, index: int) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,8 @@ from numpy.typing import NDArray
 
 from simscaleai_core.errors import ConfigError
 from simscaleai_plugin_gym.envs.adapter import EnvAdapter, Infos, Transition
+from simscaleai_plugin_gym.envs.failures import one_line
+from simscaleai_plugin_gym.envs.named_code import check_callable, imported
 
 Mask = NDArray[np.bool_]
 SuccessRule = Callable[..., Any]
@@ -19,6 +20,8 @@ INFO_KEYS = ("is_success", "success")
 """Keys of info that are tried, in order: Gymnasium-Robotics and LeRobot; Meta-World and mazes."""
 METHODS = ("is_success", "_check_success")
 """Methods of the environment that are tried after them: robomimic; robosuite."""
+RULE_ARGUMENTS = ("observation", "reward", "terminated", "truncated", "info")
+"""What a success rule gets, by position."""
 
 
 class SuccessReader:
@@ -40,9 +43,7 @@ class SuccessReader:
         """Return whether each environment succeeded `[N]`, and whether that was reported `[N]`."""
         n = self._adapter.num_envs
         if callable(self._rule):
-            verdicts = [
-                self._rule(*self._adapter.transition_at(transition, index)) for index in range(n)
-            ]
+            verdicts = [self._verdict(self._rule, transition, index) for index in range(n)]
             return _truth(verdicts, np.ones(n, dtype=np.bool_)), np.ones(n, dtype=np.bool_)
         self._infos = transition.infos
         for key in self._keys:
@@ -54,6 +55,21 @@ class SuccessReader:
             if reports is not None:
                 return _truth(reports, np.ones(n, dtype=np.bool_)), np.ones(n, dtype=np.bool_)
         return np.zeros(n, dtype=np.bool_), np.zeros(n, dtype=np.bool_)
+
+    def _verdict(self, rule: SuccessRule, transition: Transition, index: int) -> bool:
+        """Return whether a rule calls an environment's step a success.
+
+        Raises:
+            ConfigError: If it fails, or says neither yes nor no.
+        """
+        try:
+            return _is_true(rule(*self._adapter.transition_at(transition, index)))
+        except Exception as error:
+            name = getattr(rule, "__qualname__", type(rule).__name__)
+            raise ConfigError(
+                f"the success rule {name!r} failed in environment {self._adapter.name!r}: "
+                f"{one_line(error)}. Fix the rule; --traceback shows where it failed."
+            ) from error
 
     def missing(self) -> ConfigError:
         """Return the error for an episode that ended without any report of success."""
@@ -72,6 +88,10 @@ class SuccessReader:
 def rule_from_text(text: str) -> str | SuccessRule:
     """Return a success rule that a command line names.
 
+    The module is imported; the function is looked at, and called by the evaluation only. What was
+    not written to be such a rule is refused: modules of Python's standard library, builtins,
+    classes, and functions that do not take the arguments `RULE_ARGUMENTS` by position.
+
     Args:
         text: A key of info, or ``module:function``.
 
@@ -79,24 +99,20 @@ def rule_from_text(text: str) -> str | SuccessRule:
         The key, or the function.
 
     Raises:
-        ConfigError: If the module or the function is not there.
+        ConfigError: If the text is empty, the function is not there, or it is no such function.
 
     Example:
         >>> rule_from_text("goal_met")
         'goal_met'
     """
     module, colon, name = text.partition(":")
+    if not text.strip() or "\0" in text:
+        raise ConfigError(f"success: expected a key of info or module:function, got {text!r}")
     if not colon:
         return text
-    try:
-        rule: SuccessRule = getattr(import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            f"success {text!r} cannot be loaded: {error}. Expected a key of info, or "
-            "module:function with a function of (observation, reward, terminated, truncated, info)."
-        ) from error
-    if not callable(rule):
-        raise ConfigError(f"success {text!r}: expected a function, got {type(rule).__name__}")
+    what = f"success {text!r}"
+    rule: SuccessRule = imported(what, module, name)
+    check_callable(what, rule, RULE_ARGUMENTS, exactly=True)
     return rule
 
 

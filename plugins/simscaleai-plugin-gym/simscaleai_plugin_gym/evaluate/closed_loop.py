@@ -9,6 +9,7 @@ from simscaleai_core.contracts import Mean
 from simscaleai_core.errors import ConfigError
 from simscaleai_core.host.facade import Host
 from simscaleai_plugin_gym.envs.construction import make_vector_env
+from simscaleai_plugin_gym.envs.failures import close_env
 from simscaleai_plugin_gym.evaluate.evaluation import EvalConfig, evaluate_policy
 from simscaleai_plugin_gym.evaluate.image_inputs import check_images, env_options
 from simscaleai_plugin_gym.options import ClosedLoopOptions
@@ -18,7 +19,9 @@ from simscaleai_plugin_gym.video.frames import frame_strip
 class ClosedLoop:
     """Measures a policy by what it does.
 
-    Several ranks share the episodes: rank r of W runs every W-th from the r-th on.
+    Several ranks share the episodes: rank r of W runs every W-th from the r-th on. An environment
+    that fails ends the run with one error, as any eval function that fails does; its processes are
+    ended, and checkpoints that were written before stay.
 
     Args:
         config: The run's configuration; its ``env`` names the environment.
@@ -37,7 +40,8 @@ class ClosedLoop:
         self._env: str = config.env
         self._options = ClosedLoopOptions() if options is None else options
         self._host = Host()
-        self._config = EvalConfig(n_episodes=self._options.episodes, seed=self._options.seed)
+        given = self._options
+        self._config = EvalConfig(n_episodes=given.episodes, seed=given.seed)
 
     def __call__(self, policy: Any) -> Mapping[str, float | Mean]:
         """Run the policy in closed loop.
@@ -60,6 +64,8 @@ class ClosedLoop:
                 policy,
                 seed=seeds[0],
                 frames=self._options.frames,
+                max_steps=self._options.max_steps,
+                env_timeout_s=self._options.env_timeout_s,
                 host=self._host,
                 **options,
             )
@@ -71,13 +77,21 @@ class ClosedLoop:
         return env_options(policy, self._env, given, host=self._host)
 
     def _measure(self, policy: Any, seeds: list[int], options: dict[str, Any]) -> dict[str, Any]:
-        num_envs = min(self._options.num_envs, len(seeds))
-        env = make_vector_env(self._env, num_envs, host=self._host, **options)
+        own = self._options
+        env = make_vector_env(
+            self._env,
+            min(own.num_envs, len(seeds)),
+            vectorization=own.vectorization,
+            host=self._host,
+            env_timeout_s=own.env_timeout_s,
+            **options,
+        )
+        config = EvalConfig(seeds=seeds, max_steps=own.max_steps, env_timeout_s=own.env_timeout_s)
         try:
             check_images(policy, env.single_observation_space, self._env)
-            results = evaluate_policy(env, policy.predict, EvalConfig(seeds=seeds))
+            results = evaluate_policy(env, policy.predict, config)
         finally:
-            env.close()
+            close_env(env, self._env, own.env_timeout_s)
         n = results["n_episodes"]
         return {
             "success_rate": Mean(sum(results["successes"]), n),

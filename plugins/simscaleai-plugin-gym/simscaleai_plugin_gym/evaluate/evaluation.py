@@ -11,26 +11,41 @@ from attrs import Attribute, field, frozen
 from simscaleai_core.errors import ConfigError
 from simscaleai_plugin_gym.envs.adapter import EnvAdapter, adapt_env
 from simscaleai_plugin_gym.envs.construction import default_num_envs, make_vector_env
+from simscaleai_plugin_gym.envs.failures import close_env
 from simscaleai_plugin_gym.envs.seed_check import SeedCheck
 from simscaleai_plugin_gym.envs.success import SuccessReader, SuccessRule
 from simscaleai_plugin_gym.evaluate.intervals import success_rate
 from simscaleai_plugin_gym.evaluate.timing import Stopwatch, TimedEnv
+from simscaleai_plugin_gym.options import (
+    ENV_TIMEOUT_S,
+    MAX_EPISODES,
+    MAX_NUM_ENVS,
+    MAX_SEED,
+    MAX_STEPS,
+    check_ranges,
+)
 from simscaleai_plugin_gym.rollout.instructions import LanguageRule
 from simscaleai_plugin_gym.rollout.policy_runner import PolicyRunner, Predict, set_execution
 from simscaleai_plugin_gym.rollout.rollouts import Step, run_episodes
 
 
-def _at_least(minimum: int, *, optional: bool = False) -> Any:
+def _integer(low: int, high: int, *, optional: bool = False) -> Any:
     def check(instance: object, attribute: Attribute[Any], value: Any) -> None:
         if optional and value is None:
             return
-        if not isinstance(value, int) or isinstance(value, bool) or value < minimum:
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            is_high = isinstance(value, int) and value > high
+            bound = f"at most {high:,}" if is_high else f"at least {low}"
             raise ConfigError(
-                f"{type(instance).__name__}.{attribute.name}: expected an integer of at least "
-                f"{minimum}, got {value!r}"
+                f"{type(instance).__name__}.{attribute.name}: expected an integer of {bound}, got "
+                f"{value!r}"
             )
 
     return check
+
+
+def _in_range(instance: object, attribute: Attribute[Any], value: Any) -> None:  # noqa: ARG001
+    check_ranges({attribute.name: value})
 
 
 def _seeds(instance: object, attribute: Attribute[Any], value: Any) -> None:  # noqa: ARG001
@@ -50,13 +65,14 @@ class EvalConfig:
         ConfigError: If a number is out of range.
     """
 
-    n_episodes: int = field(default=10, validator=_at_least(1))
+    n_episodes: int = field(default=10, validator=_integer(1, MAX_EPISODES))
     """Episodes to run."""
-    seed: int = field(default=10_000, validator=_at_least(0))
+    seed: int = field(default=10_000, validator=_integer(0, MAX_SEED))
     """Seed of the first episode; the episodes have seeds `seed` to `seed + n_episodes - 1`."""
-    max_steps: int | None = field(default=None, validator=_at_least(1, optional=True))
-    """Longest episode [steps]; None leaves that to the environment."""
-    num_envs: int | None = field(default=None, validator=_at_least(1, optional=True))
+    max_steps: int | None = field(default=None, validator=_integer(1, MAX_STEPS, optional=True))
+    """Longest episode [steps]; None leaves that to the environment, and an episode of 10,000 steps
+    is then an error."""
+    num_envs: int | None = field(default=None, validator=_integer(1, MAX_NUM_ENVS, optional=True))
     """Environments that run side by side if one is given by name (None: as `default_num_envs`
     returns); with a ready environment, its own number."""
     success: str | SuccessRule | None = None
@@ -68,11 +84,14 @@ class EvalConfig:
     language: str | LanguageRule | None = None
     """An instruction for all episodes, or a function of (the environment's instruction, seed) that
     gives the one that the policy gets, such as a swapped one; None passes the environment's on."""
-    execute: int | None = field(default=None, validator=_at_least(1, optional=True))
+    execute: int | None = field(default=None, validator=_integer(1, MAX_STEPS, optional=True))
     """Steps of a predicted chunk to execute before the next is predicted; None leaves it to the
     policy."""
-    ensemble: float | None = None
+    ensemble: float | None = field(default=None, validator=_in_range)
     """Coefficient of temporal ensembling [unitless]; None leaves it to the policy."""
+    env_timeout_s: float = field(default=ENV_TIMEOUT_S, validator=_in_range)
+    """Time that an environment may take to be made, for one reset and for one step [s]. With a
+    ready vector environment that has a batch of its own, time of all of them together."""
 
     @property
     def episode_seeds(self) -> list[int]:
@@ -172,7 +191,9 @@ def evaluate_policy(
     Raises:
         ConfigError: If the environment cannot be used, or does not report whether an episode
             succeeded, or `config.num_envs` is not the number of environments that were given, or
-            the policy cannot do what the configuration demands.
+            the policy cannot do what the configuration demands, or an episode has no end.
+        EnvError: If an environment raises, hangs, dies, or gives what is no result; with its name,
+            the seed and the step. The processes of a vector environment are ended.
 
     Example:
         >>> def upright(observation, reward, terminated, truncated, info):
@@ -187,12 +208,13 @@ def evaluate_policy(
     config = EvalConfig() if config is None else config
     if isinstance(env, str):
         num_envs = min(config.num_envs or default_num_envs(env), len(config.episode_seeds))
-        made = make_vector_env(env, num_envs)
+        limit_s = config.env_timeout_s
+        made = make_vector_env(env, num_envs, env_timeout_s=limit_s)
         try:
-            return _evaluate(adapt_env(made), predict, config, on_episode)
+            return _evaluate(adapt_env(made, limit_s), predict, config, on_episode)
         finally:
-            made.close()
-    adapter = adapt_env(env)
+            close_env(made, env, limit_s)
+    adapter = adapt_env(env, config.env_timeout_s)
     if config.num_envs not in {None, adapter.num_envs}:
         raise ConfigError(
             f"EvalConfig.num_envs: expected {adapter.num_envs}, as many as the environment that "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -85,7 +86,9 @@ def gate_from_text(text: str, *, compares: bool = False) -> Gate:
     try:
         bound = float(match[3])
     except ValueError:
-        raise ConfigError(f"gate {text!r}: expected a number, got {match[3]!r}") from None
+        bound = math.nan
+    if not math.isfinite(bound):
+        raise ConfigError(f"gate {text!r}: expected a number, got {match[3]!r}")
     return Gate(match[1], match[2], bound)
 
 

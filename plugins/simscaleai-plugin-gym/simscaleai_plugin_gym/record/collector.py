@@ -17,6 +17,7 @@ from simscaleai_core.host.facade import Host
 from simscaleai_plugin_gym.envs.adapter import adapt_env
 from simscaleai_plugin_gym.envs.catalog import Expert, find_declared, has_native_batch
 from simscaleai_plugin_gym.envs.construction import make_vector_env
+from simscaleai_plugin_gym.envs.failures import close_env
 from simscaleai_plugin_gym.envs.observations import (
     Metadata,
     ObservationKeys,
@@ -24,6 +25,7 @@ from simscaleai_plugin_gym.envs.observations import (
     env_metadata,
 )
 from simscaleai_plugin_gym.envs.success import SuccessReader
+from simscaleai_plugin_gym.options import ENV_TIMEOUT_S
 from simscaleai_plugin_gym.record.demonstrator import Demonstrator, Relabelled
 from simscaleai_plugin_gym.record.experts import expert_name, load_expert, relabelling_of
 from simscaleai_plugin_gym.rollout.rollouts import Step, StepContext, run_episodes
@@ -32,8 +34,6 @@ Array = NDArray[Any]
 
 NUM_ENVS_NATIVE = 16
 """Environments in a native batch; without one a single environment is as fast."""
-MAX_STEPS_WITHOUT_LIMIT = 10_000
-"""Length from which an episode without a limit counts as endless [steps]."""
 
 
 @frozen(kw_only=True)
@@ -58,6 +58,8 @@ class RecordingSettings:
     """Whether each episode is also written under the other instructions."""
     num_envs: int | None = None
     """Environments side by side; None chooses."""
+    env_timeout_s: float = ENV_TIMEOUT_S
+    """Time that an environment may take to be made, for one reset and for one step [s]."""
 
 
 @frozen(kw_only=True)
@@ -104,11 +106,14 @@ class Collector:
         is_native = has_native_batch(find_declared(settings.env, host))
         num_envs = settings.num_envs or (NUM_ENVS_NATIVE if is_native else 1)
         self._settings = settings
-        self._env = make_vector_env(settings.env, num_envs, host=host, **settings.env_options)
+        limit_s = settings.env_timeout_s
+        self._env = make_vector_env(
+            settings.env, num_envs, host=host, env_timeout_s=limit_s, **settings.env_options
+        )
         try:
             self._keys = ObservationKeys(settings.env, self._env.single_observation_space)
             bounds = check_actions(settings.env, self._env.single_action_space)
-            self._adapter = adapt_env(self._env)
+            self._adapter = adapt_env(self._env, limit_s)
             self._reader = SuccessReader(self._adapter)
             self._demonstrator = Demonstrator(
                 name, expert, self._adapter, bounds, noise=settings.noise, relabel=settings.relabel
@@ -141,7 +146,7 @@ class Collector:
 
     def close(self) -> None:
         """Close the environment."""
-        self._env.close()
+        close_env(self._env, self._settings.env, self._settings.env_timeout_s)
 
     def _act(self, observation: Any, context: StepContext) -> Array:
         return self._demonstrator.act(self._keys.as_mapping(observation), context)
@@ -164,11 +169,11 @@ class Collector:
             if reported[index]:
                 buffer.successes.append(bool(success[index]))
         ended = {int(index) for index in step.context.episode[step.ended]}
-        self._check(step, buffers, ended)
+        self._check_success(buffers, ended)
         return ended
 
-    def _check(self, step: Step, buffers: Sequence[_EpisodeBuffer], ended: set[int]) -> None:
-        """Check that episodes end, and that success is reported if it matters.
+    def _check_success(self, buffers: Sequence[_EpisodeBuffer], ended: set[int]) -> None:
+        """Check that success is reported if it matters.
 
         Raises:
             ConfigError: If not.
@@ -179,14 +184,6 @@ class Collector:
                 f"environment {settings.env!r} does not report whether an episode succeeded: "
                 "searched info['is_success'], info['success'] and methods of these names. Record "
                 "without only_successes."
-            )
-        running = {int(episode) for episode in step.context.episode if episode >= 0} - ended
-        lengths = [(len(buffers[episode].actions), buffers[episode].seed) for episode in running]
-        if settings.max_steps is None and lengths and max(lengths)[0] >= MAX_STEPS_WITHOUT_LIMIT:
-            length, seed = max(lengths)
-            raise ConfigError(
-                f"environment {settings.env!r} has no limit: expected an end of the episode of "
-                f"seed {seed}, got {length} steps. Give max_steps."
             )
 
 

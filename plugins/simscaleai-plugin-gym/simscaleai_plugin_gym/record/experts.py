@@ -21,6 +21,7 @@ from simscaleai_core.errors import ConfigError, SimScaleError
 from simscaleai_core.host.facade import Host
 from simscaleai_plugin_gym.envs.adapter import select
 from simscaleai_plugin_gym.envs.catalog import Expert, find_expert
+from simscaleai_plugin_gym.envs.named_code import check_callable, check_module
 
 Array = NDArray[Any]
 
@@ -171,6 +172,8 @@ def load_expert(
             raise ConfigError("expert_single: expected an expert of your own, got none")
         return find_expert(env, host)
     found = _imported(expert) if isinstance(expert, str) else expert
+    if isinstance(expert, str) and not (single and inspect.isclass(found)):
+        check_callable(f"expert {expert!r}", found, ("observation",), exactly=False)
     is_single = single and not isinstance(found, PerEnv)
     return per_env(found) if is_single else found
 
@@ -203,19 +206,16 @@ def _imported(text: str) -> Expert:
         raise ConfigError(
             f"expert {text!r}: expected 'module:function' or './file.py:function', got {text!r}"
         )
+    if not where.endswith(".py"):
+        check_module(f"expert {text!r}", where)
     try:
         module = _from_file(Path(where)) if where.endswith(".py") else _from_path(where)
-        expert = getattr(module, attribute)
-    except Exception as error:
+        found: Expert = getattr(module, attribute)
+    except (Exception, SystemExit) as error:
         raise ConfigError(
             f"expert {text!r} cannot be imported: {type(error).__name__}: {error}. Check the name, "
             "and that it can be imported from here."
         ) from error
-    if not callable(expert):
-        raise ConfigError(
-            f"expert {text!r}: expected a function of the observation, got {type(expert).__name__}"
-        )
-    found: Expert = expert
     return found
 
 

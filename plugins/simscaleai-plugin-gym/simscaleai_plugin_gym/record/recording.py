@@ -14,6 +14,12 @@ from simscaleai_plugin_hdf5.writer import EpisodeWriter
 from simscaleai_core.errors import ConfigError
 from simscaleai_core.host.facade import Host
 from simscaleai_plugin_gym.envs.catalog import Expert
+from simscaleai_plugin_gym.options import (
+    ENV_TIMEOUT_S,
+    check_env_kwargs,
+    check_output,
+    check_ranges,
+)
 from simscaleai_plugin_gym.record.collector import RecordingSettings
 from simscaleai_plugin_gym.record.experts import expert_name, load_expert, source_digest
 from simscaleai_plugin_gym.record.shards import EpisodeMetadata, Shard, ShardFolder
@@ -71,6 +77,7 @@ def record_episodes(
     overwrite: bool = False,
     workers: int = 1,
     num_envs: int | None = None,
+    env_timeout_s: float = ENV_TIMEOUT_S,
     on_episode: Callable[[EpisodeMetadata], None] | None = None,
 ) -> Recording:
     """Record an expert and write its episodes to one file.
@@ -94,7 +101,8 @@ def record_episodes(
         images: Side of the square camera images to record [pixels], passed to the environment.
         cameras: Cameras to record, passed to the environment.
         env_kwargs: Further options of the environment.
-        max_steps: Longest episode [steps]; None leaves that to the environment.
+        max_steps: Longest episode [steps]; None leaves that to the environment, and an episode of
+            10,000 steps is then an error.
         only_successes: Whether to drop failed episodes and go on until `episodes` succeeded.
         max_attempts: Most episodes to run for that; None for ten times `episodes`.
         relabel: Whether to write each episode under every other instruction as well, with the
@@ -102,6 +110,8 @@ def record_episodes(
         overwrite: Whether to replace a file, or shards begun with other settings.
         workers: Processes. A function as `expert` must then be importable.
         num_envs: Environments per process; None chooses.
+        env_timeout_s: Time that an environment may take to be made, for one reset and for one step
+            [s].
         on_episode: Called with the metadata of each episode once it is recorded; those of an
             earlier, interrupted recording come first. Order of seeds if there is one worker.
 
@@ -110,14 +120,18 @@ def record_episodes(
 
     Raises:
         ConfigError: If an argument cannot be used, the file exists, or too few episodes succeeded.
+        EnvError: If an environment raises, hangs, or gives what is no result; with its name, the
+            seed and the step. What is finished is kept.
 
     Source:
         Laskey et al. 2017 (CoRL, DART) for labels without noise under noisy execution.
     """
     path = Path(path)
     numbers = {"episodes": episodes, "seed": seed, "noise": noise, "workers": workers}
-    limits = {"num_envs": num_envs, "max_steps": max_steps, "max_attempts": max_attempts}
-    _check({**numbers, **{name: limit for name, limit in limits.items() if limit is not None}})
+    sizes = {"images": images, "num_envs": num_envs, "env_timeout_s": env_timeout_s}
+    limits = {"max_steps": max_steps, "max_attempts": max_attempts}
+    check_ranges({**numbers, **sizes, **limits})
+    check_env_kwargs(env_kwargs or {})
     _check_output(path, overwrite=overwrite)
     options = {"images": images, "cameras": None if cameras is None else tuple(cameras)}
     settings = RecordingSettings(
@@ -130,6 +144,7 @@ def record_episodes(
         only_successes=only_successes,
         relabel=relabel,
         num_envs=num_envs,
+        env_timeout_s=env_timeout_s,
     )
     if max_attempts is None:
         max_attempts = _ATTEMPTS_PER_SUCCESS * episodes
@@ -324,26 +339,9 @@ def _check_output(path: Path, *, overwrite: bool) -> None:
     Raises:
         ConfigError: If something is there.
     """
-    if path.is_dir():
-        raise ConfigError(f"output {str(path)!r}: expected a file name, got a directory")
+    check_output("output", path)
     if path.exists() and not overwrite:
         raise ConfigError(
             f"output {str(path)!r} exists already: expected a new file. Choose another name, or "
             "pass --overwrite (overwrite=True) to replace it."
         )
-
-
-def _check(numbers: Mapping[str, float]) -> None:
-    """Check the numbers, all at once.
-
-    Raises:
-        ConfigError: If any is out of range.
-    """
-    minimum = {"seed": 0, "noise": 0}
-    problems = [
-        f"{name}: expected at least {minimum.get(name, 1)}, got {value!r}"
-        for name, value in numbers.items()
-        if not value >= minimum.get(name, 1)
-    ]
-    if problems:
-        raise ConfigError(*problems)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import signal
-import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import islice
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
 from simscaleai_core.errors import ConfigError, SimScaleError
+from simscaleai_plugin_gym.envs.processes import end_with_parent, exit_text, interrupts_ignored
 from simscaleai_plugin_gym.record.collector import Collector, RecordingSettings
 from simscaleai_plugin_gym.record.shards import EpisodeMetadata, Shard, ShardFolder
 
@@ -96,7 +94,7 @@ class ProcessWorkers:
                 "one worker."
             ) from error
         self._processes: dict[Connection, BaseProcess] = {}
-        with _interrupts_ignored():
+        with interrupts_ignored():
             for _ in range(num_workers):
                 ours, theirs = context.Pipe()
                 process = context.Process(
@@ -150,9 +148,9 @@ class ProcessWorkers:
             process = self._processes[connection]
             process.join()
             raise RecordingError(
-                f"a process that recorded died: expected it to finish, got {_exit(process)}. What "
-                "is finished is kept; repeat the command to continue, with fewer workers if memory "
-                "ran out."
+                f"a process that recorded died: expected it to finish, got {exit_text(process)}. "
+                "What is finished is kept; repeat the command to continue, with fewer workers if "
+                "memory ran out."
             ) from None
         if isinstance(message, _WorkerError):
             raise message.error from message
@@ -174,7 +172,7 @@ class _WorkerError(Exception):
 
 def _work(connection: Connection, settings: RecordingSettings, folder: ShardFolder) -> None:
     """Record shards as they are sent until there are no more; the body of a process."""
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    end_with_parent()
     try:
         collector = Collector(settings)
         while True:
@@ -207,13 +205,6 @@ def _record(
         )
 
 
-def _die_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
 def _portable(error: Exception) -> Exception:
     """Return an error that survives the way to another process."""
     try:
@@ -221,24 +212,3 @@ def _portable(error: Exception) -> Exception:
     except Exception:  # noqa: BLE001 - whatever its author did
         return SimScaleError(f"{type(error).__name__}: {error}")
     return error
-
-
-def _exit(process: Any) -> str:
-    code = process.exitcode
-    if code is not None and code < 0:
-        with suppress(ValueError):
-            return signal.Signals(-code).name
-    return f"exit status {code}"
-
-
-@contextmanager
-def _interrupts_ignored() -> Iterator[None]:
-    """Let processes that start in the body ignore Ctrl-C, which the parent answers for all."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -13,8 +13,11 @@ from attrs import field, frozen
 from gymnasium.spaces import Box, Space
 from numpy.typing import NDArray
 
-from simscaleai_core.errors import PolicyError
+from simscaleai_core.errors import ConfigError, PolicyError
 from simscaleai_plugin_gym.envs.adapter import EnvAdapter, Infos, Mask, Transition
+
+MAX_STEPS_WITHOUT_LIMIT = 10_000
+"""Length from which an episode without a limit counts as endless [steps]."""
 
 
 @frozen
@@ -65,6 +68,9 @@ def run_episodes(
 
     Yields:
         Steps, in order of time.
+
+    Raises:
+        ConfigError: If an episode seems to have no end.
     """
     episode = np.full(adapter.num_envs, -1, dtype=np.intp)
     length = np.zeros(adapter.num_envs, dtype=np.int64)
@@ -80,11 +86,30 @@ def run_episodes(
         length += 1
         over = transition.terminated | transition.truncated | (length >= limit)
         yield Step(context, observation, transition, over & (episode >= 0))
+        if max_steps is None and length.max() >= MAX_STEPS_WITHOUT_LIMIT:
+            _check_end(adapter.name, seeds, np.where(over | (episode < 0), 0, length), episode)
         observation, infos, starts = transition.observation, transition.infos, over
         first_infos = {}
         if over.any():
             length[over] = 0
             observation, first_infos = _begin(adapter, seeds, episode, pending, over)
+
+
+def _check_end(
+    name: str, seeds: Sequence[int], lengths: NDArray[np.int64], episode: NDArray[np.intp]
+) -> None:
+    """Check that episodes end, given their lengths so far `[N]`.
+
+    Raises:
+        ConfigError: If one does not seem to.
+    """
+    longest = int(lengths.argmax())
+    if lengths[longest] >= MAX_STEPS_WITHOUT_LIMIT:
+        raise ConfigError(
+            f"environment {name!r} has no limit: expected an end of the episode of seed "
+            f"{seeds[episode[longest]]}, got {lengths[longest]} steps. Give max_steps "
+            "(--max-steps)."
+        )
 
 
 def _begin(

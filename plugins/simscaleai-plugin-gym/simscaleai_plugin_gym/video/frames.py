@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai_core.errors import ConfigError
-from simscaleai_plugin_gym.envs.adapter import adapt_env
+from simscaleai_plugin_gym.envs.adapter import EnvAdapter, adapt_env
 from simscaleai_plugin_gym.envs.construction import make_env
+from simscaleai_plugin_gym.envs.failures import close_env
 from simscaleai_plugin_gym.envs.success import SuccessReader, SuccessRule
+from simscaleai_plugin_gym.options import ENV_TIMEOUT_S
 from simscaleai_plugin_gym.rollout.instructions import LanguageRule
 from simscaleai_plugin_gym.rollout.policy_runner import PolicyRunner
 from simscaleai_plugin_gym.rollout.rollouts import StepContext, run_episodes
@@ -29,6 +31,7 @@ def episode_frames(
     max_steps: int | None = None,
     success: str | SuccessRule | None = None,
     language: str | LanguageRule | None = None,
+    env_timeout_s: float = ENV_TIMEOUT_S,
 ) -> Iterator[tuple[Frame, bool]]:
     """Run one episode and draw it.
 
@@ -39,19 +42,20 @@ def episode_frames(
         max_steps: Longest episode [steps]; None leaves that to the environment.
         success: As in `EvalConfig`.
         language: As in `EvalConfig`.
+        env_timeout_s: As in `EvalConfig`.
 
     Yields:
         Frames `[H, W, 3]`, the first before the first step, each with whether the episode has been
         successful so far.
     """
-    adapter = adapt_env(env)
+    adapter = adapt_env(env, env_timeout_s)
     runner = PolicyRunner(predict, adapter, [seed], language)
     reader = SuccessReader(adapter, success)
     first: list[Frame] = []
 
     def act(observation: Any, context: StepContext) -> NDArray[Any]:
         if context.starts.any():
-            first.append(_draw(env, adapter.name))
+            first.append(_draw(env, adapter))
         return runner(observation, context)
 
     succeeded = False
@@ -59,7 +63,7 @@ def episode_frames(
         if first:
             yield first.pop(), False
         succeeded |= bool(reader.read(step.transition)[0][0])
-        yield _draw(env, adapter.name), succeeded
+        yield _draw(env, adapter), succeeded
 
 
 def evenly_spaced(frames: Sequence[Frame], moments: int) -> list[Frame]:
@@ -75,6 +79,7 @@ def frame_strip(
     seed: int,
     frames: int,
     max_steps: int | None = None,
+    env_timeout_s: float = ENV_TIMEOUT_S,
     **options: Any,
 ) -> Frame:
     """Run one episode and show evenly spaced moments of it.
@@ -85,6 +90,7 @@ def frame_strip(
         seed: Seed of the episode.
         frames: Moments to show, at least 1; fewer if the episode is shorter.
         max_steps: Longest episode [steps]; None leaves that to the environment.
+        env_timeout_s: As in `EvalConfig`.
         options: Options of the environment.
 
     Returns:
@@ -93,26 +99,27 @@ def frame_strip(
     Raises:
         ConfigError: If the environment draws nothing.
     """
-    env = make_env(env_name, render_mode="rgb_array", **options)
+    env = make_env(env_name, render_mode="rgb_array", env_timeout_s=env_timeout_s, **options)
+    rules: dict[str, Any] = {"max_steps": max_steps, "env_timeout_s": env_timeout_s}
     try:
-        drawn = [f for f, _ in episode_frames(env, policy.predict, seed, max_steps=max_steps)]
+        drawn = [frame for frame, _ in episode_frames(env, policy.predict, seed, **rules)]
     finally:
-        env.close()
+        close_env(env, env_name, env_timeout_s)
     small = [frame[::_SHRINK, ::_SHRINK] for frame in evenly_spaced(drawn, frames)]
     strip: Frame = np.concatenate(small, axis=1)
     return strip
 
 
-def _draw(env: Any, name: str) -> Frame:
+def _draw(env: Any, adapter: EnvAdapter) -> Frame:
     """Return the environment's picture.
 
     Raises:
         ConfigError: If it draws none.
     """
-    frame = None if env.render_mode is None else env.render()
+    (frame,) = (None,) if env.render_mode is None else adapter.query("render") or (None,)
     if isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.shape[2:] == (3,):
         return np.ascontiguousarray(frame)
     raise ConfigError(
-        f"environment {name!r} draws no frames: expected uint8 [H, W, 3] from render() in render "
-        f"mode 'rgb_array', got {type(frame).__name__}. Leave out videos and frames."
+        f"environment {adapter.name!r} draws no frames: expected uint8 [H, W, 3] from render() in "
+        f"render mode 'rgb_array', got {type(frame).__name__}. Leave out videos and frames."
     )

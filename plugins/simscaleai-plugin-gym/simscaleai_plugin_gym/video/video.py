@@ -19,6 +19,9 @@ from attrs import frozen
 from PIL import Image as Picture
 
 from simscaleai_core.errors import ConfigError
+from simscaleai_plugin_gym.envs.adapter import name_of
+from simscaleai_plugin_gym.envs.failures import close_env
+from simscaleai_plugin_gym.options import ENV_TIMEOUT_S
 from simscaleai_plugin_gym.video.frames import Frame, episode_frames, evenly_spaced
 
 DEFAULT_FPS = 30
@@ -66,7 +69,7 @@ def record_videos(
         directory: Where to write ``seed_10000.mp4``, ... and ``contact_sheet.png``.
         seeds: Seeds of the episodes.
         moments: Pictures per row of the contact sheet.
-        rules: ``success``, ``language`` and ``max_steps``, as in `EvalConfig`.
+        rules: ``success``, ``language``, ``max_steps`` and ``env_timeout_s``, as in `EvalConfig`.
 
     Returns:
         The videos, in order of seeds.
@@ -91,7 +94,7 @@ def record_videos(
             videos.append(Video(path, seed, success, len(small)))
             rows.append((evenly_spaced(small, moments), success))
     finally:
-        env.close()
+        close_env(env, name_of(env), rules.get("env_timeout_s", ENV_TIMEOUT_S))
     Picture.fromarray(contact_sheet(rows)).save(directory / CONTACT_SHEET)
     return videos
 

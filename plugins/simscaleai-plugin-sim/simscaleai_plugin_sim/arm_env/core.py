@@ -210,7 +210,9 @@ def _instructions(task: Task, phrasing: str | None, num_envs: int) -> EpisodeIns
         ConfigError: If a phrasing is given and the task has none.
     """
     if isinstance(task, LanguageTask):
-        return EpisodeInstructions(task.phrasebook, phrasing or "seen", num_envs)
+        return EpisodeInstructions(
+            task.phrasebook, "seen" if phrasing is None else phrasing, num_envs
+        )
     if phrasing is not None:
         raise ConfigError(
             f"task {task.name!r} has no instructions: expected no phrasing, got {phrasing!r}. "

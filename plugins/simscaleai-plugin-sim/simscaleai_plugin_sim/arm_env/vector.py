@@ -15,6 +15,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from simscaleai_core.errors import ConfigError
 from simscaleai_plugin_sim.arm_env.core import ArmCore, Observation, action_space
 from simscaleai_plugin_sim.physics.randomization import DomainRandomization
 from simscaleai_plugin_sim.physics.rendering import Image
@@ -39,6 +40,9 @@ class ArmVectorEnv(VectorEnv[Observation, NDArray[np.float64], NDArray[Any]]):
         randomize: What differs from episode to episode, as a `DomainRandomization` or
             ``"default"``; None for nothing.
         render_mode: None or ``"rgb_array"``.
+
+    Raises:
+        ConfigError: If an option is out of range.
 
     Example:
         >>> envs = ArmVectorEnv(3, "reach")
@@ -76,6 +80,8 @@ class ArmVectorEnv(VectorEnv[Observation, NDArray[np.float64], NDArray[Any]]):
         )
         own_limit = self._core.task.max_episode_steps
         limit = own_limit if max_episode_steps is None else max_episode_steps
+        if type(limit) is not int or (limit < 1 and limit != -1):
+            raise ConfigError(f"max_episode_steps: expected at least 1, or -1, got {limit!r}")
         self._limit = np.inf if limit == -1 else limit
         self.num_envs = num_envs
         self.render_mode = render_mode

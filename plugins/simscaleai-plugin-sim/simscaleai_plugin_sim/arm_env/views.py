@@ -52,8 +52,8 @@ def views_of(
     """
     own = task if isinstance(task, LanguageTask) else None
     size = images if images is not None else own.images if own is not None else 0
-    if not 0 <= size <= MAX_IMAGE_SIZE:
-        raise ConfigError(f"images: expected 1 to {MAX_IMAGE_SIZE} pixels, or 0, got {images}")
+    if type(size) is not int or not 0 <= size <= MAX_IMAGE_SIZE:
+        raise ConfigError(f"images: expected 1 to {MAX_IMAGE_SIZE} pixels, or 0, got {images!r}")
     if isinstance(cameras, str):
         cameras = cameras.split(",")
     if cameras is None:
