@@ -74,7 +74,7 @@ class DummyTrajectoryDataset(Dataset[dict[str, Any]]):
         lead = self._lead(num_samples, seq_len)
         self._actions = torch.rand(*lead, action_dim, generator=generator) * 2 - 1
         if include_image:
-            shape = (*self._lead(num_samples, self._obs_len), 3, *image_size)
+            shape = (*state.shape[:-1], 3, *image_size)
             pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
             self._observations["image"] = pixels
         self._language = include_language
@@ -115,11 +115,9 @@ class DummyTrajectoryDataset(Dataset[dict[str, Any]]):
         state = self._observations["state"]
         digest = hashlib.blake2b(state.numpy().tobytes(), digest_size=8)
         digest.update(self._actions.numpy().tobytes())
+        lead = state.ndim - 1
         return DataSpec(
-            observations={
-                k: tuple(v.shape[len(self._lead(1, self._obs_len)) :])
-                for k, v in self._observations.items()
-            },
+            observations={k: tuple(v.shape[lead:]) for k, v in self._observations.items()},
             action_dim=self._actions.shape[-1],
             seq_len=self._seq_len,
             obs_len=self._obs_len,

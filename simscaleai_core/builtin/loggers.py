@@ -1,10 +1,9 @@
-"""The console and the JSON-lines file."""
+"""The JSON-lines file."""
 
 from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
@@ -12,39 +11,6 @@ from typing import Any, TextIO
 from simscaleai_core.checkpoint.files import replace_atomically
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.run.metrics import floats_of
-
-_SHOWN = ("train/loss", "eval/loss", "train/lr", "train/grad_norm", "perf/samples_per_s")
-
-
-class ConsoleLogger:
-    """One line per logging window on standard error. See `simscaleai_core.contracts.Logger`."""
-
-    def __init__(self, config: TrainConfig, options: None = None) -> None:
-        del options
-        self._max_steps = config.max_steps
-
-    def start(self, facts: Mapping[str, Any], step: int) -> None:
-        """Print what is really in effect."""
-        for name, value in facts.items():
-            if name != "plugins":
-                self._print(f"  {name}: {value}")
-        self._print(f"training from step {step} to {self._max_steps}")
-
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Print the metrics that people look at; every evaluation metric is shown."""
-        names = [n for n in _SHOWN if n in metrics]
-        names += [n for n in metrics if n.startswith("eval/") and n not in names]
-        values = "  ".join(f"{n.partition('/')[2]} {metrics[n]:.4g}" for n in names)
-        kind = "eval " if any(n.startswith("eval/") for n in metrics) else ""
-        self._print(f"{kind}step {step}/{self._max_steps}  {values}")
-
-    def close(self, status: str) -> None:
-        """Print how the run ended."""
-        self._print(f"training {status}")
-
-    def _print(self, line: str) -> None:
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
 
 
 class JsonlLogger:

@@ -66,15 +66,12 @@ def find_device(name: str) -> torch.device:
     Raises:
         ConfigError: If it is not there.
     """
-    has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    here = {"cuda": has_cuda, "mps": has_mps, "cpu": True}
-    chosen = next(n for n, there in here.items() if there) if name == "auto" else name
-    if not here[chosen]:
-        there = ", ".join(n for n, is_there in here.items() if is_there)
-        raise ConfigError(
-            f"device {name!r} is not available on this machine: found {there}. Use --device auto."
-        )
-    return torch.device(chosen)
+    kinds = {"cuda": torch.cuda, "mps": torch.backends.mps, "cpu": torch.cpu}
+    here = [kind for kind, module in kinds.items() if module.is_available()]
+    if name not in ("auto", *here):
+        found = f"device {name!r} is not available on this machine: found {', '.join(here)}"
+        raise ConfigError(f"{found}. Use --device auto.")
+    return torch.device(here[0] if name == "auto" else name)
 
 
 def clip_gradients(parameters: Sequence[Tensor], max_norm: float | None) -> Tensor:

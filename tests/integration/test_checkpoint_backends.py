@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from simscaleai_devkit.support.runs import train_small
 from simscaleai_devkit.support.speed import no_fsync, one_thread
 from simscaleai_devkit.support.trees import tree_differences
 
+from simscaleai_core.errors import CheckpointError
 from simscaleai_core.host.facade import Host
 from simscaleai_core.host.registry import load_checkpoint, load_policy
 from simscaleai_core.plugin import ModelSpec
@@ -33,6 +35,9 @@ def train(folder: Path, backend: str, host: Host) -> Path:
     fields |= {"checkpoint_backend": backend, "listeners": [StateKeeper()], "host": host}
     with one_thread(), no_fsync():
         return train_small(folder, **fields).checkpoint
+
+
+NUM_FLIPS = 200
 
 
 @pytest.fixture(scope="module", params=["dcp", "safetensors"])
@@ -90,3 +95,31 @@ def test_the_command_line_trains_and_continues(
     assert continued.status == 0
     assert f"step_3.{backend}" in continued.err
     assert not tree_differences(whole, load_checkpoint(tmp_path / f"final.{backend}"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["pt", "dcp", "safetensors"])
+def test_no_flipped_bit_is_read_as_something_else_without_a_manifest(
+    tmp_path: Path, kind: str, host: Host
+) -> None:
+    if kind != "pt":
+        pytest.importorskip(f"simscaleai_plugin_{kind}")
+    path = train(tmp_path, kind, host)
+    path.with_suffix(".json").unlink()
+    whole = load_checkpoint(path)
+    draw = random.Random(0)
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    refused = 0
+    for _ in range(NUM_FLIPS):
+        file = draw.choices(files, [f.stat().st_size for f in files])[0]
+        data = file.read_bytes()
+        flipped = bytearray(data)
+        place = draw.randrange(8 * len(data))
+        flipped[place // 8] ^= 1 << (place % 8)
+        file.write_bytes(flipped)
+        try:
+            assert not tree_differences(load_checkpoint(path), whole), (file.name, place)
+        except CheckpointError:
+            refused += 1
+        file.write_bytes(data)
+    assert refused > NUM_FLIPS / 3  # much of a .pt and a .dcp is padding

@@ -110,7 +110,7 @@ class MixedPrecision:
 
         Raises:
             CheckpointError: If the checkpoint has a gradient scaler and this run has none, or the
-                other way round.
+                other way round, or if its state is not one.
         """
         if bool(state) != (self._scaler is not None):
             theirs, ours = ("a", "none") if state else ("no", "one")
@@ -121,6 +121,13 @@ class MixedPrecision:
                 path="",
             )
         if self._scaler is not None:
+            wanted = self._scaler.state_dict().keys()
+            if state.keys() != wanted or not all(map(_is_finite, state.values())):
+                raise CheckpointError(
+                    f"scaler_state_dict: expected finite numbers for {', '.join(wanted)}, found "
+                    f"{state!r:.200}. Use another checkpoint.",
+                    path="",
+                )
             interval = self._options.growth_interval
             self._scaler.load_state_dict({**state, "growth_interval": interval})
 
@@ -135,6 +142,10 @@ class MixedPrecision:
         self._is_applied = found_inf is None or not found_inf.item()
 
 
+def _is_finite(value: object) -> bool:
+    return type(value) in {int, float} and math.isfinite(value)  # type: ignore[arg-type]
+
+
 def _build_context(device: torch.device, dtype_name: str) -> AbstractContextManager[Any]:
     """Return the autocast context; torch itself knows best what a device can do."""
     try:
@@ -142,8 +153,8 @@ def _build_context(device: torch.device, dtype_name: str) -> AbstractContextMana
             warnings.simplefilter("error")  # torch warns, and then quietly computes in float32
             return torch.autocast(device.type, dtype=_DTYPES[dtype_name])
     except (RuntimeError, UserWarning) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].rstrip(". ")
         raise ConfigError(
-            f"the device {device.type!r} has no {dtype_name} autocast: {reason} Choose another "
+            f"the device {device.type!r} has no {dtype_name} autocast: {reason}. Choose another "
             "--amp-dtype, or --precision fp32."
         ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,14 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
 from torch.distributed.checkpoint.state_dict_saver import save
 
-from simscaleai_core.builtin.pt import PtBackend
+from simscaleai_core.builtin.pt import WITHOUT_DATA, read_tree
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.contracts import StateDict
 from simscaleai_core.errors import ConfigError
 from simscaleai_core.plugin import hookimpl
 from simscaleai_plugin_dcp.options import DcpOptions
-from simscaleai_plugin_dcp.reading import (
-    TENSOR_FILE,
-    check_files,
-    check_table,
-    read_table,
-    read_tensors,
-)
-from simscaleai_plugin_dcp.tree import EQUAL_ON_ALL_RANKS, check_skeleton, fill, split
+from simscaleai_plugin_dcp.reading import read_part, read_table
+from simscaleai_plugin_dcp.tree import EQUAL_ON_ALL_RANKS, fill, split
 from simscaleai_plugin_dcp.writing import TREE_FILE, Writer
 
 
@@ -68,6 +63,7 @@ class DcpBackend:
                 f"{run.strategy.world_size} ranks: expected a strategy such as ddp, got "
                 f"{run.strategy.effective}. Use --strategy ddp or another --checkpoint-backend."
             )
+        run.strategy.gather(None)  # finds at once a rank that is gone; a new group waits for it
         timeout = timedelta(seconds=self._options.timeout_s)
         self._group = dist.new_group(backend="gloo", timeout=timeout)
 
@@ -99,18 +95,16 @@ class DcpBackend:
 
         Raises:
             NotADirectoryError: If there is a file of that name.
+            TypeError: If its tree is none.
         """
         if not path.is_dir():
             raise NotADirectoryError("expected a directory, found a file")
-        table = read_table(path)
-        check_files(table, path)
-        files = [file for file in path.iterdir() if TENSOR_FILE.match(file.name)]
-        skeleton = PtBackend().load(path / TREE_FILE)
-        check_skeleton(skeleton, limit_bytes=sum(file.stat().st_size for file in files))
-        tree, tensors = fill(skeleton)
-        check_table(table, tensors)
-        read_tensors(path, table, tensors)
-        return tree
+        parts = read_table(path)
+        with (path / TREE_FILE).open("rb") as file:
+            skeleton = read_tree(file, tensors=(WITHOUT_DATA,))
+        if not isinstance(skeleton, dict):
+            raise TypeError(f"its tree is a {type(skeleton).__name__}")
+        return fill(skeleton, partial(read_part, path, parts))
 
 
 def _save_error(error: CheckpointException, *, alone: bool) -> OSError:
@@ -123,6 +117,6 @@ def _save_error(error: CheckpointException, *, alone: bool) -> OSError:
 
 
 def _words(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error) if type(error) is RuntimeError else f"{type(error).__name__}: {error}"

@@ -6,8 +6,7 @@ each tensor. Names follow from where a tensor stands, so that they need not be s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -30,42 +29,24 @@ def split(tree: StateDict) -> tuple[StateDict, dict[str, Tensor]]:
     return to_serialisable(tree, keep), tensors
 
 
-def fill(skeleton: StateDict) -> tuple[StateDict, dict[str, Tensor]]:
-    """Return a tree with memory for each tensor of its skeleton, and these tensors by name."""
-    tensors: dict[str, Tensor] = {}
-
-    def keep(path: str, tensor: Tensor) -> Tensor:
-        memory = torch.empty(tensor.shape, dtype=tensor.dtype)
-        tensors[_name(path, tensors)] = memory
-        return memory
-
-    return to_serialisable(skeleton, keep), tensors
-
-
-def check_skeleton(skeleton: Any, *, limit_bytes: int) -> None:
-    """Refuse a skeleton that would grow beyond what its checkpoint can hold.
+def fill(skeleton: StateDict, read: Callable[[str, Tensor], Tensor]) -> StateDict:
+    """Return the tree of a skeleton.
 
     Args:
-        skeleton: What was read.
-        limit_bytes: Size of all tensor files [bytes].
+        skeleton: The tree with meta tensors.
+        read: Gives the tensor of a name, from the name and the meta tensor in its place.
 
-    Raises:
-        ValueError: If a container stands in two places, as those of a file that unfolds to a tree
-            of any size do, or if its tensors are larger than the files.
+    Returns:
+        The tree.
     """
-    seen: set[int] = set()
-    waiting, total = [skeleton], 0
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, Tensor):
-            total += node.numel() * node.itemsize
-        elif isinstance(node, (Mapping, list, tuple)) and node:
-            if id(node) in seen:
-                raise ValueError("its tree holds one container in two places")
-            seen.add(id(node))
-            waiting += node.values() if isinstance(node, Mapping) else node
-    if total > limit_bytes:
-        raise ValueError(f"its tree has {total} bytes of tensors, its files {limit_bytes}")
+    names: dict[str, Tensor] = {}
+
+    def keep(path: str, tensor: Tensor) -> Tensor:
+        name = _name(path, names)
+        names[name] = tensor
+        return read(name, tensor)
+
+    return to_serialisable(skeleton, keep)
 
 
 def _name(path: str, taken: Mapping[str, Tensor]) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import pickle
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +16,7 @@ from torch.distributed.checkpoint.storage import WriteResult
 from torch.futures import Future
 
 from simscaleai_core.builtin.pt import PtBackend
+from simscaleai_core.checkpoint.files import remove
 from simscaleai_core.contracts import StateDict
 
 TREE_FILE = "tree.pt"
@@ -51,10 +50,13 @@ class _Files(FileSystem):
 
 
 class Writer(FileSystemWriter):
-    """Writes one checkpoint; torch reports failures to every rank.
+    """Writes one checkpoint.
+
+    What one rank raises in any of these methods, torch raises on every rank: it gathers what became
+    of each step. So whatever may fail is done in them: a rank that fails elsewhere is waited for.
 
     Args:
-        path: The directory.
+        path: The directory; rank 0 makes it.
         skeleton: The tree with meta tensors; rank 0's is written.
         files: Files that this rank writes.
     """
@@ -64,6 +66,7 @@ class Writer(FileSystemWriter):
             path, thread_count=files, per_thread_copy_ahead=0
         )  # all on the CPU already
         self.fs = self._files = _Files()
+        self._folder = path
         self._skeleton = skeleton
 
     def storage_meta(self) -> StorageMeta | None:
@@ -74,6 +77,25 @@ class Writer(FileSystemWriter):
         """
         return None
 
+    def prepare_local_plan(self, plan: SavePlan) -> SavePlan:
+        """Leave the directory to rank 0.
+
+        Returns:
+            The plan as it is.
+        """
+        return plan
+
+    def prepare_global_plan(self, plans: list[SavePlan]) -> list[SavePlan]:
+        """Make the directory, on rank 0, when no rank writes yet and none writes any more.
+
+        Returns:
+            A plan for each rank.
+        """
+        with self._failing_everywhere():
+            remove(self._folder)  # what is left of a save that failed
+            self._folder.mkdir()
+        return super().prepare_global_plan(plans)
+
     def write_data(self, plan: SavePlan, planner: SavePlanner) -> Future[list[WriteResult]]:
         """Write this rank's tensors.
 
@@ -82,42 +104,49 @@ class Writer(FileSystemWriter):
 
         Raises:
             OSError: If a file cannot be written; the system's own reason, which torch hides.
-        """  # noqa: DOC501 - what else fails in a thread is raised as it is
-        written = super().write_data(plan, planner)
-        for error in self._files.failures:
-            raise _reason(error)
-        missing = {item.index for item in plan.items} - {part.index for part in written.value()}
-        if missing:
-            count = f"{len(missing)} of {len(plan.items)} tensors"
-            raise OSError(f"{count} were not written to {Path(self.path).name}")
+        """
+        with self._failing_everywhere():
+            if not self._folder.is_dir():
+                raise OSError("rank 0's directory is not there; all ranks need one checkpoint_dir")
+            written = super().write_data(plan, planner)
+            lacking = {item.index for item in plan.items} - {w.index for w in written.value()}
+            if lacking and not self._files.failures:
+                count = f"{len(lacking)} of {len(plan.items)} tensors"
+                raise OSError(f"{count} were not written to {self._folder.name}")
         return written
 
     def finish(self, metadata: Metadata, results: list[list[WriteResult]]) -> None:
         """Write tree and table of contents, on rank 0, once every part is there.
 
         Raises:
-            FileNotFoundError: If the part of a rank is not in this rank's directory.
-            ValueError: If the tree holds a value that torch writes and will not read.
+            OSError: If one cannot be written, or a rank's part is not in this rank's directory.
         """
-        path = Path(self.path)
-        for rank, parts in enumerate(results):
-            for name in {part.storage_data.relative_path for part in parts}:
-                if not (path / name).is_file():
-                    raise FileNotFoundError(
+        with self._failing_everywhere():
+            for rank, parts in enumerate(results):
+                names = {part.storage_data.relative_path for part in parts}
+                if not all((self._folder / name).is_file() for name in names):
+                    raise OSError(
                         f"what rank {rank} wrote is not there; all ranks need one checkpoint_dir"
                     )
-        PtBackend().save(path / TREE_FILE, self._skeleton)
+            PtBackend().save(self._folder / TREE_FILE, self._skeleton)
+            super().finish(metadata, results)
+
+    @contextmanager
+    def _failing_everywhere(self) -> Iterator[None]:
+        """Raise what fails, here or in a thread, in a form that torch can send to every rank."""
+        failures = self._files.failures
         try:
-            PtBackend().load(path / TREE_FILE)  # it is small, and torch 2.13 writes b"" in vain
-        except pickle.UnpicklingError as error:
-            reason = re.search(r"GLOBAL \S+|operand \d+|opcode \d+", str(error))
-            raise ValueError(
-                f"cannot read its tree back: {reason[0] if reason else error}"
-            ) from None
-        super().finish(metadata, results)
+            yield
+        except Exception as error:  # noqa: BLE001 - all others wait for what this rank says
+            failures.append(error)
+        if failures:
+            raise _portable(failures[0]) from None
 
 
-def _reason(error: Exception) -> Exception:
-    """Return the system's own reason, which torch hides behind a RuntimeError."""
+def _portable(error: Exception) -> Exception:
+    """Return the system's own reason, which torch hides, as an error that pickle always takes."""
     hidden = error.__context__
-    return hidden if isinstance(error, RuntimeError) and isinstance(hidden, OSError) else error
+    reason = hidden if isinstance(error, RuntimeError) and isinstance(hidden, OSError) else error
+    if not isinstance(reason, OSError):
+        return RuntimeError(f"{type(reason).__name__}: {reason}")
+    return OSError(reason.errno, reason.strerror) if reason.errno else OSError(str(reason))

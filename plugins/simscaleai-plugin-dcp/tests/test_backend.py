@@ -9,6 +9,7 @@ import signal
 import threading
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +24,8 @@ from simscaleai_devkit.support.trees import tree_differences as differences
 from simscaleai_plugin_dcp.backend import DcpBackend
 from simscaleai_plugin_dcp.options import DcpOptions
 from simscaleai_plugin_dcp.plugin import PLUGIN, simscale_register_checkpoint_backends
-from torch.distributed.checkpoint import FileSystemWriter
+from simscaleai_plugin_dcp.writing import Writer
+from torch.distributed.checkpoint import FileSystemWriter, metadata
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata
 
 from simscaleai_core.checkpoint.store import CheckpointStore, read_checkpoint
@@ -86,11 +88,26 @@ def _save_on_a_full_disk(folder: Path, sizes: dict[str, int], *, files: int) -> 
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
-def test_a_file_that_cannot_be_opened_fails_the_save(tmp_path: Path, place: int) -> None:
-    path = tmp_path / "x.dcp"
-    (path / f"__0_{place}.distcp").mkdir(parents=True)
+def test_a_file_that_cannot_be_opened_fails_the_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    def prepare(self: Writer, plans: Any) -> Any:
+        plans = prepared(self, plans)
+        (tmp_path / "x.dcp" / f"__0_{place}.distcp").mkdir()
+        return plans
+
+    prepared = Writer.prepare_global_plan
+    monkeypatch.setattr(Writer, "prepare_global_plan", prepare)
     with pytest.raises(IsADirectoryError):
-        DcpBackend(options=DcpOptions(files_per_rank=3)).save(path, edge_case_tree())
+        DcpBackend(options=DcpOptions(files_per_rank=3)).save(tmp_path / "x.dcp", edge_case_tree())
+
+
+def test_what_a_failed_save_left_does_not_get_into_the_next(tmp_path: Path) -> None:
+    (tmp_path / "x.dcp").mkdir()
+    (tmp_path / "x.dcp" / "__1_0.distcp").write_text("of another rank")
+    DcpBackend().save(tmp_path / "x.dcp", SMALL)
+    names = {p.name for p in (tmp_path / "x.dcp").iterdir()}
+    assert names == {".metadata", "tree.pt", "__0_0.distcp"}
 
 
 def test_tensors_that_torch_does_not_write_fail_the_save(
@@ -214,20 +231,74 @@ def _huge(path: Path, canary: Path) -> None:
     torch.save(tree, path / "tree.pt")
 
 
+def _lead_to(path: Path, name: str) -> None:
+    """Have the table lead to a file of another name instead of the part of a tensor."""
+    size = (path / name).stat().st_size
+
+    def change(table: Any) -> None:
+        for index, info in table.storage_data.items():
+            if index.fqn == "model_state_dict.w":
+                info.relative_path, info.offset, info.length = name, 0, size
+
+    _edit_table(path, change)
+
+
 def _deflated(path: Path, canary: Path) -> None:
-    with zipfile.ZipFile(path / "__0_0.distcp", "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(path / "__9_0.distcp", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(10**6))
-    size = (path / "__0_0.distcp").stat().st_size
-    _all_infos(lambda i: (setattr(i, "offset", 0), setattr(i, "length", size)))(path, canary)
+    _lead_to(path, "__9_0.distcp")
 
 
 def _half(path: Path, canary: Path) -> None:
-    """A tensor of which the table has only a part: the rest would be whatever was in memory."""
-    key = "model_state_dict.w"
-    _edit_table(
-        path,
-        lambda t: setattr(t.state_dict_metadata[key].chunks[0], "sizes", torch.Size([3])),
-    )
+    """A part that holds half of a tensor."""
+    torch.save(torch.arange(3.0), path / "__9_0.distcp")
+    _lead_to(path, "__9_0.distcp")
+
+
+def _twice(path: Path, canary: Path) -> None:
+    """Two tensors that are one part: many of them would be more than is stored."""
+
+    def change(table: Any) -> None:
+        first, second = table.storage_data.values()
+        second.offset, second.length = first.offset + 1, first.length - 1
+
+    _edit_table(path, change)
+
+
+def _missing(path: Path, canary: Path) -> None:
+    def change(table: Any) -> None:
+        for index in [i for i in table.storage_data if i.fqn == "model_state_dict.w"]:
+            del table.storage_data[index]
+
+    _edit_table(path, change)
+
+
+def _class_state(path: Path, canary: Path) -> None:
+    """Sets an attribute of torch's own class, which needs no call and outlives a refusal."""
+    table = (path / ".metadata").read_bytes()
+    name = b"ctorch.distributed.checkpoint.metadata\nMetadata\n"
+    state = pickle.dumps((None, {"__len__": 3}), protocol=2)[2:-1]
+    (path / ".metadata").write_bytes(b"\x80\x02(" + name + state + b"b" + table[2:])
+
+
+def _enum_state(path: Path, canary: Path) -> None:
+    name = b"ctorch.distributed.checkpoint.metadata\n_MEM_FORMAT_ENCODING\nK\x00\x85R"
+    state = pickle.dumps({"_value_": 7}, protocol=2)[2:-1]
+    (path / ".metadata").write_bytes(b"\x80\x02" + name + state + b"b.")
+
+
+def _hash(path: Path, canary: Path) -> None:
+    """A key whose hash takes 2^60 steps."""
+    key: tuple[Any, ...] = (1,)
+    for _ in range(60):
+        key = (key, key)
+    data = b"\x80\x04}" + pickle.dumps(key, protocol=4)[2:-1] + b"K\x01s."
+    (path / ".metadata").write_bytes(data)
+
+
+def _memo(path: Path, canary: Path) -> None:
+    """Asks for a memo of 4 billion places."""
+    (path / ".metadata").write_bytes(b"\x80\x02}r\xff\xff\xff\xff.")
 
 
 ATTACKS: dict[str, tuple[str, Callable[[Path, Path], Any]]] = {
@@ -237,20 +308,22 @@ ATTACKS: dict[str, tuple[str, Callable[[Path, Path], Any]]] = {
         lambda p, c: _edit_table(p, lambda t: setattr(t, "planner_data", Payload(c))),
     ),
     "no table": ("table of contents is none", lambda p, c: _edit_table(p, lambda _: [1])),
-    "tree": ("", lambda p, c: torch.save({"step": Payload(c)}, p / "tree.pt")),
+    "tree": ("contains posix.system, which is not data", lambda p, c: torch.save({"step": Payload(c)}, p / "tree.pt")),
+    "class state": ("its pickle is damaged", _class_state),
+    "enum state": ("table of contents is none", _enum_state),
+    "hash": ("in two places", _hash),
+    "memo": ("table of contents is none", _memo),
     "bytes": ("names torch.distributed.checkpoint.metadata.BytesStorageMetadata", _bytes_item),
     "upwards": ("leads to '../", _all_infos(lambda i: setattr(i, "relative_path", "../x"))),
     "absolute": ("leads to '/etc", _all_infos(lambda i: setattr(i, "relative_path", "/etc/passwd"))),
     "transform": ("leads to", _all_infos(lambda i: setattr(i, "transform_descriptors", ["zstd"]))),
     "symlink": ("leads to", _symlink),
     "fan": ("one container in two places", _fan),
-    "huge": ("bytes of tensors", _huge),
     "deflated": ("is compressed", _deflated),
     "half": ("differ in 'model_state_dict.w'", _half),
-    "missing": (
-        "differ in 'model_state_dict.w'",
-        lambda p, c: _edit_table(p, lambda t: t.state_dict_metadata.pop("model_state_dict.w") and None),
-    ),
+    "missing": ("differ in 'model_state_dict.w'", _missing),
+    "twice": ("leads to one place twice", _twice),
+    "huge": ("differ in 'model_state_dict.w'", _huge),
 }  # fmt: skip
 
 
@@ -260,10 +333,34 @@ def test_an_attack_is_refused_and_nothing_is_executed(tmp_path: Path, kind: str)
     DcpBackend().save(path, SMALL)
     reason, attack = ATTACKS[kind]
     attack(path, canary)
+    before = [(c, dict(vars(c))) for c in (*vars(metadata).values(), *metadata._MEM_FORMAT_ENCODING)
+              if hasattr(c, "__dict__")]  # fmt: skip
     with pytest.raises(CheckpointError, match=r"x\.dcp cannot be read as a checkpoint") as caught:
         read(path)
     assert reason in str(caught.value)
+    assert "weights_only" not in str(caught.value)
     assert not canary.exists()
+    assert all(dict(vars(c)) == state for c, state in before)
+
+
+@pytest.mark.parametrize("kind", ["class state", "enum state"])
+def test_the_states_are_live(tmp_path: Path, kind: str) -> None:
+    """Negative control: an unpickler that looks up torch's own records only gives them the state."""
+    status, changed = in_child(lambda: _unpickle(tmp_path, kind))
+    assert (status, changed) == (0, [True, 7][kind == "enum state"])
+
+
+def _unpickle(folder: Path, kind: str) -> Any:
+    DcpBackend().save(folder / "x.dcp", SMALL)
+    ATTACKS[kind][1](folder / "x.dcp", folder)
+    data = (folder / "x.dcp" / ".metadata").read_bytes()
+    with suppress(Exception):
+        pickle.loads(data)
+    states = {
+        "class state": hasattr(metadata.Metadata, "__len__"),
+        "enum state": metadata._MEM_FORMAT_ENCODING.TORCH_CONTIGUOUS_FORMAT._value_,
+    }
+    return states[kind]
 
 
 def test_the_payloads_are_live(tmp_path: Path) -> None:

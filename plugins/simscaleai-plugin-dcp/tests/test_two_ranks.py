@@ -98,21 +98,36 @@ def test_one_rank_continues_what_two_wrote_and_two_what_one_wrote(
     assert "world_size was 1, is 2" in again.stdout + again.stderr
 
 
-def errors_of_failure(directory: Path, fault: str) -> str:
+def errors_of_failure(directory: Path, fault: str, rank: int = 1) -> str:
     """Return the standard error of a run that fails, which it must do quickly."""
     started = time.monotonic()
-    done = torchrun(directory, "--fault", fault)
-    assert time.monotonic() - started < 100
+    done = torchrun(directory, "--fault", fault, "--fault-rank", rank)
+    assert time.monotonic() - started < 50  # a rank that waited would wait 60 s
     assert done.returncode != 0
     return done.stderr
 
 
-def test_a_full_disk_on_one_rank_is_reported_by_rank_0_and_stops_nothing(tmp_path: Path) -> None:
-    errors = errors_of_failure(tmp_path, "no-room")
-    assert "rank 1: File too large" in errors
-    assert "Training goes on" in errors
-    assert "error on rank 0: could not write" in errors
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_full_disk_on_one_rank_is_reported_by_rank_0_and_stops_nothing(
+    tmp_path: Path, rank: int
+) -> None:
+    errors = errors_of_failure(tmp_path, "no-room", rank)
+    assert f"rank {rank}: File too large" in errors
+    assert errors.count("Training goes on") >= 4  # two saves, on each rank
+    for failed in (0, 1):
+        assert f"error on rank {failed}: could not write" in errors
+    assert "exitcode  : 4" in errors
     assert not [p for p in tmp_path.iterdir() if "dcp" in p.name]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rank_that_is_late_meets_nothing_of_the_others(tmp_path: Path, rank: int) -> None:
+    done = torchrun(tmp_path, "--fault", "late", "--fault-rank", rank)
+    assert done.returncode == 0, done.stderr
+    assert "could not write" not in done.stderr
+    names = {i.file for i in list_checkpoints(tmp_path)}
+    assert names >= {"best.dcp", "step_16.dcp", "step_24.dcp", "final.dcp"}
+    assert not any(damage_of(tmp_path / name) for name in names)
 
 
 def test_a_rank_that_cannot_save_at_all_ends_the_run_and_hangs_none(tmp_path: Path) -> None:

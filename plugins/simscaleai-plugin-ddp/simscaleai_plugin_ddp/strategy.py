@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 import logging
 import os
 from collections.abc import Sequence
@@ -15,13 +14,12 @@ import torch
 import torch.distributed as dist
 import torch.distributed.nn  # noqa: F401 - its defaults would keep a group that is there before it
 from torch import Tensor, nn
-from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from simscaleai_core.builtin.single import clip_gradients, find_device
 from simscaleai_core.config import TrainConfig
-from simscaleai_core.errors import ConfigError
-from simscaleai_core.plugin import hookimpl
+from simscaleai_core.errors import ConfigError, RankError
+from simscaleai_plugin_ddp.joining import join
 from simscaleai_plugin_ddp.options import DDPOptions
 
 logger = logging.getLogger("simscaleai")
@@ -32,7 +30,6 @@ _BUFFER_SWITCH = (
     if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
     else "broadcast_buffers"
 )
-_GROUPS = itertools.count()  # groups that this process has joined one after another
 _LAUNCH = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
@@ -68,7 +65,7 @@ class DDPStrategy:
         timeout = timedelta(seconds=options.timeout_s)
         self._has_joined = not dist.is_initialized()
         if self._has_joined:
-            _join(backend, timeout)
+            join(backend, options)
         # serialisable values are gathered on the host and need no device memory
         self._host_group = dist.new_group(backend="gloo", timeout=timeout)
 
@@ -137,32 +134,16 @@ class DDPStrategy:
         if status != "failed" and self._has_joined:
             dist.destroy_process_group()
 
-    @hookimpl
-    def simscale_on_run_exception(self, error: BaseException) -> None:
-        """Log that a lost connection is a consequence of an error on another rank."""
+    def lost_rank(self, error: BaseException) -> RankError | None:
+        """Return a clear error for a lost connection: the consequence of another rank's end."""
         text = str(error)
         if isinstance(error, RuntimeError) and ("onnection" in text or "timed out" in text.lower()):
-            logger.error(
-                "rank %d lost another rank. The cause is in that rank's own message.", self.rank
+            reason = text.partition("] ")[2].partition(". ")[0] or text.splitlines()[0]
+            return RankError(
+                f"rank {self.rank} lost another rank: {reason}. The cause is in that rank's own "
+                "message."
             )
-
-
-def _join(backend: str, timeout: timedelta) -> None:
-    """Join the group, under keys of this attempt's own.
-
-    torchrun's agent keeps one store over restarts, and torch 2.13 does not separate the attempts in
-    it: a restarted rank would connect to the addresses of the dead ones.
-    """
-    store, rank, world_size = next(rendezvous("env://", timeout=timeout))
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    prefix = f"simscaleai/attempt_{attempt}/group_{next(_GROUPS)}"
-    dist.init_process_group(
-        backend,
-        store=dist.PrefixStore(prefix, store),  # type: ignore[attr-defined]  # public, but not in __all__
-        rank=rank,
-        world_size=world_size,
-        timeout=timeout,
-    )
+        return None
 
 
 def _device(name: str) -> torch.device:

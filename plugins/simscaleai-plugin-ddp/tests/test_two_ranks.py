@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from simscaleai_devkit.support.ranks import TORCHRUN
+from simscaleai_devkit.support.ranks import TORCHRUN, free_port
 from simscaleai_devkit.support.runs import logged_rows
 from simscaleai_devkit.support.trees import tree_differences
 
@@ -115,3 +117,22 @@ def test_ranks_that_differ_do_not_start(tmp_path):
     done = torchrun(tmp_path, "--odd-rank")
     assert done.returncode != 0
     assert "rank 1 has lr=0.002, rank 0 has 0.001" in done.stderr
+
+
+def test_a_rank_whose_neighbour_was_killed_says_so_in_one_line(tmp_path):
+    """Without torchrun's agent, which would end it first."""
+    launch = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, str(WORKER), "--dir", str(tmp_path), "--fault", "killed",
+             "--fault-step", "11"],
+            env={**os.environ, **launch, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE, text=True,
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
+    outputs = [rank.communicate(timeout=60)[1] for rank in ranks]
+    assert ranks[1].returncode == -signal.SIGKILL
+    assert ranks[0].returncode == 1
+    assert outputs[0].splitlines()[-1].startswith("error: rank 0 lost another rank: ")
+    assert "Traceback" not in outputs[0]

@@ -114,7 +114,7 @@ class BestK(MetricExtension):
 
     def _link_again(self, kept: RankedCheckpoint) -> None:
         info = read_manifest(self._checkpoints / f"step_{kept.step}.json")
-        if info is not None and (self._checkpoints / info.file).is_file():
+        if info is not None and (self._checkpoints / info.file).exists():
             link_checkpoint(self._checkpoints, info, self._directory, kept.stem)
         else:
             logger.warning("%s: %s is missing", _NAME, self._directory / kept.stem)

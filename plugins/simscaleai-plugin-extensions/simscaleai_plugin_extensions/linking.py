@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 from attrs import evolve
 
-from simscaleai_core.checkpoint.files import replace_atomically
+from simscaleai_core.checkpoint.files import aside_path, put_in_place, remove, sync
 from simscaleai_core.checkpoint.manifest import CheckpointInfo, write_manifest
 
 
@@ -21,12 +22,22 @@ def link_checkpoint(source: Path, info: CheckpointInfo, target: Path, stem: str)
         stem: The second name, without suffix.
 
     Returns:
-        The new file; a hard link, or a copy where the file system has none.
+        The new file or directory; hard links, or copies where the file system has none.
     """
     target.mkdir(parents=True, exist_ok=True)
     path = target / f"{stem}{Path(info.file).suffix}"
-    with replace_atomically(path) as temporary:
-        _link_or_copy(source / info.file, temporary)
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    remove(temporary)  # of a killed process with the same number
+    try:
+        if (source / info.file).is_dir():
+            shutil.copytree(source / info.file, temporary, copy_function=_link_or_copy)
+        else:
+            _link_or_copy(source / info.file, temporary)
+        sync(temporary)
+        put_in_place(temporary, path)
+    finally:
+        remove(temporary)
+    remove(aside_path(path))
     write_manifest(path.with_suffix(".json"), evolve(info, file=path.name))
     return path
 
@@ -34,11 +45,11 @@ def link_checkpoint(source: Path, info: CheckpointInfo, target: Path, stem: str)
 def remove_checkpoint(directory: Path, stem: str) -> None:
     """Remove the second name of a checkpoint, the manifest first."""
     for path in (directory / f"{stem}.json", *directory.glob(f"{stem}.*")):
-        path.unlink(missing_ok=True)
+        remove(path)
 
 
-def _link_or_copy(source: Path, target: Path) -> None:
+def _link_or_copy(source: str | Path, target: str | Path) -> None:
     try:
-        target.hardlink_to(source)
+        Path(target).hardlink_to(source)
     except OSError:
         shutil.copyfile(source, target)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from attrs import field, frozen
 from attrs.validators import and_, ge, gt, in_, lt, matches_re
 
+from simscaleai_core.plugin import HARMLESS, REPORTED
+
 MODES = ("min", "max")
 
 _EVAL_METRIC = matches_re(r"eval/.+")  # other metrics are means over a window, not measurements
@@ -16,7 +18,7 @@ class EmaOptions:
 
     decay: float = field(default=0.999, validator=and_(gt(0.0), lt(1.0)))
     """Share of the average that survives one step."""
-    eval_with: bool = True
+    eval_with: bool = field(default=True, metadata=REPORTED)
     """Evaluate the averaged weights instead of the trained ones."""
 
 
@@ -24,13 +26,13 @@ class EmaOptions:
 class EarlyStoppingOptions:
     """What can be chosen for early stopping."""
 
-    monitor: str = field(default="eval/loss", validator=_EVAL_METRIC)
+    monitor: str = field(default="eval/loss", validator=_EVAL_METRIC, metadata=REPORTED)
     """Metric of an evaluation to watch."""
-    patience: int = field(default=5, validator=ge(1))
+    patience: int = field(default=5, validator=ge(1), metadata=REPORTED)
     """Evaluations in a row without improvement after which the run ends."""
-    min_delta: float = field(default=0.0, validator=ge(0.0))
+    min_delta: float = field(default=0.0, validator=ge(0.0), metadata=REPORTED)
     """Smallest change that counts as an improvement, in units of the metric."""
-    mode: str = field(default="min", validator=in_(MODES))
+    mode: str = field(default="min", validator=in_(MODES), metadata=REPORTED)
     """Whether small or large values are good: min or max."""
 
 
@@ -38,11 +40,11 @@ class EarlyStoppingOptions:
 class BestKOptions:
     """What can be chosen for the best checkpoints."""
 
-    monitor: str = field(default="eval/loss", validator=_EVAL_METRIC)
+    monitor: str = field(default="eval/loss", validator=_EVAL_METRIC, metadata=REPORTED)
     """Metric of an evaluation to rank by."""
-    mode: str = field(default="min", validator=in_(MODES))
+    mode: str = field(default="min", validator=in_(MODES), metadata=REPORTED)
     """Whether small or large values are good: min or max."""
-    k: int = field(default=3, validator=ge(1))
+    k: int = field(default=3, validator=ge(1), metadata=HARMLESS)
     """Checkpoints to keep."""
 
 
@@ -50,7 +52,7 @@ class BestKOptions:
 class ThroughputOptions:
     """What can be chosen for throughput."""
 
-    memory: bool = True
+    memory: bool = field(default=True, metadata=HARMLESS)
     """Report memory besides time."""
 
 
@@ -58,11 +60,11 @@ class ThroughputOptions:
 class ProfilerOptions:
     """What can be chosen for the profiler."""
 
-    start: int = field(default=10, validator=ge(0))
+    start: int = field(default=10, validator=ge(0), metadata=HARMLESS)
     """Steps to let pass before the trace begins [steps]."""
-    count: int = field(default=5, validator=ge(1))
+    count: int = field(default=5, validator=ge(1), metadata=HARMLESS)
     """Steps to trace [steps]."""
-    memory: bool = False
+    memory: bool = field(default=False, metadata=HARMLESS)
     """Record allocations besides time; the trace gets much larger."""
 
 

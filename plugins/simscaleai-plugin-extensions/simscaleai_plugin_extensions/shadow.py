@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from simscaleai_core.checkpoint.schema import tensor_mismatches
 from simscaleai_core.contracts import StateDict
 from simscaleai_core.errors import CheckpointError
-from simscaleai_core.run.snapshot import tensor_mismatches
 
 
 class Shadow:

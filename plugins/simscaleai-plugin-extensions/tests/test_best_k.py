@@ -11,9 +11,10 @@ import torch
 from simscaleai_devkit.support.listeners import ScriptedEvaluation
 from simscaleai_devkit.support.runs import train_small
 from simscaleai_devkit.support.trees import tree_differences
-from simscaleai_plugin_extensions.linking import link_checkpoint
+from simscaleai_plugin_extensions.linking import link_checkpoint, remove_checkpoint
 
-from simscaleai_core.checkpoint.manifest import damage_of, list_checkpoints
+from simscaleai_core.checkpoint.files import digest_of
+from simscaleai_core.checkpoint.manifest import CheckpointInfo, damage_of, list_checkpoints
 from simscaleai_core.host.registry import load_checkpoint
 
 LOSSES = {2: 5.0, 4: 3.0, 6: 4.0, 8: 3.0, 10: float("nan"), 12: 2.5, 14: 9.0, 16: 0.125}
@@ -117,6 +118,22 @@ def test_a_link_takes_no_room_and_outlives_the_checkpoint(tmp_path: Path) -> Non
     assert path.samefile(tmp_path / "step_8.pt")
     (tmp_path / "step_8.pt").unlink()
     assert load_checkpoint(path)["step"] == 8
+
+
+def test_a_directory_is_linked_file_by_file_and_removed_as_a_whole(tmp_path: Path) -> None:
+    (tmp_path / "step_8.dcp").mkdir()
+    (tmp_path / "step_8.dcp" / "part").write_text("a")
+    info = CheckpointInfo(
+        file="step_8.dcp", step=8, run=1, size_bytes=1, backend="dcp",
+        blake2b=digest_of(tmp_path / "step_8.dcp"),
+    )  # fmt: skip
+    for _ in range(2):  # the second takes the place of the first
+        path = link_checkpoint(tmp_path, info, tmp_path / "best_k", "mine")
+    assert (path / "part").samefile(tmp_path / "step_8.dcp" / "part")
+    assert not damage_of(path)
+    assert len(list((tmp_path / "best_k").iterdir())) == 2
+    remove_checkpoint(tmp_path / "best_k", "mine")
+    assert not list((tmp_path / "best_k").iterdir())
 
 
 def test_nothing_but_the_files_differs_from_a_run_without(tmp_path: Path) -> None:

@@ -75,7 +75,9 @@ class SafetensorsBackend:
             header = file.metadata() or {}
             if TREE_KEY not in header:
                 raise CheckpointError(
-                    f"it holds tensors only: expected {TREE_KEY!r} in its header.", path=path
+                    f"{path} cannot be read as a checkpoint: it holds tensors only: expected "
+                    f"{TREE_KEY!r} in its header. Use a checkpoint that a run has written.",
+                    path=path,
                 )
             tree: StateDict = decode(header[TREE_KEY], file.get_tensors())
         return tree

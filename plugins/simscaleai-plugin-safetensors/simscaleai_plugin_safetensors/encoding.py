@@ -10,6 +10,8 @@ of a named kind, and everything else is itself::
     {"tensor": "name"}              the tensor of that name
     {"tensor": "name", "as": ["complex128", [2, 3]]}   stored as bytes; its dtype and shape
     {"bytes": "AA=="}   {"int": "0x..."}   {"float": "inf"}
+
+The outermost object also has ``"crc32"``: a checksum of all of this and of the tensors.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -36,6 +40,7 @@ NATIVE_DTYPES = frozenset(
 
 _RESERVED_NAME = "__metadata__"
 _SMALL_INT = 1 << 63
+_CHECKSUM = re.compile(r',"crc32":(\d+)\}\Z')
 
 
 class Encoder:
@@ -47,8 +52,9 @@ class Encoder:
         self._memory: set[int] = set()
 
     def encode(self, tree: StateDict) -> str:
-        """Return a tree as JSON; its tensors are in `tensors` then."""
-        return json.dumps(self._value(tree, ""), allow_nan=False, separators=(",", ":"))
+        """Return a tree as JSON with its checksum; its tensors are in `tensors` then."""
+        text = json.dumps(self._value(tree, ""), allow_nan=False, separators=(",", ":"))
+        return f'{text[:-1]},"crc32":{_checksum(text, self.tensors)}}}'
 
     def _value(self, value: Any, path: str) -> Any:  # noqa: PLR0911 - one line per kind of value
         if value is None or isinstance(value, (bool, str)):
@@ -99,8 +105,31 @@ def decode(text: str, tensors: Mapping[str, Tensor]) -> Any:
 
     Returns:
         The tree, equal to what was encoded, in types as well.
+
+    Raises:
+        ValueError: If it does not match its checksum, or is nothing that `Encoder` writes. What
+            version 0.1.0 wrote has no checksum.
     """
-    return _decoded(json.loads(text), tensors)
+    checksum = _CHECKSUM.search(text)
+    if checksum:
+        text = f"{text[: checksum.start()]}}}"
+        if _checksum(text, tensors) != int(checksum[1]):
+            raise ValueError("it does not match the checksum in its header")
+    try:
+        return _decoded(json.loads(text), tensors)
+    except (AttributeError, LookupError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"its header describes no tree ({reason})") from error
+
+
+def _checksum(text: str, tensors: Mapping[str, Tensor]) -> int:
+    """Return the CRC-32 of a text and of names, kinds, shapes and bytes of tensors."""
+    checksum = zlib.crc32(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        kind = f"{name!r} {tensor.dtype} {list(tensor.shape)}"
+        checksum = zlib.crc32(kind.encode(), checksum)
+        checksum = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, checksum)
+    return checksum
 
 
 def _decoded(value: Any, tensors: Mapping[str, Tensor]) -> Any:

@@ -118,6 +118,39 @@ def test_a_cut_file_is_refused_without_a_manifest_too(tmp_path: Path, part: floa
         read(path)
 
 
+def test_a_flipped_bit_is_found_without_a_manifest_too(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    tree = edge_case_tree()
+    SafetensorsBackend().save(path, tree)
+    data = path.read_bytes()
+    refused, places = 0, range(0, 8 * len(data), 8 * len(data) // 120)
+    for place in places:
+        flipped = bytearray(data)
+        flipped[place // 8] ^= 1 << (place % 8)
+        path.write_bytes(flipped)
+        try:
+            assert not differences(tree, read(path)), place
+        except CheckpointError:
+            refused += 1
+    assert refused > 0.95 * len(places)
+
+
+@pytest.mark.parametrize(
+    "change", [{"x": torch.zeros(2)}, {"w": torch.ones(1, 2)}, {"w": torch.ones(2).int()}]
+)
+def test_the_checksum_is_about_every_tensor(change: dict[str, torch.Tensor]) -> None:
+    encoder = Encoder()
+    text = encoder.encode({"w": torch.ones(2)})
+    with pytest.raises(ValueError, match="does not match the checksum"):
+        decode(text, {**encoder.tensors, **change})
+
+
+def test_a_file_of_0_1_0_has_no_checksum_and_is_read(tmp_path: Path) -> None:
+    path, text = tmp_path / "x.safetensors", '{"dict":{"w":{"tensor":"w"}}}'
+    save_file({"w": torch.ones(2)}, path, metadata={TREE_KEY: text})
+    assert not differences({"w": torch.ones(2)}, read(path))
+
+
 @pytest.mark.parametrize("content", [b"hello\n" * 9, b"\x89PNG\r\n\x1a\n" + bytes(50), bytes(64)])
 def test_another_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.safetensors").write_bytes(content)
