@@ -6,7 +6,7 @@ DISTRIBUTIONS := . $(sort $(wildcard plugins/*))
 METADATA := $(DISTRIBUTIONS:=/pyproject.toml)
 DEMO := runs/demo
 
-.PHONY: help setup demo test test-slow test-nightly lint wheels bench bench-policies release-check docs clean
+.PHONY: help setup demo test test-slow test-nightly campaign lint wheels bench bench-policies release-check docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -36,6 +36,10 @@ test-slow: setup  ## run the tests with real processes, wheels and kills
 
 test-nightly: setup  ## every broken component against every check
 	$(BIN)/python -m pytest -m nightly
+
+campaign: setup  ## attack checkpoints, files and command lines in full, and print the counts; half an hour
+	SIMSCALE_CAMPAIGN_SCALE=1 OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=1 \
+		$(BIN)/python -m pytest tests/campaign -q -p no:cacheprovider -n 2 --dist worksteal
 
 lint: setup  ## ruff, mypy --strict on every package, import-linter
 	$(BIN)/ruff check .

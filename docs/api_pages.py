@@ -126,6 +126,7 @@ def _core_pages() -> dict[str, ApiPage]:
                     "CheckpointError",
                     "SaveError",
                     "PolicyError",
+                    "RankError",
                 ]
             },
         ),
@@ -146,14 +147,9 @@ def _mechanism_pages() -> dict[str, ApiPage]:
             },
         ),
         "data": ApiPage(
-            title="Data, normalisation and seeds",
+            title="Data and seeds",
             intro="Building blocks for policies, datasets and eval functions.",
             names={
-                "simscaleai_core.data.normalization": [
-                    "Normalizer",
-                    "joined_statistics",
-                    "NEAR_CONSTANT_STD",
-                ],
                 "simscaleai_core.data.batches": _functions_of("simscaleai_core.data.batches"),
                 "simscaleai_core.seeding": [
                     "stream_seed",
@@ -177,10 +173,18 @@ def _mechanism_pages() -> dict[str, ApiPage]:
                     "read_manifest",
                     "write_manifest",
                 ],
-                "simscaleai_core.checkpoint.files": ["replace_atomically", "replace"],
-                "simscaleai_core.run.snapshot": ["tensor_mismatches"],
+                "simscaleai_core.checkpoint.files": [
+                    "aside_path",
+                    "put_in_place",
+                    "remove",
+                    "replace",
+                    "replace_atomically",
+                    "sync",
+                ],
+                "simscaleai_core.checkpoint.pickled": ["Described", "Description"],
+                "simscaleai_core.checkpoint.schema": ["check_tree", "tensor_mismatches"],
                 "simscaleai_core.checkpoint.serialisation": ["to_serialisable"],
-                "simscaleai_core.builtin.pt": ["PtBackend"],
+                "simscaleai_core.builtin.pt": ["WITHOUT_DATA", "PtBackend", "read_tree"],
             },
         ),
         "host": ApiPage(
@@ -203,6 +207,7 @@ def _mechanism_pages() -> dict[str, ApiPage]:
                     "print_facts",
                     "print_json",
                     "print_text",
+                    "print_note",
                     "progress",
                 ],
                 "simscaleai_core.cli.configuration": ["parse_literal"],
@@ -218,6 +223,17 @@ def _distribution_pages() -> dict[str, ApiPage]:
             intro="From `simscaleai-devkit`. A subclass of a suite names a component; each check "
             "becomes one test. [Test a plugin](../../how-to/test-a-plugin.md) shows how.",
             names={"simscaleai_devkit": _all_of("simscaleai_devkit")},
+        ),
+        "bc": ApiPage(
+            title="Normalisation",
+            intro="From `simscaleai-plugin-bc`: statistics as buffers inside a policy.",
+            names={
+                "simscaleai_plugin_bc.blocks.normalization": [
+                    "Normalizer",
+                    "joined_statistics",
+                    "NEAR_CONSTANT_STD",
+                ],
+            },
         ),
         "gym": ApiPage(
             title="Environments, evaluation, recording",

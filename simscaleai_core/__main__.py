@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
 
 def main() -> None:
     """Run the command line on this process's arguments and exit with its status."""
-    gc.disable()  # what start-up makes, stays; a command switches it on again
-    from simscaleai_core.cli.app import run
+    from simscaleai_core.cli import interrupts
 
-    sys.exit(run(sys.argv[1:]))
+    interrupts.leave_at_once()
+    gc.disable()  # what start-up makes, stays; a command switches it on again
+    if sys.stdout is None or sys.stderr is None:  # closed by who started this
+        nowhere = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
+        sys.stdout, sys.stderr = sys.stdout or nowhere, sys.stderr or nowhere
+    try:
+        from simscaleai_core.cli.app import run
+
+        status = run(sys.argv[1:])
+    except KeyboardInterrupt:
+        status = interrupts.tell()
+    except Exception:  # noqa: BLE001 - shown in full, but for what would command a terminal
+        import traceback
+
+        from simscaleai_core.cli import terminal
+
+        terminal.write(traceback.format_exc(), error=True)
+        status = 1
+    interrupts.leave_at_once()
+    sys.exit(status)
 
 
 if __name__ == "__main__":

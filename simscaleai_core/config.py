@@ -7,7 +7,7 @@ the command line's help.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,17 +27,22 @@ def _expect(expected: str, accepts: Callable[[Any], bool]) -> Validator:
     return validate
 
 
-def _integer(low: int) -> Validator:
-    def accepts(value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and value >= low
+def _integer(low: int, high: int = 2**63 - 1) -> Validator:
+    def validate(instance: object, attribute: Attribute[Any], value: Any) -> None:
+        del instance
+        is_integer = isinstance(value, int) and not isinstance(value, bool)
+        if not is_integer or not low <= value <= high:
+            limit = f"most {high}" if is_integer and value > high else f"least {low}"
+            name = attribute.name
+            raise ConfigError(f"field {name!r}: expected an integer of at {limit}, got {value!r}")
 
-    return _expect(f"an integer of at least {low}", accepts)
+    return validate
 
 
 def _real(rule: str, accepts: Callable[[float], bool]) -> Validator:
     def check(value: Any) -> bool:
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return is_number and math.isfinite(value) and accepts(value)
+        return is_number and abs(value) <= sys.float_info.max and accepts(value)
 
     return _expect(f"a finite number {rule}", check)
 
@@ -45,6 +50,17 @@ def _real(rule: str, accepts: Callable[[float], bool]) -> Validator:
 def _text(*, optional: bool = False) -> Validator:
     wanted = "text or nothing" if optional else "text"
     return _expect(wanted, lambda v: isinstance(v, str) or (optional and v is None))
+
+
+def _path(*empty: str | None) -> Validator:
+    def accepts(value: Any) -> bool:
+        if value in empty or not isinstance(value, str) or not value:
+            return value in empty
+        names = value.encode("utf-8", "surrogatepass").split(b"/")
+        return not any(b"\0" in name or len(name) > 255 for name in names)
+
+    wanted = "a path with names of at most 255 bytes and without NUL"
+    return _expect(f"{wanted}, or nothing" if empty else wanted, accepts)
 
 
 def _choice(*names: str) -> Validator:
@@ -57,8 +73,12 @@ def _as_tuple(value: Any) -> Any:
 
 _SWITCH = _expect("true or false", lambda v: isinstance(v, bool))
 _NAMES = _expect(
-    "a list of names",
-    lambda v: isinstance(v, tuple) and all(isinstance(name, str) and name for name in v),
+    "a list of names, each once",
+    lambda v: (
+        isinstance(v, tuple)
+        and all(isinstance(name, str) and name for name in v)
+        and len(set(v)) == len(v)
+    ),
 )
 _TABLE = _expect(
     "a table of named values",
@@ -83,11 +103,11 @@ class TrainConfig:
     model_kwargs: Mapping[str, Any] = field(factory=dict, validator=_TABLE)
     """Extra keyword arguments of the model's constructor."""
 
-    dataset_path: str = field(default="", converter=str, validator=_text())
+    dataset_path: str = field(default="", converter=str, validator=_path(""))
     """Data to train on; empty trains on the dummy dataset."""
     batch_size: int = field(default=32, validator=_integer(1))
     """Samples that one step sees on one rank [samples]."""
-    num_workers: int = field(default=4, validator=_integer(0))
+    num_workers: int = field(default=4, validator=_integer(0, 1024))
     """DataLoader worker processes; data that lives in memory is gathered without them."""
 
     lr: float = field(default=1e-4, validator=_real("above 0", lambda v: v > 0))
@@ -111,11 +131,11 @@ class TrainConfig:
     backend: str = field(default="nccl", validator=_choice("nccl", "gloo"))
     """Process group backend: nccl for CUDA, gloo for CPU."""
 
-    checkpoint_dir: str = field(default="checkpoints", converter=str, validator=_text())
+    checkpoint_dir: str = field(default="checkpoints", converter=str, validator=_path())
     """Directory of checkpoints and of metrics.jsonl."""
     save_every: int = field(default=5000, validator=_integer(0))
     """Checkpoint interval [steps]; 0 saves only at the end."""
-    resume_from: str | None = field(default=None, validator=_text(optional=True))
+    resume_from: str | None = field(default=None, validator=_path(None))
     """Checkpoint to continue from; `auto` takes the newest whole one of `checkpoint_dir`."""
 
     log_every: int = field(default=100, validator=_integer(1))
@@ -132,7 +152,7 @@ class TrainConfig:
     device: str = field(default="auto", validator=_choice("auto", "cuda", "mps", "cpu"))
     """Where to compute; `auto` takes CUDA, then MPS, then CPU."""
 
-    seed: int = field(default=0, validator=_integer(0))
+    seed: int = field(default=0, validator=_integer(0, 2**64 - 1))
     """Root seed of every random stream of the run."""
     accumulate: int = field(default=1, validator=_integer(1))
     """Micro-batches that one step's batch is split into, to save memory."""

@@ -27,7 +27,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from attrs import Factory, field, frozen
+from attrs import Factory, define, field, frozen
 
 if TYPE_CHECKING:
     import torch
@@ -97,26 +97,22 @@ class DataSpec:
         return tuple(k for k, shape in self.observations.items() if len(shape) == 3)
 
 
+@define(eq=False)
 class Collated(Sequence[dict[str, Any]]):
     """Samples that were gathered as one batch.
 
     A dataset's ``__getitems__`` returns this: the feed takes `batch` as it is, and a plain
     ``DataLoader`` sees an ordinary sequence of samples.
-
-    Args:
-        batch: The batch, each tensor `[B, ...]`.
-        size: Number of samples B.
     """
 
-    __slots__ = ("_size", "batch")
-
-    def __init__(self, batch: dict[str, Any], size: int) -> None:
-        self.batch = batch
-        self._size = size
+    batch: dict[str, Any]
+    """The batch, each tensor `[B, ...]`."""
+    size: int
+    """Number of samples B."""
 
     def __len__(self) -> int:
         """Return the number of samples."""
-        return self._size
+        return self.size
 
     def __getitem__(self, index: int) -> dict[str, Any]:  # type: ignore[override]
         """Return one sample as views into the batch; slices are not offered.
@@ -124,7 +120,7 @@ class Collated(Sequence[dict[str, Any]]):
         Raises:
             IndexError: If the index is outside the batch.
         """
-        if not -self._size <= index < self._size:
+        if not -self.size <= index < self.size:
             raise IndexError(index)
         return _row(self.batch, index)
 
@@ -143,19 +139,15 @@ class DescribedDataset(Protocol):
 
     def __len__(self) -> int:
         """Return the number of samples."""
-        ...
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return one sample."""
-        ...
 
     def describe(self) -> DataSpec:
         """Return what the data holds."""
-        ...
 
     def split(self, fraction: float, seed: int) -> tuple[Any, Any]:
         """Split by episode into (train, held out)."""
-        ...
 
 
 class Policy(Protocol):
@@ -179,11 +171,9 @@ class Policy(Protocol):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Return ``{"loss": scalar, ...}``; further scalars are logged as metrics."""
-        ...
 
     def predict(self, obs: Any) -> Any:
         """Return actions `[A]` or `[B, A]` for one observation or a batch of them."""
-        ...
 
 
 class Stateful(Protocol):
@@ -191,11 +181,9 @@ class Stateful(Protocol):
 
     def state_dict(self) -> StateDict:
         """Return the state."""
-        ...
 
     def load_state_dict(self, state: StateDict) -> None:
         """Take the state back."""
-        ...
 
 
 @frozen
@@ -226,13 +214,13 @@ class EvalFunction(Protocol):
         A value that is a uint8 array `[H, W, 3]` is a picture: it goes to the loggers that can
         hold pictures. Other values that are not numbers are left out.
         """
-        ...
 
 
-class Precision(Protocol):
+class Precision(Stateful, Protocol):
     """How numbers are kept in the forward and backward pass. One is chosen per run.
 
-    A precision target is called as ``target(config, options)``.
+    A precision target is called as ``target(config, options)``. Its state is that of the gradient
+    scaler, empty if there is none.
     """
 
     effective: str
@@ -240,19 +228,15 @@ class Precision(Protocol):
 
     def setup(self, device: torch.device) -> None:
         """Learn the device, once, before anything else is called."""
-        ...
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Return the context of the forward pass; the same object each time."""
-        ...
 
     def backward(self, loss: Tensor) -> None:
         """Run the backward pass from the loss `[]`."""
-        ...
 
     def unscale(self, optimizer: torch.optim.Optimizer) -> None:
         """Bring the gradients back to their true scale; called exactly once per step."""
-        ...
 
     def step(self, optimizer: torch.optim.Optimizer, norm: Tensor, veto: bool) -> bool | Tensor:
         """Update the parameters unless the gradient norm `[]` is not finite or a listener vetoed.
@@ -261,21 +245,14 @@ class Precision(Protocol):
             Whether the update was applied: a bool, or a bool tensor `[]` on the device where
             reading it would stall the device.
         """
-        ...
-
-    def state_dict(self) -> StateDict:
-        """Return the state of the gradient scaler; empty if there is none."""
-        ...
-
-    def load_state_dict(self, state: StateDict) -> None:
-        """Take the state of the gradient scaler back."""
-        ...
 
 
 class Strategy(Protocol):
     """How the work is spread over devices and processes. One is chosen per run.
 
-    A strategy target is called as ``target(config, options)``.
+    A strategy target is called as ``target(config, options)``. Optional method:
+    ``lost_rank(error)``, which returns the error to raise in place of one that is a consequence of
+    another rank's end, or None.
     """
 
     effective: str
@@ -289,34 +266,27 @@ class Strategy(Protocol):
 
     def setup(self, policy: nn.Module) -> nn.Module:
         """Wrap the policy, which is on the device, for training."""
-        ...
 
     def sync(self, module: nn.Module, last: bool) -> AbstractContextManager[Any]:
         """Return the context around one micro-batch; gradients are shared only on the last."""
-        ...
 
     def clip(self, parameters: Sequence[Tensor], max_norm: float | None) -> Tensor:
         """Clip the gradients in place; return their total norm `[]` before clipping."""
-        ...
 
     def reduce(self, values: Tensor) -> Tensor:
         """Return the element-wise sum over ranks of `values` `[N]`."""
-        ...
 
     def gather(self, value: Any) -> list[Any]:
         """Return the plain value of every rank, in the order of ranks."""
-        ...
 
     def broadcast(self, value: Any) -> Any:
         """Return rank 0's plain value on every rank."""
-        ...
 
     def teardown(self, status: str) -> None:
         """Release what was taken; `status` is ``"done"``, ``"stopped"`` or ``"failed"``.
 
         The loop has let go of what `setup` returned.
         """
-        ...
 
 
 class Logger(Protocol):
@@ -333,15 +303,12 @@ class Logger(Protocol):
             facts: Effective settings of the run, plain values.
             step: Steps already completed.
         """
-        ...
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Record host floats for a step."""
-        ...
 
     def close(self, status: str) -> None:
         """Flush and finish; `status` is ``"done"``, ``"stopped"`` or ``"failed"``."""
-        ...
 
 
 class CheckpointBackend(Protocol):
@@ -363,11 +330,9 @@ class CheckpointBackend(Protocol):
 
     def save(self, path: Path, tree: StateDict) -> None:
         """Write the tree (tensors and plain containers) to a fresh file or directory."""
-        ...
 
     def load(self, path: Path) -> StateDict:
         """Read a tree back, tensors on the CPU, without executing anything from the file."""
-        ...
 
 
 def is_sharded(backend: CheckpointBackend) -> bool:

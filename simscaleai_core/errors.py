@@ -18,6 +18,11 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)), "")
 
 
+def reason_of(error: BaseException) -> str:
+    """Return the kind of an exception and the first line of its text."""
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+
+
 class SimScaleError(Exception):
     """A fault with a message that says what was expected, what was found and what to do."""
 
@@ -112,6 +117,12 @@ class SaveError(CheckpointError):
     """A checkpoint that could not be written; earlier checkpoints are untouched."""
 
     exit_status: ClassVar[int] = 4
+
+
+class RankError(SimScaleError):
+    """A rank that cannot go on because another one ended; the cause is in that one's message."""
+
+    exit_status: ClassVar[int] = 5
 
 
 class PolicyError(SimScaleError):

@@ -37,16 +37,9 @@ logger = logging.getLogger("simscaleai")
 
 @define(kw_only=True)
 class Loop:
-    """One run of the training loop.
+    """One run of the training loop, given what was freshly built for it.
 
-    Args:
-        run: The freshly built run.
-        feed: Where batches come from.
-        store: Where checkpoints are.
-        saver: Writes them in the background.
-        loggers: Where metrics go; on ranks other than 0, nowhere.
-        evals: Eval functions by name; the held-out loss first.
-        events: Compiled listeners.
+    Loggers are none on ranks other than 0; of the eval functions the held-out loss is the first.
     """
 
     run: Run
@@ -61,20 +54,15 @@ class Loop:
     _last_loss: float = field(default=math.nan, init=False)
     _throughput: Throughput = field(factory=Throughput, init=False)
     _evaluated_at: int = field(default=-1, init=False)
+    _is_best: bool = field(default=False, init=False)
+    _best_before: float = field(default=math.inf, init=False)
+    _is_finished: bool = field(default=False, init=False)
     _is_stopping: bool = field(default=False, init=False)
     _is_interrupted: bool = field(default=False, init=False)
     _is_save_asked: bool = field(default=False, init=False)
 
     def train(self) -> dict[str, float]:
-        """Run to the end, to a stop or to an exception; tear everything down in each case.
-
-        Returns:
-            ``final_loss`` (mean over the last logging window), ``global_step`` and
-            ``best_eval_loss``.
-
-        Raises:
-            SimScaleError: If the last state could not be written.
-        """
+        """Return the results of a run that ended or was stopped; tear down what it took."""
         status = "failed"
         with ExitStack() as cleanup:
             flag = cleanup.enter_context(SignalFlag(on_usr1=self.run.request_save))
@@ -87,9 +75,14 @@ class Loop:
             try:
                 self._setup()
                 self._steps(flag)
+                self.saver.wait()
+                self._report_saved()
                 status = "stopped" if self._is_interrupted else "done"
             except BaseException as error:
                 self.events.run_exception(self.run, error)
+                explain = getattr(self.run.strategy, "lost_rank", lambda _: None)
+                if (lost := explain(error)) is not None:
+                    raise lost from error
                 raise
         if self.saver.failure is not None:
             raise self.saver.failure
@@ -110,17 +103,19 @@ class Loop:
         run.prepare()
         self._parameters = [p for p in run.policy.parameters() if p.requires_grad]
         resumed = resume(run, self.store)
-        about = {"resumed": resumed.source} if resumed else {}
+        about = {"resumed": resumed[0]} if resumed else {}
         self.loggers.start({**run.facts, **about}, run.step)
         self.events.run_start(run)
         if resumed:
-            restore_random_state(run, resumed.tree)
+            restore_random_state(run, resumed[1])
 
     def _steps(self, flag: SignalFlag) -> None:
         run, config = self.run, self.run.config
-        if run.step >= config.max_steps:
+        if run.step >= config.max_steps or (run.stop_reason and self._is_finished):
             self._end_again()
             return
+        if self._is_best:
+            self._save_missing("best")
         self._is_stopping = bool(run.stop_reason)  # a run that was stopped early, and resumed
         run.module.train()
         gc.collect()
@@ -148,19 +143,24 @@ class Loop:
                 logger.info("stopping after step %d: %s", run.step, run.stop_reason)
             self._is_interrupted = False
             self._finish()
-        self.saver.wait()
-        self._report_saved()
+
+    def _save_missing(self, *names: str) -> bool:
+        """Write what a kill or a full disk has kept from being written at this step."""
+        run = self.run
+        missing = [name for name in names if not self.store.has(name, run.step)]
+        if missing := run.strategy.broadcast(missing):
+            self._save(*missing)
+        self._is_best = False
+        return bool(missing)
 
     def _end_again(self) -> None:
-        """Write what a run that was killed at its very end has not written."""
+        """Complete a run that was killed at its very end."""
         run, steps = self.run, self.run.config.max_steps
-        is_whole = run.step > steps or self.store.has("final", run.step)
-        if run.strategy.broadcast(is_whole):
-            logger.warning("nothing to do: the run already has %d of %d steps", run.step, steps)
-        else:
-            self._save("final")
-            self.saver.wait()
-            self._report_saved()
+        if run.step > steps or not self._save_missing(*self._due(), "final"):
+            why = f" ({run.stop_reason})" if run.stop_reason else ""
+            logger.warning("nothing to do: the run ended at step %d of %d%s", run.step, steps, why)
+            if run.strategy.rank == 0:
+                self.store.prune()  # a kill may have come before that
 
     def _step(self, batch: Batch) -> None:
         run, events = self.run, self.events
@@ -199,23 +199,17 @@ class Loop:
         counters.step += 1
         counters.samples += size
         self._throughput.samples += size
-        if isinstance(applied, Tensor):
-            # read at the end of the window; until then the schedule assumes that it was applied
-            scalars["applied"] = applied.float()
-            counters.updates += 1
-            self._step_schedule()
-        elif applied:
-            counters.updates += 1
-            run.schedule.step()
-        else:
+        if isinstance(applied, Tensor):  # read at the end of the window, till then taken as true
+            scalars["applied"], applied = applied.float(), True
+        if not applied:
             counters.skipped += 1
-        self._window.add(scalars, counters.step)
-
-    def _step_schedule(self) -> None:
-        if self.run.counters.schedule_lag:
-            self.run.counters.schedule_lag -= 1
         else:
-            self.run.schedule.step()
+            counters.updates += 1
+            if counters.schedule_lag:
+                counters.schedule_lag -= 1
+            else:
+                run.schedule.step()
+        self._window.add(scalars, counters.step)
 
     def _observe(self, flag: SignalFlag) -> None:
         run, config = self.run, self.run.config
@@ -223,21 +217,27 @@ class Loop:
             self._log(flag)
         is_last = run.step == config.max_steps
         is_eval = not is_last and config.eval_every > 0 and run.step % config.eval_every == 0
-        is_best = is_eval and self._evaluate()
+        if is_eval:
+            self._evaluate()
         if run.strategy.world_size == 1:
             self._synchronise(self._flags(flag))
         elif is_eval:  # what an evaluation asks for is about the weights that it saw
             everyone = run.strategy.gather(self._flags(flag))
             self._synchronise([any(flags) for flags in zip(*everyone, strict=True)])
-        if is_last:
-            return
-        is_due = config.save_every > 0 and run.step % config.save_every == 0
-        names = ["best"] if is_best else []  # first: what comes later tells the new best loss
-        if is_due or self._is_save_asked:
-            names.append(f"step_{run.step}")
+        if is_last or (self._is_stopping and not self._is_interrupted):
+            return  # `_finish` saves, once all of the run is in the checkpoint
+        names = self._due()
         if names:
             self._save(*names)
         self._report_saved()
+
+    def _due(self) -> list[str]:
+        """Return the checkpoints to write after this step, but for the final one."""
+        run, every = self.run, self.run.config.save_every
+        names = ["best"] if self._is_best else []  # first: what comes later tells the new best loss
+        if self._is_save_asked or (every > 0 and run.step % every == 0):
+            names.append(f"step_{run.step}")
+        return names
 
     def _flags(self, flag: SignalFlag | None) -> tuple[bool, bool, bool]:
         """Return whether this rank was interrupted, wants to stop, and wants a checkpoint."""
@@ -252,12 +252,9 @@ class Loop:
     def _finish(self) -> None:
         if self.run.step % self.run.config.log_every:
             self._log()
-        is_best = self._evaluate()
-        every = self.run.config.save_every
-        names = ["best"] if is_best else []
-        if every and self.run.step % every == 0:
-            names.append(f"step_{self.run.step}")
-        self._save(*names, "final")
+        self._evaluate()
+        self._is_finished = True
+        self._save(*self._due(), "final")
 
     def _log(self, flag: SignalFlag | None = None) -> None:
         run = self.run
@@ -278,31 +275,38 @@ class Loop:
         self.loggers.log(metrics, run.step)
         self._throughput.restart()
 
-    def _evaluate(self) -> bool:
-        """Evaluate and log; return whether eval/loss is the best so far."""
+    def _evaluate(self) -> None:
+        """Evaluate and log, once a step; note whether eval/loss is the best so far."""
         run = self.run
         if not self.evals or self._evaluated_at == run.step:
-            return False
+            return
         self._evaluated_at = run.step
         with self._throughput.paused():
+            self._wait_for_save()
             found = evaluate(run, self.evals, self.events)
             self.loggers.log(found.metrics, run.step)
             self.loggers.log_pictures(found.pictures, run.step)
         loss = found.metrics.get("eval/loss", math.nan)
-        is_best = loss < run.counters.best_eval_loss
-        if is_best:
-            run.counters.best_eval_loss = loss
-        return is_best
+        self._is_best = loss < run.counters.best_eval_loss
+        if self._is_best:
+            self._best_before, run.counters.best_eval_loss = run.counters.best_eval_loss, loss
 
     def _save(self, *names: str) -> None:
         run, saver = self.run, self.saver
         run.save_requested = self._is_save_asked = False
         with self._throughput.paused():
-            saver.wait_for_turn()  # every rank: no shard of the next save before this is whole
+            self._wait_for_save()  # every rank: no shard of the next save before this is whole
             tree = checkpoint_tree(run)
+            self._is_best = False
             if run.strategy.rank == 0 or self.store.is_sharded:
                 self._report_saved()  # before the next save may prune what this reports
                 saver.submit(names, tree, step=run.step)
+
+    def _wait_for_save(self) -> None:
+        """Wait for the save before; a `best` that could not be written is the best no more."""
+        self.saver.wait_for_turn()
+        if self.run.strategy.broadcast("best" in self.saver.failed):
+            self.run.counters.best_eval_loss, self.saver.failed = self._best_before, ()
 
     def _report_saved(self) -> None:
         for info in self.saver.finished():
@@ -310,12 +314,20 @@ class Loop:
 
     def state_dict(self) -> StateDict:
         """Return each rank's open logging window, so that a resumed run logs the same means."""
-        windows = self.run.strategy.gather(self._window.state_dict())
-        return {"windows": windows, "last_loss": self._last_loss}
+        return {
+            "windows": self.run.strategy.gather(self._window.state_dict()),
+            "last_loss": self._last_loss,
+            "evaluated_at": self._evaluated_at,
+            "is_finished": self._is_finished,
+            "is_best": self._is_best,
+        }
 
     def load_state_dict(self, state: StateDict) -> None:
         """Continue this rank's logging window."""
         strategy = self.run.strategy
         if strategy.rank < len(state["windows"]):
             self._window.load_state_dict(state["windows"][strategy.rank], strategy.device)
-        self._last_loss = state["last_loss"]
+        self._last_loss = float(state["last_loss"])
+        self._evaluated_at = int(state.get("evaluated_at", -1))
+        self._is_finished = bool(state.get("is_finished", False))
+        self._is_best = bool(state.get("is_best", False))

@@ -29,6 +29,12 @@ hookimpl = pluggy.HookimplMarker("simscaleai")
 hookspec = pluggy.HookspecMarker("simscaleai")
 """Marks a function of `PluginInfo.hookspecs` as the signature of a hook of the plugin's own."""
 
+HARMLESS: Mapping[str, str] = {"on_resume": "harmless"}
+"""Metadata of an option that a resumed run may change without a word: ``field(default=4,
+metadata=HARMLESS)``. Without metadata another value is refused unless ``allow_drift`` is set."""
+REPORTED: Mapping[str, str] = {"on_resume": "reported"}
+"""Metadata of an option that a resumed run may change, with a warning."""
+
 
 def _matching(pattern: re.Pattern[str], expected: str) -> Callable[..., None]:
     def check(instance: object, attribute: Attribute[Any], value: Any) -> None:
@@ -186,8 +192,10 @@ KINDS: Mapping[str, type[ComponentSpec]] = {
 """Every kind of component and its declaration record."""
 
 __all__ = [
+    "HARMLESS",
     "KINDS",
     "PLUGIN_API_VERSION",
+    "REPORTED",
     "CheckpointBackendSpec",
     "ComponentSpec",
     "DatasetSpec",

@@ -78,17 +78,27 @@ def capture_rng() -> dict[str, Any]:
     return state
 
 
-def restore_rng(state: dict[str, Any]) -> None:
-    """Put every global random state back that `capture_rng` took and this machine has."""
+def restore_rng(state: dict[str, Any], *, is_trial: bool = False) -> None:
+    """Put every global random state back that `capture_rng` took and this machine has.
+
+    A trial only finds out whether the state fits, on generators made for it.
+
+    Raises:
+        ValueError: If a position is outside its generator's state; other misfits raise whatever
+            the generators raise.
+    """
+    python: Any = random.Random() if is_trial else random  # noqa: S311 - no secret
+    legacy: Any = np.random.RandomState() if is_trial else np.random
     version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal), gauss))
     name, keys, position, has_gauss, cached = state["numpy"]
-    keys_array = keys.numpy().astype(np.uint32)
-    np.random.set_state((name, keys_array, position, has_gauss, cached))
-    torch.set_rng_state(state["torch"])
-    if "cuda" in state and torch.cuda.is_available():
+    if not 0 <= position <= len(keys):  # numpy itself does not look
+        raise ValueError(f"expected a position of 0 to {len(keys)}, found {position}")
+    python.setstate((version, tuple(internal), None if gauss is None else float(gauss)))
+    legacy.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, float(cached)))
+    (torch.Generator() if is_trial else torch.default_generator).set_state(state["torch"])
+    if "cuda" in state and torch.cuda.is_available() and not is_trial:
         torch.cuda.set_rng_state_all(state["cuda"])
-    if "mps" in state and torch.backends.mps.is_available():
+    if "mps" in state and torch.backends.mps.is_available() and not is_trial:
         torch.mps.set_rng_state(state["mps"])
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from simscaleai_core.builtin.heldout import HeldOutLoss
 from simscaleai_core.checkpoint.background import Saver
 from simscaleai_core.checkpoint.store import CheckpointStore
 from simscaleai_core.config import TrainConfig
@@ -19,11 +19,12 @@ from simscaleai_core.data.feed import Feed, build_feed, describe
 from simscaleai_core.host import components, defaults
 from simscaleai_core.host.events import compile_events
 from simscaleai_core.host.facade import Host
-from simscaleai_core.host.records import naming_origin
+from simscaleai_core.host.records import Component, naming_origin
 from simscaleai_core.host.selection import select_plugins
 from simscaleai_core.loop import Loop
+from simscaleai_core.run.drift import check_ranks_agree
+from simscaleai_core.run.evaluation import held_out_loss
 from simscaleai_core.run.loggers import LoggerGroup
-from simscaleai_core.run.ranks import check_ranks_agree
 from simscaleai_core.run.state import Run
 from simscaleai_core.seeding import seed_everything, stream_seed
 
@@ -41,6 +42,8 @@ class Trainer:
             complete: no plugin's selection is added.
         listeners: Objects with event hooks of `simscaleai_core.hookspecs`, besides those of the
             extensions that the configuration names.
+        built: Components that the caller has built, such as the dataset, each with its keyword
+            arguments; another value of one on resume is refused.
 
     Raises:
         ConfigError: If the configuration names something that is not installed or does not fit.
@@ -71,6 +74,7 @@ class Trainer:
         *,
         host: Host | None = None,
         listeners: Sequence[object] = (),
+        built: Sequence[tuple[Component, Mapping[str, Any]]] = (),
     ) -> None:
         config = config or TrainConfig()
         self.host = host or Host(select_plugins(config.plugins))
@@ -80,6 +84,7 @@ class Trainer:
         self._eval_loader = eval_loader
         self._eval_fn = eval_fn
         self._listeners = listeners
+        self._built = built
         defaults.check_option_tables(self.config, self.host)
         self._backend = self._build("checkpoint_backend", self.config.checkpoint_backend)
 
@@ -115,6 +120,7 @@ class Trainer:
             rank=strategy.rank,
             world_size=strategy.world_size,
             has_keys=bool(getattr(self.policy, "wants_sample_keys", False)),
+            accumulate=config.accumulate,
         )
         data = describe(self._train_loader)
         adapt: Callable[[DataSpec], None] | None = getattr(self.policy, "adapt_to", None)
@@ -133,8 +139,13 @@ class Trainer:
             component=components.component_of(self.host, self.policy),
             data_spec=data,
         )
+        used = [("precision", name), ("strategy", defaults.strategy_name(config))]
+        used += [("extension", extension) for extension in config.extensions]
+        used += [("model", run.component)] if run.component else []
+        built = [*((self.host.component(*names), {}) for names in used), *self._built]
+        run.settings, run.on_resume = components.settings_in_effect(config, built)
         run.facts.update(self._facts(run, feed, note))
-        check_ranks_agree(strategy, config, run.facts)
+        check_ranks_agree(run)
         return run, feed
 
     def _build(self, kind: str, name: str) -> Any:
@@ -162,7 +173,7 @@ class Trainer:
             backend_name=config.checkpoint_backend,
             keep_last=config.keep_last,
             rank=strategy.rank,
-            writer=strategy.broadcast(os.getpid()) if is_sharded(self._backend) else None,
+            writer=strategy.broadcast(os.getpid()) if is_sharded(self._backend) else os.getpid(),
         )
         events = compile_events(listeners, self.host.own_hooks())
         run.hook = events.hook
@@ -177,17 +188,18 @@ class Trainer:
         )
 
     def _evals(self, strategy: Strategy) -> list[tuple[str, EvalFunction]]:
-        evals: list[tuple[str, EvalFunction]] = []
+        evals = [(n, self._build("eval_function", n)) for n in self.config.eval_fns]
         if self._eval_loader is not None:
-            held_out = HeldOutLoss(self._eval_loader, strategy, seed=self.config.seed)
-            evals.append(("held_out_loss", held_out))
-        evals += [(n, self._build("eval_function", n)) for n in self.config.eval_fns]
+            held_out = partial(
+                held_out_loss, loader=self._eval_loader, strategy=strategy, seed=self.config.seed
+            )
+            evals.insert(0, ("held_out_loss", held_out))
         if self._eval_fn is not None:
             evals.append(("eval_fn", self._eval_fn))
         return evals
 
     def _facts(self, run: Run, feed: Feed, precision_note: str) -> dict[str, Any]:
-        facts, used = feed.facts, defaults.used_plugins(self.config, self.host)
+        used = defaults.used_plugins(self.config, self.host)
         return {
             "policy": type(self.policy).__name__,
             "device": str(run.strategy.device),
@@ -196,28 +208,7 @@ class Trainer:
             "world_size": run.strategy.world_size,
             "threads": torch.get_num_threads(),
             "data": run.data_spec.fingerprint if run.data_spec else "",
-            "order": facts.order,
-            "workers": facts.workers,
+            **feed.facts,
             "torch": str(torch.__version__),
             "plugins": {r.name: r.source for r in self.host.records if r.name in used},
         }
-
-
-def train_from_config(
-    config: TrainConfig, host: Host, given: Iterable[str] | None = None
-) -> tuple[Trainer, dict[str, float]]:
-    """Return a trainer built from the configuration alone, and what its `train` returned.
-
-    `given` are the fields that the user set; those that differ from their default if None.
-
-    Raises:
-        SimScaleError: If something named is missing or does not fit.
-    """
-    config = defaults.with_ids(defaults.fill_defaults(config, host, given), host)
-    defaults.check_option_tables(config, host)
-    defaults.warn_of_unused(config, host)
-    with naming_origin(host.components):
-        data = components.load_data(host, config)
-        policy = components.build_policy(host, config, data.spec)
-    trainer = Trainer(policy, data.train_loader, config, data.eval_loader, host=host)
-    return trainer, trainer.train()

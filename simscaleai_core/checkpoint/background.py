@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from queue import SimpleQueue
 
 import torch
@@ -20,7 +20,7 @@ from simscaleai_core.checkpoint.manifest import CheckpointInfo
 from simscaleai_core.checkpoint.serialisation import to_serialisable
 from simscaleai_core.checkpoint.store import CheckpointStore
 from simscaleai_core.contracts import StateDict
-from simscaleai_core.errors import SaveError, SimScaleError
+from simscaleai_core.errors import SaveError, SimScaleError, reason_of
 
 logger = logging.getLogger("simscaleai")
 
@@ -35,7 +35,10 @@ class Saver:
         self._buffers: dict[str, Tensor] = {}
         self._thread: threading.Thread | None = None
         self._written: SimpleQueue[CheckpointInfo] = SimpleQueue()
-        self._failure: SimScaleError | None = None
+        self.failure: SimScaleError | None = None
+        """Why the newest save failed, or None if it is durable."""
+        self.failed: tuple[str, ...] = ()
+        """Names of the newest save that were not written."""
         self._unreported: SimpleQueue[SimScaleError] = SimpleQueue()
 
     def submit(self, names: Sequence[str], tree: StateDict, *, step: int) -> None:
@@ -63,8 +66,7 @@ class Saver:
         """Wait for the save in flight before the next one; say so if it takes long."""
         started = time.perf_counter()
         self.wait()
-        waited_s = time.perf_counter() - started
-        if waited_s > _LONG_WAIT_S:
+        if (waited_s := time.perf_counter() - started) > _LONG_WAIT_S:
             logger.warning(
                 "waited %.1f s for the save before; consider a larger save_every", waited_s
             )
@@ -75,42 +77,34 @@ class Saver:
             self._thread.join()
             self._thread = None
 
-    @property
-    def failure(self) -> SimScaleError | None:
-        """Why the newest save failed, or None if it is durable."""
-        return self._failure
-
     def _write(self, names: tuple[str, ...], tree: StateDict, step: int) -> None:
-        store, failure = self._store, None
+        store, failed = self._store, []
+        faults: list[SimScaleError] = []
         for name in names:
             # of a sharded checkpoint the other ranks wait for this one's part, whatever failed
-            if failure is None or store.is_sharded:
-                fault = self._attempt(name, partial(self._write_one, name, tree, step))
-                failure = failure or fault
-        if failure is None and store.rank == 0:
-            failure = self._attempt("", store.prune)
-        self._failure = failure
-        if failure is not None:
-            self._unreported.put(failure)
+            if not faults or store.is_sharded:
+                with self._noting(faults, name):
+                    if store.rank == 0:
+                        self._written.put(store.save(name, tree, step=step))
+                    else:
+                        store.contribute(name, tree)
+            failed += [name] if faults else []
+        self.failure, self.failed = next(iter(faults), None), tuple(failed)
+        if not faults and store.rank == 0:
+            with self._noting(faults, ""):
+                store.prune()  # a fault is said, but the state itself is written
+        for fault in faults[:1]:
+            self._unreported.put(fault)
 
-    def _write_one(self, name: str, tree: StateDict, step: int) -> None:
-        if self._store.rank == 0:
-            self._written.put(self._store.save(name, tree, step=step))
-        else:
-            self._store.contribute(name, tree)
-
-    def _attempt(self, name: str, write: Callable[[], None]) -> SimScaleError | None:
+    @contextmanager
+    def _noting(self, faults: list[SimScaleError], name: str) -> Iterator[None]:
         try:
-            write()
+            yield
         except SimScaleError as error:
-            return error
+            faults.append(error)
         except Exception as error:  # noqa: BLE001 - a thread's exception would be lost
-            return SaveError(
-                f"could not write {name or 'checkpoints'}: {type(error).__name__}: {error}. "
-                "Earlier checkpoints are untouched.",
-                path=self._store.directory,
-            )
-        return None
+            text = f"could not write {name}: {reason_of(error)}. Earlier checkpoints are untouched."
+            faults.append(SaveError(text, path=self._store.directory))
 
     def _stage(self, path: str, tensor: Tensor) -> Tensor:
         buffer = self._buffers.get(path)

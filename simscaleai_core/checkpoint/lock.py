@@ -25,11 +25,7 @@ class RunLock:
         self._holder = directory / ".lock.json"
 
     def acquire(self) -> None:
-        """Take the lock.
-
-        Raises:
-            SaveError: If another run holds it.
-        """
+        """Take the lock, or raise a `SaveError` if another run holds it."""
         try:
             self._lock.acquire(timeout=0)
         except Timeout:

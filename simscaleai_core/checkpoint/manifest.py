@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from attrs import asdict, frozen
+from attrs import asdict, astuple, frozen
 
 from simscaleai_core.checkpoint.files import (
     aside_path,
@@ -47,6 +47,13 @@ def list_checkpoints(directory: Path) -> list[CheckpointInfo]:
     return sorted(infos, key=lambda info: (info.run, info.step, info.file))
 
 
+def with_unreadable_manifest(directory: Path) -> list[Path]:
+    """Return the data in a directory whose manifest is there and cannot be read."""
+    data = (path for path in directory.glob("[!.]*.*") if path.suffix != ".json")
+    described = ((path, manifest_path(path)) for path in data)
+    return sorted(p for p, m in described if m.exists() and current_manifest(m) is None)
+
+
 def damage_of(path: Path) -> str:
     """Say what is wrong with a checkpoint according to its manifest; nothing if it is whole."""
     place = stored_at(path)
@@ -55,8 +62,7 @@ def damage_of(path: Path) -> str:
     info = current_manifest(manifest_path(path))
     if info is None or info.file != path.name:
         return ""
-    size = size_of(place)
-    if size != info.size_bytes:
+    if (size := size_of(place)) != info.size_bytes:
         return f"expected {info.size_bytes} bytes, found {size}"
     return "" if digest_of(place) == info.blake2b else "the checksum does not match its manifest"
 
@@ -87,13 +93,10 @@ def current_manifest(path: Path) -> CheckpointInfo | None:
 def read_manifest(path: Path) -> CheckpointInfo | None:
     """Return what one manifest says, or None if the file is none of ours."""
     try:
-        table = json.loads(path.read_text())
-        info = CheckpointInfo(**table)
+        info = CheckpointInfo(**json.loads(path.read_text()))
     except (OSError, ValueError, TypeError):
         return None  # not a manifest of ours; such files are left alone
-    numbers = (info.step, info.run, info.size_bytes)
-    texts = (info.file, info.blake2b, info.backend)
-    is_ours = all(type(n) is int for n in numbers) and all(type(t) is str for t in texts)
+    is_ours = [type(value) for value in astuple(info)] == [str, int, int, int, str, str]
     return info if is_ours and info.file == Path(info.file).name else None
 
 
@@ -106,21 +109,19 @@ def write_manifest(path: Path, info: CheckpointInfo) -> None:
 def settle(path: Path) -> None:
     """Finish or drop what was left between replacing a checkpoint's data and its manifest."""
     pending = pending_path(path)
-    if not pending.exists():
-        return
-    if current_manifest(path) == read_manifest(pending):
+    if pending.exists() and current_manifest(path) == read_manifest(pending):
         replace(pending, path)
-    else:
-        pending.unlink()
+    pending.unlink(missing_ok=True)
 
 
 def retire(path: Path) -> None:
     """Remove a checkpoint; after a kill halfway it is not listed, and `finish_retiring` ends it."""
     manifest = manifest_path(path)
+    retired = manifest.with_name(f"{manifest.name}{RETIRED}")
     if manifest.exists():
-        replace(manifest, manifest.with_name(f"{manifest.name}{RETIRED}"))
+        replace(manifest, retired)
     remove(path)
-    manifest.with_name(f"{manifest.name}{RETIRED}").unlink(missing_ok=True)
+    retired.unlink(missing_ok=True)
 
 
 def finish_retiring(retired: Path) -> None:

@@ -20,12 +20,9 @@ _MOST_BITS = 255 * 8  # of an integer that torch reads back safely
 KeepTensor = Callable[[str, torch.Tensor], torch.Tensor]
 
 
-def _detached(path: str, tensor: torch.Tensor) -> torch.Tensor:
-    del path
-    return tensor.detach()
-
-
-def to_serialisable(tree: Mapping[str, Any], keep: KeepTensor = _detached) -> dict[str, Any]:
+def to_serialisable(
+    tree: Mapping[str, Any], keep: KeepTensor = lambda _, tensor: tensor.detach()
+) -> dict[str, Any]:
     """Return a copy of a tree's containers; numbers and text become plain Python values.
 
     Text is interned, so that two equal trees become the same bytes whatever their history.
@@ -38,7 +35,8 @@ def to_serialisable(tree: Mapping[str, Any], keep: KeepTensor = _detached) -> di
     Raises:
         ConfigError: If a checkpoint cannot hold a value, named by its path.
     """
-    return {_key(k, "$"): _plain(v, f"$.{k}", keep) for k, v in tree.items()}
+    plain: dict[str, Any] = _plain(tree, "$", keep)
+    return plain
 
 
 def _plain(value: Any, path: str, keep: KeepTensor) -> Any:  # noqa: PLR0911 - one line per kind of value
@@ -53,7 +51,11 @@ def _plain(value: Any, path: str, keep: KeepTensor) -> Any:  # noqa: PLR0911 - o
     if isinstance(value, (int, float, bytes)):
         return _plain_scalar(value, path)
     if isinstance(value, Mapping):
-        return {_key(k, path): _plain(v, f"{path}.{k}", keep) for k, v in value.items()}
+        for key in value:
+            if not isinstance(key, (str, int)):
+                fault = f"a checkpoint cannot hold the key {key!r} @ {path}"
+                raise ConfigError(f"{fault}: expected text or an integer.")
+        return {_plain(k, path, keep): _plain(v, f"{path}.{k}", keep) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         items = [_plain(v, f"{path}[{i}]", keep) for i, v in enumerate(value)]
         return items if isinstance(value, list) else tuple(items)
@@ -74,13 +76,3 @@ def _plain_scalar(value: float | bytes, path: str) -> Any:
         )
     kind: Any = next(k for k in (int, float, bytes) if isinstance(value, k))
     return kind(value)
-
-
-def _key(key: Any, path: str) -> Any:
-    if isinstance(key, str):
-        return sys.intern(str(key))
-    if isinstance(key, int):
-        return key
-    raise ConfigError(
-        f"a checkpoint cannot hold the key {key!r} @ {path}: expected text or an integer."
-    )

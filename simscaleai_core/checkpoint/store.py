@@ -15,11 +15,13 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from attrs import define, field
+
 from simscaleai_core.checkpoint import files, manifest
 from simscaleai_core.checkpoint.lock import RunLock, is_alive, number_of_run
 from simscaleai_core.checkpoint.manifest import CheckpointInfo, list_checkpoints, manifest_path
 from simscaleai_core.contracts import CheckpointBackend, StateDict, is_sharded
-from simscaleai_core.errors import CheckpointError, SaveError
+from simscaleai_core.errors import CheckpointError, SaveError, reason_of
 
 logger = logging.getLogger("simscaleai")
 
@@ -27,64 +29,48 @@ _TEMPORARY = re.compile(r"\..+\.tmp-(\d+)\Z")
 _ASIDE = re.compile(r"\.(.+)\.aside\Z")
 
 
+@define(eq=False)
 class CheckpointStore:
-    """The checkpoints of one directory.
+    """The checkpoints of one directory."""
 
-    Args:
-        directory: Where checkpoints are kept; made when the first is written.
-        backend: Turns a tree into bytes and back.
-        backend_name: Its name, for the manifest.
-        keep_last: Step checkpoints to keep.
-        rank: Global rank of this process.
-        writer: Process id of rank 0, so that all ranks use one temporary name; this process if
-            None.
-    """
+    directory: Path
+    _backend: CheckpointBackend
+    _backend_name: str = field(default="pt", kw_only=True)
+    _keep_last: int = field(default=3, kw_only=True)
+    rank: int = field(default=0, kw_only=True)
+    _writer: int = field(factory=os.getpid, kw_only=True)  # rank 0's: all use one temporary name
+    is_sharded: bool = field(init=False)
+    _lock: RunLock = field(init=False)
+    _is_restart: bool = field(default=False, init=False)
+    _run: int = field(init=False)
 
-    def __init__(
-        self,
-        directory: Path,
-        backend: CheckpointBackend,
-        *,
-        backend_name: str = "pt",
-        keep_last: int = 3,
-        rank: int = 0,
-        writer: int | None = None,
-    ) -> None:
-        self.directory = directory
-        self.is_sharded = is_sharded(backend)
-        self.rank = rank
-        self._writer = os.getpid() if writer is None else writer
-        self._backend = backend
-        self._backend_name = backend_name
-        self._keep_last = keep_last
-        self._lock = RunLock(directory)
-        self._is_restart = False
-        self._run = 1 + max((info.run for info in list_checkpoints(directory)), default=0)
+    def __attrs_post_init__(self) -> None:
+        self.is_sharded, self._lock = is_sharded(self._backend), RunLock(self.directory)
+        self._run = 1 + max((info.run for info in list_checkpoints(self.directory)), default=0)
 
     def open(self) -> None:
-        """Make the directory ready for writing, before the first step.
-
-        Raises:
-            SaveError: If it cannot be written, or another run is writing to it.
-        """  # noqa: DOC501 - built by _save_error
+        """Make the directory ready, or raise a `SaveError` if it is in use or cannot be written."""
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()  # writes, and so finds a directory that cannot be written
+            self._run, self._is_restart = number_of_run(self.directory, self._run)
+            for path in self.directory.iterdir():
+                self._settle(path)
         except OSError as error:
-            raise _save_error(self.directory, error) from error
-        self._run, self._is_restart = number_of_run(self.directory, self._run)
-        for path in self.directory.iterdir():
-            stale = _TEMPORARY.match(path.name)
-            aside = _ASIDE.match(path.name)
-            if stale and (int(stale[1]) == self._writer or not is_alive(int(stale[1]))):
-                files.remove(path)
-            elif path.name.endswith(".json.next"):
-                manifest.settle(manifest_path(path))
-            elif path.name.endswith(manifest.RETIRED):
-                manifest.finish_retiring(path)
-            elif aside and aside[1].endswith(self._backend.suffix):
-                files.settle_aside(path, path.with_name(aside[1]))
-                files.remove(path)
+            raise save_error(self.directory, error) from error
+
+    def _settle(self, path: Path) -> None:
+        """Finish, bring back or remove what a killed run has left."""
+        stale, aside = _TEMPORARY.match(path.name), _ASIDE.match(path.name)
+        if stale and (int(stale[1]) == self._writer or not is_alive(int(stale[1]))):
+            files.remove(path)
+        elif path.name.endswith(".json.next"):
+            manifest.settle(manifest_path(path))
+        elif path.name.endswith(manifest.RETIRED):
+            manifest.finish_retiring(path)
+        elif aside and aside[1].endswith(self._backend.suffix):
+            files.settle_aside(path, path.with_name(aside[1]))
+            files.remove(path)
 
     def close(self) -> None:
         """Let other runs have the directory; safe to call twice."""
@@ -93,14 +79,11 @@ class CheckpointStore:
     def save(self, name: str, tree: StateDict, *, step: int) -> CheckpointInfo:
         """Return what was committed: a crash at any moment leaves the earlier checkpoints whole.
 
-        Args:
-            name: File name without suffix, such as ``"step_5000"``.
-            tree: Tensors and plain containers, as `to_serialisable` gives them.
-            step: Steps completed.
+        `name` is a file name without suffix, `tree` one as `to_serialisable` gives it.
 
         Raises:
             SaveError: If it could not be written; nothing that was there before is touched.
-        """  # noqa: DOC501 - built by _save_error
+        """  # noqa: DOC501 - built by save_error
         path, temporary = self._paths(name)
         described = manifest_path(path)
         try:
@@ -121,7 +104,7 @@ class CheckpointStore:
             files.put_in_place(temporary, path)
             files.replace(manifest.pending_path(described), described)
         except OSError as error:
-            raise _save_error(path, error) from error
+            raise save_error(path, error) from error
         finally:
             with suppress(OSError):
                 files.remove(temporary)
@@ -130,32 +113,33 @@ class CheckpointStore:
         return info
 
     def contribute(self, name: str, tree: StateDict) -> None:
-        """Write this rank's part of a sharded checkpoint, which rank 0 saves and commits.
-
-        Raises:
-            SaveError: If it could not be written, here or on another rank.
-        """  # noqa: DOC501 - built by _save_error
+        """Write this rank's part of a sharded checkpoint, which rank 0 saves and commits."""
         path, temporary = self._paths(name)
         try:
             self._backend.save(temporary, tree)
         except OSError as error:
-            raise _save_error(path, error) from error
+            raise save_error(path, error) from error
 
     def _paths(self, name: str) -> tuple[Path, Path]:
         path = self.directory / f"{name}{self._backend.suffix}"
         return path, path.with_name(f".{path.name}.tmp-{self._writer}")
 
     def has(self, name: str, step: int) -> bool:
-        """Return whether there is a checkpoint of that name (without suffix) and step."""
-        file = f"{name}{self._backend.suffix}"
-        return any(i.file == file and i.step == step for i in list_checkpoints(self.directory))
+        """Return whether this run has a checkpoint of that name (without suffix) and step."""
+        wanted = (f"{name}{self._backend.suffix}", step, self._run)
+        return any((i.file, i.step, i.run) == wanted for i in list_checkpoints(self.directory))
 
     def prune(self) -> None:
-        """Remove this run's oldest step checkpoints beyond `keep_last`."""
-        mine = (info for info in list_checkpoints(self.directory) if info.run == self._run)
-        steps = [info for info in mine if info.file.startswith("step_")]
-        for info in steps[: -self._keep_last]:
-            manifest.retire(self.directory / info.file)
+        """Remove this run's oldest step checkpoints beyond `keep_last`, or raise a `SaveError`."""
+        mine = (info.file for info in list_checkpoints(self.directory) if info.run == self._run)
+        steps = [self.directory / file for file in mine if file.startswith("step_")]
+        for path in steps[: -self._keep_last]:
+            try:
+                manifest.retire(path)
+            except OSError as error:
+                fault = f"could not remove {path.name}: {reason_of(error)}"
+                again = "It is tried again after the next save."
+                raise SaveError(f"{fault}. {again}", path=path) from error
 
     def load(self, reference: str) -> tuple[Path, StateDict] | None:
         """Return file and tree of a checkpoint by path, or of the newest whole one for ``"auto"``.
@@ -169,6 +153,9 @@ class CheckpointStore:
         """
         if self._is_restart and any(i.run == self._run for i in list_checkpoints(self.directory)):
             reference = "auto"
+        if reference == "auto":
+            for path in manifest.with_unreadable_manifest(self.directory):
+                logger.warning("skipping %s: its manifest cannot be read", path)
         if not reference or (reference == "auto" and not list_checkpoints(self.directory)):
             return None
         path, tree = self._newest() if reference == "auto" else self._explicit(Path(reference))
@@ -181,45 +168,39 @@ class CheckpointStore:
         try:
             return path, read_checkpoint(path, self._backend)
         except CheckpointError as error:
-            others = CheckpointStore(path.parent, self._backend)
-            advice = others.newest_whole(besides=path.name)
-            if advice is None:
+            if (advice := newest_whole(path)) is None:
                 raise
-            raise CheckpointError(
-                f"{error} The newest whole one is {path.parent / advice}.", path=path
-            ) from error
+            text = f"{error} The newest whole one is {advice}."
+            raise CheckpointError(text, path=path) from error
 
     def _newest(self) -> tuple[Path, StateDict]:
         candidates = list_checkpoints(self.directory)
         for info in reversed(candidates):
             path = self.directory / info.file
             try:
-                tree = read_checkpoint(path, self._backend)
+                return path, read_checkpoint(path, self._backend)
             except CheckpointError as error:
                 logger.warning("skipping a damaged checkpoint: %s", error)
-                continue
-            return path, tree
         raise CheckpointError(
             f"no usable checkpoint in {self.directory} ({len(candidates)} found, none whole). "
             "Start afresh without --resume, or name a file.",
             path=self.directory,
         )
 
-    def newest_whole(self, *, besides: str = "") -> str | None:
-        """Return the file name of the newest checkpoint whose checksum is right, or None."""
-        for info in reversed(list_checkpoints(self.directory)):
-            path = self.directory / info.file
-            if info.file != besides and not manifest.damage_of(path):
-                return info.file
-        return None
+
+def newest_whole(damaged: Path) -> Path | None:
+    """Return the newest whole checkpoint of the run that a damaged one is of, or None."""
+    infos = list_checkpoints(damaged.parent)
+    runs = [info.run for info in infos if info.file == damaged.name]
+    for info in reversed(infos):
+        path = damaged.parent / info.file
+        if info.run in runs and path.name != damaged.name and not manifest.damage_of(path):
+            return path
+    return None
 
 
 def read_checkpoint(path: Path, backend: CheckpointBackend) -> StateDict:
-    """Return a checkpoint's tree, checked against its manifest if it has one; tensors on the CPU.
-
-    Raises:
-        CheckpointError: If it is missing, damaged or not a checkpoint.
-    """
+    """Return a checkpoint's tree, tensors on the CPU, checked against its manifest if any."""
     place = manifest.stored_at(path)
     if not (place.is_file() or (place.is_dir() and path.suffix == backend.suffix)):
         raise CheckpointError(
@@ -227,17 +208,18 @@ def read_checkpoint(path: Path, backend: CheckpointBackend) -> StateDict:
             f"simscale checkpoint list '{path.parent}'",
             path=path,
         )
-    damage = manifest.damage_of(path)
-    if damage:
+    if damage := manifest.damage_of(path):
         raise CheckpointError(f"{path} is damaged: {damage}.", path=path)
     if manifest.current_manifest(manifest_path(path)) is None:
         logger.warning("%s has no manifest beside it: its checksum is not verified", path)
     try:
         tree = backend.load(place)
+    except CheckpointError:
+        raise
     except Exception as error:  # a damaged file raises almost anything
-        first_line = (str(error) or type(error).__name__).splitlines()[0]
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise CheckpointError(
-            f"{path} cannot be read as a checkpoint: {first_line}", path=path
+            f"{path} cannot be read as a checkpoint: {reason}.", path=path
         ) from error
     if not isinstance(tree, dict):
         raise CheckpointError(
@@ -247,10 +229,12 @@ def read_checkpoint(path: Path, backend: CheckpointBackend) -> StateDict:
     return tree
 
 
-def _save_error(path: Path, error: OSError) -> SaveError:
+def save_error(place: Path | str, error: OSError) -> SaveError:
+    """Return the error of something that the system did not let us write."""
     reason = os.strerror(error.errno) if error.errno else str(error)
+    path = error.filename if isinstance(error.filename, str) else place
     return SaveError(
-        f"could not write {path}: {reason}. Earlier checkpoints are untouched; make room or choose "
-        "another checkpoint_dir.",
+        f"could not write {place}: {reason}. Earlier checkpoints are untouched; make room or "
+        "choose another checkpoint_dir.",
         path=path,
     )

@@ -7,12 +7,14 @@ import os
 import sys
 from collections.abc import Sequence
 
+from simscaleai_core.cli import interrupts, terminal
+from simscaleai_core.cli.output import print_note, print_text
 from simscaleai_core.cli.pages import front_page, train_page
 from simscaleai_core.errors import SimScaleError
 
 _CHOICES = ("SIMSCALE_PLUGIN", "SIMSCALE_PLUGINS")
-_INTERRUPTED = 130
 _USAGE = 2
+_EXHAUSTED = ("can't allocate memory", "out of memory", "overflowed with sizes", "Overflow when")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -23,7 +25,8 @@ def run(arguments: Sequence[str]) -> int:
 
     Returns:
         The exit status: 0 done, 2 the user's mistake, 3 a plugin that was asked for failed, 4 the
-        checkpoint directory could not be written, 130 interrupted, 1 a gate that was not met.
+        checkpoint directory could not be written, 5 another rank ended, 130 interrupted, 1 a gate
+        that was not met.
     """
     kept = {name: os.environ.get(name) for name in _CHOICES}
     try:
@@ -47,22 +50,23 @@ def _run(arguments: Sequence[str]) -> int:
             page = train_page(tokens)
         if page is None:
             return _command(tokens)
-        sys.stdout.write(page + "\n")
-    except SimScaleError as error:
-        if shows_traceback:
-            import traceback
-
-            traceback.print_exc()
-        _tell_torchrun(error)
-        return _fail(str(error), error.exit_status)
-    except Exception as error:
-        _tell_torchrun(error)
-        raise
+        print_text(page)
     except KeyboardInterrupt:
-        return _fail("interrupted", _INTERRUPTED)
+        interrupts.leave_at_once()
+        return interrupts.tell()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        _tell_torchrun(error)
+        fault = _fault(error)
+        if fault is None:
+            raise
+        if shows_traceback:
+            import traceback
+
+            terminal.write(traceback.format_exc(), error=True)
+        return _fail(str(fault), fault.exit_status)
     return 0
 
 
@@ -75,6 +79,7 @@ def _command(tokens: Sequence[str]) -> int:
     if not gc.isenabled():  # `main` switched it off; who calls `run` otherwise keeps their own way
         gc.freeze()
         gc.enable()
+    interrupts.raise_first()
     try:
         result = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
@@ -93,13 +98,13 @@ def _global_options(tokens: list[str]) -> tuple[list[str], bool]:
     named: list[str] = []
     shows_traceback = False
     allowed = os.environ.get("SIMSCALE_PLUGINS")
-    while tokens:
-        argument = tokens.pop(0)
+    left = iter(tokens)
+    for argument in left:
         name, has_value, value = argument.partition("=")
         if name == "--no-plugin":
-            denied.append(value if has_value else (tokens.pop(0) if tokens else ""))
+            denied.append(value if has_value else next(left, ""))
         elif name == "--plugin" and rest[:1] != ["train"]:  # train has it as a field of its own
-            named.append(value if has_value else (tokens.pop(0) if tokens else ""))
+            named.append(value if has_value else next(left, ""))
         elif argument == "--no-plugins":
             allowed = ""
         elif argument == "--traceback":
@@ -115,9 +120,24 @@ def _global_options(tokens: list[str]) -> tuple[list[str], bool]:
     return rest, shows_traceback
 
 
+def _fault(error: Exception) -> SimScaleError | None:
+    """Return what a user can do something about, or None: then it is a fault of the program."""
+    if isinstance(error, SimScaleError):
+        return error
+    if isinstance(error, OSError) and error.filename is not None:
+        reason = error.strerror or type(error).__name__
+        place = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+        return SimScaleError(f"cannot use {place!r}: {reason}. Check the path and its permissions.")
+    text = str(error)
+    if isinstance(error, MemoryError) or any(part in text for part in _EXHAUSTED):
+        reason = (text.splitlines() or [type(error).__name__])[0].rstrip(". ")
+        return SimScaleError(f"too large for this machine: {reason}. Use smaller numbers.")
+    return None
+
+
 def _fail(message: str, status: int) -> int:
     rank = f" (rank {os.environ['RANK']})" if "RANK" in os.environ else ""
-    sys.stderr.write(f"error{rank}: {message}\n")
+    print_note(f"error{rank}: {message}")
     return status
 
 

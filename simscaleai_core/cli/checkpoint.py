@@ -32,19 +32,11 @@ def show(file: Path, /, *, json: bool = False) -> int:
     from simscaleai_core.host.registry import load_checkpoint
 
     tree = load_checkpoint(file)
-    if "format_version" not in tree:
-        raise CheckpointError(
-            f"{file} is not a SimScaleAI checkpoint: it has no 'format_version'.", path=file
-        )
-    weights = tree.get("model_state_dict", {})
     facts: dict[str, Any] = {
-        "step": tree.get("step"),
-        "best_eval_loss": tree.get("best_eval_loss"),
-        "parameters": sum(t.numel() for t in weights.values()),
-        "policy": tree.get("policy", {}),
-        "data": tree.get("data", {}),
-        "facts": tree.get("facts", {}),
-        "config": tree.get("config", {}),
+        "step": tree["step"],
+        "best_eval_loss": tree["best_eval_loss"],
+        "parameters": sum(t.numel() for t in tree["model_state_dict"].values()),
+        **{name: tree[name] for name in ("policy", "data", "facts", "config")},
     }
     if json:
         print_json(facts)
@@ -72,7 +64,11 @@ def list_(directory: Path, /, *, json: bool = False) -> int:
     """
     from attrs import asdict
 
-    from simscaleai_core.checkpoint.manifest import damage_of, list_checkpoints
+    from simscaleai_core.checkpoint.manifest import (
+        damage_of,
+        list_checkpoints,
+        with_unreadable_manifest,
+    )
 
     if not directory.is_dir():
         raise CheckpointError(
@@ -81,6 +77,10 @@ def list_(directory: Path, /, *, json: bool = False) -> int:
     rows = [
         {**asdict(i), "state": damage_of(directory / i.file) or "whole"}
         for i in list_checkpoints(directory)
+    ]
+    rows += [
+        {**dict.fromkeys(("step", "run", "size_bytes")), "file": path.name, "state": "no manifest"}
+        for path in with_unreadable_manifest(directory)
     ]
     if json:
         print_json({"checkpoints": rows})

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,14 @@ from docstring_parser import parse_from_object
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.errors import ConfigError
 from simscaleai_core.host.configuration import structure
+
+_MAX_BYTES = 2**20
+_MAX_DEPTH = 32  # levels of tables and lists
+_MAX_BITS = 64  # the seed; TOML itself promises 63 and a sign
+# The parser's time grows with the square of a dotted key's length: 50,000 parts take minutes.
+_LONG_KEY = re.compile(
+    rf"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{_MAX_DEPTH}}}"""
+)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -26,13 +35,20 @@ def read_toml(path: Path) -> dict[str, Any]:
         Its tables.
 
     Raises:
-        ConfigError: If it is missing or not TOML.
+        ConfigError: If it is missing, not TOML, or of a size that no configuration has.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        reason = error.strerror or str(error)
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # a name with NUL is no OSError
+        reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"cannot read the configuration {path}: {reason}.") from error
+    if len(data) > _MAX_BYTES:
+        raise ConfigError(
+            f"{path} is too large for a configuration: expected at most {_MAX_BYTES // 1024} KiB."
+        )
+    try:
+        return _parsed(data.decode("utf-8"), str(path))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}.") from error
 
@@ -58,9 +74,10 @@ def build_config(*tables: Mapping[str, Any], place: str = "$") -> TrainConfig:
     for table in tables:
         for key, value in table.items():
             if key == "options":
-                options = _merge(options, _option_tables(value, place))
+                for name, inner in _option_tables(value, place).items():
+                    options[name] = _merge(options.get(name), inner)
             elif isinstance(value, Mapping) and key not in names:
-                options = _merge(options, {key: value})
+                options[key] = _merge(options.get(key), value)
             elif isinstance(value, Mapping):
                 merged[key] = _merge(merged.get(key, {}), value)
             else:
@@ -91,12 +108,45 @@ def parse_literal(text: str) -> Any:
     Example:
         >>> parse_literal("0.5"), parse_literal("[1, 2]"), parse_literal("relu")
         (0.5, [1, 2], 'relu')
+
+    Raises:
+        ConfigError: If it is nested too deeply, or has an integer of more than 64 bits.
     """
     try:
-        table = tomllib.loads(f"value = {text}")
+        table = _parsed(f"value = {text}", "a flag's value")
     except tomllib.TOMLDecodeError:
         return text
     return table["value"] if len(table) == 1 else text
+
+
+def _parsed(text: str, place: str) -> dict[str, Any]:
+    """Parse TOML; what the parser would take too long for, or not come back from, is refused."""
+    deep = f"{place} is nested too deeply: expected at most {_MAX_DEPTH} levels."
+    long = f"{place} has an integer that is too large: expected at most {_MAX_BITS} bits."
+    if _LONG_KEY.search(text):
+        raise ConfigError(deep)
+    try:
+        table = tomllib.loads(text)
+    except RecursionError:
+        raise ConfigError(deep) from None
+    except tomllib.TOMLDecodeError:
+        raise
+    except ValueError:  # Python reads no integer of more than 4300 digits
+        raise ConfigError(long) from None
+    level: list[Any] = [table]
+    for _ in range(_MAX_DEPTH):
+        if any(type(v) is int and v.bit_length() > _MAX_BITS for v in level):
+            raise ConfigError(long)
+        level = [inner for v in level for inner in _inside(v)]
+    if level:
+        raise ConfigError(deep)
+    return table
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, Mapping):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _option_tables(value: Any, place: str) -> Mapping[str, Any]:

@@ -167,8 +167,10 @@ def _shown(default: Any) -> str:
 
 def _in_play(host: Host, tokens: Sequence[str], table: Mapping[str, Any]) -> list[Component]:
     """Return the components of required plugins, and those that a field names."""
+    in_file = table.get("model_name")
     names = {
-        "model": _values(tokens, "--model", "--model-name") or [table.get("model_name", "")],
+        "model": _values(tokens, "--model", "--model-name")
+        or ([in_file] if isinstance(in_file, str) else []),
         "logger": _values(tokens, "--logger", "--loggers"),
         "eval_function": _values(tokens, "--eval-fn", "--eval-fns"),
         "extension": _values(tokens, "--extension", "--extensions"),
@@ -178,7 +180,7 @@ def _in_play(host: Host, tokens: Sequence[str], table: Mapping[str, Any]) -> lis
     }
     if _values(tokens, "--env"):
         names["eval_function"].append("closed_loop")
-    required = {host.canonical(n) for n in host.selection.required}
+    required = {host.record(n).name for n in host.selection.required}
     found = [
         c
         for c in host.components
@@ -209,4 +211,4 @@ def _last(tokens: Sequence[str], flag: str) -> str | None:
 def _is_names(value: object) -> bool:
     if isinstance(value, list) and all(isinstance(v, str) for v in value):
         return True
-    raise ConfigError(f"field 'plugins': expected a list of names, got {value!r}")
+    raise ConfigError(f"field 'plugins': expected a list of names, got {value!r}.")

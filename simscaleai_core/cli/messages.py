@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-import sys
 import warnings
+
+from simscaleai_core.cli.output import Screen, fitted, print_note
 
 
 def show_short_messages() -> None:
     """Send warnings and log records to standard error, one line each."""
-    handler = logging.StreamHandler()
+    handler = logging.StreamHandler(Screen(error=True))
     handler.setFormatter(_LowerCase("%(levelname)s: %(message)s"))
     logger = logging.getLogger("simscaleai")
     logger.handlers = [handler]
@@ -17,7 +18,7 @@ def show_short_messages() -> None:
     logger.setLevel(logging.INFO)
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        sys.stderr.write(f"warning: {message}\n")
+        print_note(f"warning: {message}")
 
     warnings.showwarning = show
 
@@ -25,4 +26,4 @@ def show_short_messages() -> None:
 class _LowerCase(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         record.levelname = record.levelname.lower()
-        return super().format(record)
+        return fitted(super().format(record))

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import math
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
+
+from simscaleai_core.cli import terminal
+
+_MAX_LINES = 40
+_MAX_COLUMNS = 2000
+_LAST_COLUMNS = 400  # where a message says where, and what to do
 
 
 class Advance(Protocol):
@@ -17,21 +23,60 @@ class Advance(Protocol):
         ...
 
 
+class Screen:
+    """Standard output, or standard error, as a stream for libraries that print by themselves."""
+
+    def __init__(self, *, error: bool = False) -> None:
+        self._is_error = error
+
+    def write(self, text: str) -> None:
+        """Write text; what commands a terminal is escaped."""
+        terminal.write(text, error=self._is_error)
+
+    def flush(self) -> None:
+        """Do nothing: every text is written at once."""
+
+    def isatty(self) -> bool:
+        """Return whether a person reads it."""
+        return sys.stderr.isatty() if self._is_error else sys.stdout.isatty()
+
+
 def print_json(payload: Any) -> None:
-    """Print one JSON object to standard output and nothing else."""
-    sys.stdout.write(json.dumps(payload, indent=2, default=str) + "\n")
+    """Print one JSON object to standard output and nothing else.
+
+    A number that is not finite is null, which every JSON reader takes.
+    """
+    import json
+
+    text = json.dumps(_plain(payload), indent=2, default=str, allow_nan=False)
+    terminal.write(text.replace("\x7f", "\\u007f") + "\n")
 
 
 def print_text(text: str) -> None:
-    """Print lines as they are."""
-    sys.stdout.write(text.rstrip() + "\n")
+    """Print lines as they are, but for control characters."""
+    terminal.write(text.rstrip() + "\n")
+
+
+def print_note(message: str) -> None:
+    """Print a message to standard error, where it disturbs no program that reads the output."""
+    terminal.write(fitted(message) + "\n", error=True)
+
+
+def fitted(message: str) -> str:
+    """Return a message that a person can read; the middle of what is too long is left out."""
+    lines = message.split("\n")
+    shown = [_fitted_line(line) for line in lines[:_MAX_LINES]]
+    if len(lines) > _MAX_LINES:
+        shown.append(f"... and {len(lines) - _MAX_LINES} more lines")
+    return "\n".join(shown)
 
 
 def print_table(
     rows: Iterable[Sequence[object]], *, headers: Sequence[str] = (), title: str = ""
 ) -> None:
     """Print rows as a table; plain aligned lines, never wrapped, where there is no terminal."""
-    cells = [[str(cell) for cell in row] for row in rows]
+    cells = [[terminal.escaped(str(cell)) for cell in row] for row in rows]
+    headers, title = [terminal.escaped(h) for h in headers], terminal.escaped(title)
     if sys.stdout.isatty():
         _print_rich(cells, headers, title)
         return
@@ -52,7 +97,10 @@ def _print_rich(cells: Sequence[Sequence[str]], headers: Sequence[str], title: s
     table = Table(*headers, title=heading, show_header=bool(headers), box=SIMPLE_HEAD)
     for row in cells:
         table.add_row(*map(Text, row))
-    Console(highlight=False, markup=False).print(table)
+    console = Console(highlight=False, markup=False)
+    with console.capture() as drawn:
+        console.print(table)
+    terminal.write(drawn.get(), kept="\n\x1b")  # the cells are escaped; what is left is rich's
 
 
 def print_facts(facts: Mapping[str, object], *, title: str = "") -> None:
@@ -74,10 +122,11 @@ def progress(description: str, total: int) -> Iterator[Advance]:
     """
     if sys.stderr.isatty():
         from rich.console import Console
+        from rich.markup import escape
         from rich.progress import Progress
 
         with Progress(console=Console(stderr=True), transient=True) as display:
-            task = display.add_task(description, total=total)
+            task = display.add_task(escape(terminal.escaped(description)), total=total)
             yield lambda count=1: display.advance(task, count)
     else:
         yield _PlainProgress(description, total)
@@ -95,5 +144,21 @@ class _PlainProgress:
         before = 10 * self._done // self._total
         self._done += count
         if 10 * self._done // self._total > before:
-            sys.stderr.write(f"{self._description}: {self._done}/{self._total}\n")
-            sys.stderr.flush()
+            print_note(f"{self._description}: {self._done}/{self._total}")
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that JSON can hold, with null where a number is not finite."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def _fitted_line(line: str) -> str:
+    excess = len(line) - _MAX_COLUMNS
+    if excess <= 0:
+        return line
+    first = _MAX_COLUMNS - _LAST_COLUMNS
+    return f"{line[:first]} ... ({excess} characters left out) ... {line[-_LAST_COLUMNS:]}"

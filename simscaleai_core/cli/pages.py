@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from simscaleai_core.cli.known_commands import COMMANDS
+from simscaleai_core.cli.known_commands import COMMANDS, command_offers
 from simscaleai_core.errors import ConfigError
-from simscaleai_core.host.entry_points import command_offers, core_version
+from simscaleai_core.host.entry_points import core_version
 from simscaleai_core.host.selection import select_plugins
 
 ABOUT = (

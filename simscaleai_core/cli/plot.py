@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from array import array
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from simscaleai_core.cli.output import print_facts
-from simscaleai_core.errors import DataError, PluginError
+from simscaleai_core.cli.terminal import escaped
+from simscaleai_core.errors import ConfigError, DataError, PluginError
 
 _PANELS = (
     ("loss", ("train/loss", "eval/loss"), "log"),
     ("learning rate", ("train/lr",), "linear"),
     ("gradient norm", ("train/grad_norm",), "log"),
 )
+_MAX_POINTS = 8192  # of a curve; a panel is less than 500 pixels wide
+_MAX_DRAWN = 1e100  # matplotlib's own arithmetic overflows not far above; NaN is not below it
+_MAX_BYTES = 2**20  # of a row, and of an evaluation
 
 
 def plot(directory: Path, /, *, output: Path | None = None) -> int:
@@ -27,10 +33,12 @@ def plot(directory: Path, /, *, output: Path | None = None) -> int:
         0.
 
     Raises:
-        DataError: If the directory has no metrics.
+        DataError: If the directory has no metrics, or they are broken.
+        ConfigError: If the picture cannot be of the kind that its name ends in.
         PluginError: If matplotlib is not installed.
     """
-    rows = _rows(directory / "metrics.jsonl")
+    curves = _curves(directory / "metrics.jsonl")
+    headline = _headline(directory / "eval.json")
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -39,40 +47,127 @@ def plot(directory: Path, /, *, output: Path | None = None) -> int:
             plugin="matplotlib",
         ) from error
     figure = Figure(figsize=(11, 3.2), layout="constrained")
+    target = output or directory / "curves.png"
+    kinds = sorted(figure.canvas.get_supported_filetypes())
+    if target.suffix.removeprefix(".").lower() not in kinds:
+        raise ConfigError(
+            f"no picture can be {str(target)!r}: expected a name in {', '.join(kinds)}."
+        )
     panels = figure.subplots(1, len(_PANELS))
     for axes, (title, names, scale) in zip(panels, _PANELS, strict=True):
-        for name in names:
-            points = [(r["step"], r[name]) for r in rows if r.get(name) is not None]
-            if points:
-                axes.plot(*zip(*points, strict=True), label=name)
+        shown = [name for name in names if curves[name].steps]
+        for name in shown:
+            axes.plot(curves[name].steps, curves[name].values, label=name)
         axes.set_title(title)
         axes.set_xlabel("step")
         axes.set_yscale(scale)
         axes.grid(alpha=0.3)
-        if len(names) > 1:
+        if len(names) > 1 and shown:
             axes.legend()
-    figure.suptitle(_headline(directory / "eval.json"))
-    target = output or directory / "curves.png"
+    figure.suptitle(headline, parse_math=False)
     figure.savefig(target, dpi=120)
     print_facts({"picture": target})
     return 0
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+class _Curve:
+    """One metric over the steps, in bounded memory: peaks stay, what lies between them is thinned.
+
+    Of every `_span` points the lowest and the highest are kept; whenever there are too many, the
+    span is doubled.
+    """
+
+    def __init__(self) -> None:
+        self.steps = array("d")
+        self.values = array("d")
+        self._span = 2
+        self._settled = 0
+
+    def add(self, step: float, value: float) -> None:
+        """Add a point; one that cannot be drawn is left out."""
+        if not (abs(step) < _MAX_DRAWN and abs(value) < _MAX_DRAWN):
+            float(step), float(value)  # an integer may be too large to be a number of ours at all
+            return
+        self.steps.append(step)
+        self.values.append(value)
+        if len(self.values) - self._settled == self._span:
+            self._settle(self._settled)
+        if len(self.values) >= _MAX_POINTS and self._settled == len(self.values):
+            self._span *= 2
+            settled, self._settled = self._settled, 0
+            steps, values = self.steps, self.values
+            self.steps, self.values = array("d"), array("d")
+            for at in range(0, settled, 4):
+                self.steps.extend(steps[at : at + 4])
+                self.values.extend(values[at : at + 4])
+                self._settle(self._settled)
+
+    def _settle(self, start: int) -> None:
+        """Keep two of the points from `start` on: the first lowest and the last highest."""
+        tail = self.values[start:]
+        lowest = tail.index(min(tail))
+        highest = len(tail) - 1 - tail[::-1].index(max(tail))  # both ends, if all are equal
+        kept = [start + place for place in sorted({lowest, highest})]
+        for points in (self.steps, self.values):
+            points[start:] = array("d", [points[place] for place in kept])
+        self._settled = len(self.values)
+
+
+def _curves(path: Path) -> Mapping[str, _Curve]:
     if not path.is_file():
         raise DataError(
             f"no metrics at {path}: expected the directory of a run that logged to jsonl.",
             path=path,
         )
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    curves = {name: _Curve() for _, names, _ in _PANELS for name in names}
+    for number, row in _rows(path):
+        try:
+            step = row["step"]
+            for name, curve in curves.items():
+                if (value := row.get(name)) is not None:
+                    curve.add(step, value)
+        except (KeyError, TypeError, OverflowError) as error:
+            raise _broken(path, f"line {number}", f"a step and numbers, got {row!r}") from error
+    return curves
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the number and the object of each line; half a line at the end is of a killed run."""
+    with path.open("rb") as file:
+        number = 0
+        while line := file.readline(_MAX_BYTES):
+            number += 1
+            row = _object(line)
+            if row is not None:
+                yield number, row
+            elif line.endswith(b"\n") or len(line) == _MAX_BYTES:
+                raise _broken(path, f"line {number}", f"a JSON object, got {line[:80]!r}")
 
 
 def _headline(path: Path) -> str:
     if not path.is_file():
-        return path.parent.name
-    found = json.loads(path.read_text())
-    low, high = found["success_rate_ci95"]
-    return (
-        f"{found.get('env', '')}: success {found['success_rate']:.1%} of {found['n_episodes']} "
-        f"unseen episodes (95% interval {low:.1%} to {high:.1%})"
-    )
+        return escaped(path.parent.name)
+    with path.open("rb") as file:
+        found = _object(file.read(_MAX_BYTES)) or {}
+    try:
+        low, high = found["success_rate_ci95"]
+        return (
+            f"{escaped(str(found.get('env', '')))[:60]}: success {found['success_rate']:.1%} of "
+            f"{found['n_episodes']:d} unseen episodes (95% interval {low:.1%} to {high:.1%})"
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        wanted = "what simscale eval --output writes"
+        raise _broken(path, "its JSON object", wanted, "Evaluate again.") from error
+
+
+def _object(text: bytes) -> dict[str, Any] | None:
+    """Return a JSON object, or None if the text is something else."""
+    try:
+        found = json.loads(text.decode())  # faster than to let it guess the encoding
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _broken(path: Path, place: str, wanted: str, advice: str = "Remove that line.") -> DataError:
+    return DataError(f"{path} is broken: expected {wanted} @ {place}. {advice}", path=path)

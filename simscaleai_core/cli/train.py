@@ -65,13 +65,13 @@ def _parameter(flag: Flag, group: Group | None) -> inspect.Parameter:
 
 
 def _train(host: Host, table: Mapping[str, Any], flags: Mapping[str, Any], *, as_json: bool) -> int:
+    from simscaleai_core.cli.from_config import train_from_config
     from simscaleai_core.cli.output import print_facts, print_json
-    from simscaleai_core.trainer import train_from_config
 
     config = build_config(table, flags)
     trainer, metrics = train_from_config(config, host, given={*table, *flags})
     summary = {**metrics, "checkpoint": str(trainer.final_checkpoint)}
-    if int(os.environ.get("RANK", "0")) > 0:
+    if os.environ.get("RANK", "0") != "0":
         return 0  # rank 0 speaks for all
     if as_json:
         print_json({k: _finite(v) for k, v in summary.items()})
@@ -97,7 +97,7 @@ def _flag_table(
         if name in flags:
             before = table.get(name, getattr(TrainConfig(), name))
             added = [part for item in flags[name] for part in item.split(",") if part]
-            flags[name] = list(dict.fromkeys([*before, *added]))
+            flags[name] = [*before, *(n for n in added if n not in before)]
     if options:
         flags["options"] = options
     return flags

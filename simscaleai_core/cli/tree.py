@@ -28,6 +28,7 @@ def build_app(tokens: Sequence[str]) -> App:
         help=ABOUT,
         version=core_version,
         default_parameter=Parameter(negative=()),
+        suppress_keyboard_interrupt=False,  # `app` says it in one line
         help_format="plaintext",  # rich markup would import a Markdown parser for nothing
     )
     if asks_for_help(tokens):
@@ -60,5 +61,7 @@ def _print_plainly(app: App) -> None:
     """Make help look like our own pages; imports what prints it."""
     from rich.console import Console
 
+    from simscaleai_core.cli.output import Screen
+
     app.help_formatter = "plain"
-    app.console = Console(soft_wrap=not sys.stdout.isatty())
+    app.console = Console(file=Screen(), soft_wrap=not sys.stdout.isatty())  # type: ignore[arg-type]

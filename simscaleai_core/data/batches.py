@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -24,8 +25,10 @@ def sample_count(batch: Batch) -> int:
 def split_batch(batch: Batch, parts: int) -> list[Batch]:
     """Cut a batch into at most `parts` micro-batches of consecutive samples."""
     size = sample_count(batch)
+    parts = max(1, min(parts, size))
     edges = [round(i * size / parts) for i in range(parts + 1)]
-    return [_cut(batch, a, b) for a, b in itertools.pairwise(edges) if b > a]
+    cuts = [slice(a, b) for a, b in itertools.pairwise(edges) if b > a]
+    return [_mapped(batch, itemgetter(cut)) for cut in cuts]
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
@@ -41,14 +44,10 @@ def to_device(batch: Any, device: torch.device) -> Any:
 
 def pinned(batch: Any) -> Any:
     """Return a batch in pinned memory, from which a copy to a GPU need not be waited for."""
-    if isinstance(batch, torch.Tensor):
-        return batch.pin_memory()
-    if isinstance(batch, Mapping):
-        return {k: pinned(v) for k, v in batch.items()}
-    return batch
+    return _mapped(batch, lambda v: v.pin_memory() if isinstance(v, torch.Tensor) else v)
 
 
-def _cut(node: Any, a: int, b: int) -> Any:
+def _mapped(node: Any, function: Callable[[Any], Any]) -> Any:
     if isinstance(node, Mapping):
-        return {k: _cut(v, a, b) for k, v in node.items()}
-    return node[a:b]
+        return {k: _mapped(v, function) for k, v in node.items()}
+    return function(node)

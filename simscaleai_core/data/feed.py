@@ -10,45 +10,30 @@ nothing.
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
-from attrs import frozen
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from simscaleai_core.contracts import Batch, DataSpec
 from simscaleai_core.data.workers import Indices, drawn, is_in_memory, unwrapped
-from simscaleai_core.errors import DataError
+from simscaleai_core.errors import ConfigError, DataError
 from simscaleai_core.seeding import seeded_host, stream_seed
 
+logger = logging.getLogger("simscaleai")
+
 _ODD = 0x5851F42D4C957F2D  # Knuth's multiplier for 64 bits
-
-
-@frozen(kw_only=True)
-class FeedFacts:
-    """What the feed decided, for the run's header."""
-
-    order: str
-    """``"replayed"`` if resume is exact, else why it is not."""
-    workers: str
-    """How many worker processes read the data, and why."""
 
 
 class MapFeed:
     """Batches of a map-style dataset, in an order that can be replayed.
 
-    Args:
-        loader: The user's loader; its sampler, batch size, collate function and workers are used.
-        seed: Root seed of the run.
-        rank: Rank of this process.
-        world_size: Number of processes; step k takes `world_size` consecutive batches of the order
-            and each rank one of them.
-        has_keys: Whether batches have ``sample_keys``.
-
-    Raises:
-        DataError: If the loader cannot fill one step.
+    The user's loader gives sampler, batch size, collate function and workers. Step k takes
+    `world_size` consecutive batches of the order, and each rank one of them. `facts` say whether
+    resume is exact; `has_keys` adds ``sample_keys``.
     """
 
     def __init__(
@@ -59,6 +44,7 @@ class MapFeed:
         rank: int = 0,
         world_size: int = 1,
         has_keys: bool = False,
+        accumulate: int = 1,
     ) -> None:
         self._loader, self._seed, self._has_keys = loader, seed, has_keys
         self._rank, self._world_size = rank, world_size
@@ -70,29 +56,38 @@ class MapFeed:
                 f"{loader.batch_size} samples on each of {world_size} ranks. Use a smaller "
                 "batch_size, or drop_last=False."
             )
+        size = max(map(len, self._order(0)))
+        if accumulate > size:
+            raise ConfigError(
+                f"accumulate={accumulate} is more than the samples of a batch: expected at most "
+                f"{size}. Lower accumulate, or use a larger batch_size."
+            )
+        if rank == 0 and loader.batch_size and size < loader.batch_size:
+            logger.warning(
+                "batch_size=%d is more than the data has: each step trains on all of its %d "
+                "samples. Use a smaller batch_size.", loader.batch_size, size,
+            )  # fmt: skip
 
     @property
-    def facts(self) -> FeedFacts:
-        """Say how exact the order is, and how many workers read."""
+    def facts(self) -> dict[str, str]:
+        """Say whether resume is exact, else why not, and how many workers read the data and why."""
         exact = _replay(self._loader, self._seed, 0) == _replay(self._loader, self._seed, 0)
-        asked = self._loader.num_workers
-        workers = str(asked)
-        if is_in_memory(self._loader.dataset) and asked:
-            workers = f"0 (the data is in memory; {asked} workers would only copy it)"
+        workers = str(self._loader.num_workers)
+        if is_in_memory(self._loader.dataset) and self._loader.num_workers:
+            workers = f"0 (the data is in memory; {workers} workers would only copy it)"
         sampler = type(self._loader.sampler).__name__
         inexact = f"not replayable: {sampler} draws from a source of its own"
-        return FeedFacts(order="replayed" if exact else inexact, workers=workers)
+        return {"order": "replayed" if exact else inexact, "workers": workers}
 
     def batches(self, start: int) -> Iterator[Batch]:
         """Yield the batch of each step, from step `start` on, for ever."""
-        stream = ("samples", self._rank)
-        batches = drawn(self._loader, self._stream(start), seed=self._seed, stream=stream)
-        return map(self._keyed, batches, self._stream(start)) if self._has_keys else batches
-
-    def _keyed(self, batch: Batch, item: tuple[int, Indices]) -> Batch:
-        step, indices = item
-        keys = sample_keys(self._seed, step // self.steps_per_epoch, indices)
-        return {**batch, "sample_keys": keys}
+        seed, stream = self._seed, ("samples", self._rank)
+        batches = drawn(self._loader, self._stream(start), seed=seed, stream=stream)
+        if not self._has_keys:
+            return batches
+        epochs = ((step // self.steps_per_epoch, i) for step, i in self._stream(start))
+        keys = (sample_keys(seed, epoch, indices) for epoch, indices in epochs)
+        return ({**b, "sample_keys": k} for b, k in zip(batches, keys, strict=True))
 
     def _stream(self, start: int) -> Iterator[tuple[int, Indices]]:
         for step in itertools.count(start):
@@ -121,17 +116,12 @@ class IterableFeed:
         known = isinstance(batches, Sequence)
         self.steps_per_epoch = len(batches) // world_size if known else None  # type: ignore[arg-type]
         kind = type(getattr(batches, "dataset", batches)).__name__
-        self.facts = FeedFacts(
-            order="replayed" if known else f"not replayable: {kind} can only be read through again",
-            workers=str(getattr(batches, "num_workers", 0)),
-        )
+        inexact = f"not replayable: {kind} can only be read through again"
+        workers = str(getattr(batches, "num_workers", 0))
+        self.facts = {"order": "replayed" if known else inexact, "workers": workers}
 
     def batches(self, start: int) -> Iterator[Batch]:
-        """Yield the batch of each step, from step `start` on, for ever.
-
-        Raises:
-            DataError: If the data gives no batch at all.
-        """
+        """Yield the batch of each step, from step `start` on, for ever, if there is any."""
         position = -1
         for _ in itertools.count():
             before = position
@@ -159,16 +149,13 @@ def sample_keys(seed: int, epoch: int, indices: Indices) -> Tensor:
     return stream_seed(seed, "keys", epoch) + torch.tensor(indices) * _ODD
 
 
-def build_feed(
-    loader: Any, *, seed: int, rank: int = 0, world_size: int = 1, has_keys: bool = False
-) -> Feed:
+def build_feed(loader: Any, *, rank: int = 0, world_size: int = 1, **order: Any) -> Feed:
     """Return the feed for a ``DataLoader``, or for any iterable of batches to be read again.
 
-    Its `facts` say whether resume is exact; `has_keys` adds ``sample_keys`` to batches that have
-    indices.
+    What else a `MapFeed` takes is of no use to an iterable.
     """
     if is_replayable(loader):
-        return MapFeed(loader, seed=seed, rank=rank, world_size=world_size, has_keys=has_keys)
+        return MapFeed(loader, rank=rank, world_size=world_size, **order)
     return IterableFeed(loader, rank=rank, world_size=world_size)
 
 
@@ -209,13 +196,11 @@ def _replay(loader: DataLoader[Any], seed: int, epoch: int) -> list[Indices]:
         if set_epoch is not None:
             set_epoch(epoch)
     epoch_seed = stream_seed(seed, "order", epoch)
-    generator = getattr(sampler, "generator", None)
-    kept = None if generator is None else generator.get_state()
+    generator: torch.Generator = getattr(sampler, "generator", None) or torch.Generator()
+    kept = generator.get_state()
     with seeded_host(epoch_seed):
-        if generator is not None:
-            generator.manual_seed(epoch_seed)
+        generator.manual_seed(epoch_seed)
         batches: Iterable[Any] = loader.batch_sampler or ()
         order = [list(indices) for indices in batches]
-    if generator is not None and kept is not None:
-        generator.set_state(kept)
+    generator.set_state(kept)
     return order

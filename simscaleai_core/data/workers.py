@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
+from functools import partial
+from threading import Thread
 from typing import Any
 
 import torch
 from attrs import frozen
-from torch.utils.data import DataLoader, Subset
-from torch.utils.data import default_collate as torch_collate
+from torch.utils.data import DataLoader, Subset, default_collate
 
 from simscaleai_core.contracts import Batch, Collated
 from simscaleai_core.data.batches import pinned
 from simscaleai_core.errors import DataError
 from simscaleai_core.seeding import seed_host, seeded_host, stream_seed
 
-Collate = Callable[[Any], Batch]
 Indices = list[int]
 
 _TIMEOUT_S = 300  # a batch that cannot be pickled would otherwise be waited for for ever
-
-
-def gather(dataset: Any, indices: Indices) -> Any:
-    """Return samples by index, as one batch where the dataset can."""
-    whole = getattr(dataset, "__getitems__", None)
-    return whole(indices) if whole else [dataset[i] for i in indices]
 
 
 def drawn(
@@ -42,43 +38,15 @@ def drawn(
     memory is gathered here: it draws nothing, and workers would only copy it. Batches are in
     pinned memory if the loader asks for it.
     """
-    dataset, collate = loader.dataset, collate_of(loader)
-    in_memory = is_in_memory(dataset)
+    batches = _SeededBatches(loader.dataset, loader.collate_fn, seed, stream)
+    in_memory = is_in_memory(loader.dataset)
     if loader.num_workers and not in_memory:
-        yield from _drawn_in_workers(
-            loader, numbered, SeededBatches(dataset, collate, seed, stream)
-        )
+        yield from _received(_in_workers(loader, numbered, batches))
         return
     for number, indices in numbered:
-        with nullcontext() if in_memory else seeded_host(stream_seed(seed, *stream, number)):
-            batch = collate(gather(dataset, indices))
+        with nullcontext() if in_memory else seeded_host(batches.seed_of(number)):
+            batch = batches.gather(indices)
         yield pinned(batch) if loader.pin_memory else batch
-
-
-def _drawn_in_workers(
-    loader: DataLoader[Any], numbered: Iterator[tuple[int, Indices]], batches: SeededBatches
-) -> Iterator[Batch]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # the user's own loader has warned already
-        inner: DataLoader[Any] = DataLoader(
-            batches,
-            batch_size=None,
-            sampler=numbered,
-            num_workers=loader.num_workers,
-            collate_fn=_identity,
-            pin_memory=loader.pin_memory,
-            timeout=loader.timeout or _TIMEOUT_S,
-            worker_init_fn=loader.worker_init_fn,
-            multiprocessing_context=loader.multiprocessing_context,
-            prefetch_factor=loader.prefetch_factor,
-            generator=torch.Generator(),  # the loader's base seed must not come from ours
-        )
-    return received(inner)
-
-
-def collate_of(loader: DataLoader[Any]) -> Collate:
-    """Return the loader's collate function; torch's default one also takes whole batches."""
-    return _collate if loader.collate_fn is torch_collate else loader.collate_fn
 
 
 def is_in_memory(dataset: Any) -> bool:
@@ -93,65 +61,86 @@ def unwrapped(dataset: Any) -> Any:
     return dataset
 
 
-def _collate(samples: Any) -> Batch:
-    batch: Batch = samples.batch if isinstance(samples, Collated) else torch_collate(samples)
-    return batch
+@frozen
+class _SeededBatches(torch.utils.data.Dataset[Batch]):
+    """Whole batches by (number, indices), each under a seed that depends on its number only."""
+
+    dataset: Any
+    collate: Callable[[Any], Batch]
+    seed: int
+    stream: tuple[str | int, ...]
+
+    def seed_of(self, number: int) -> int:
+        return stream_seed(self.seed, *self.stream, number)
+
+    def gather(self, indices: Indices) -> Batch:
+        """Collate samples; torch's own function leaves what a dataset has gathered as it is."""
+        whole = getattr(self.dataset, "__getitems__", None)
+        samples: Any = whole(indices) if whole else [self.dataset[i] for i in indices]
+        is_whole = isinstance(samples, Collated) and self.collate is default_collate
+        return samples.batch if is_whole else self.collate(samples)
+
+    def __getitem__(self, item: tuple[int, Indices]) -> Any:
+        """Return the batch in a worker; an exception of any kind as one that can be pickled."""
+        number, indices = item
+        seed_host(self.seed_of(number))
+        try:
+            return self.gather(indices)
+        except DataError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - one that cannot be pickled would hang the loader
+            return DataError(
+                f"the dataset raised {type(error).__name__} in a loader worker: {error}. "
+                "Run with num_workers=0 to see where."
+            )
+
+
+def _in_workers(
+    loader: DataLoader[Any], numbered: Iterator[tuple[int, Indices]], batches: _SeededBatches
+) -> DataLoader[Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the user's own loader has warned already
+        return DataLoader(
+            batches,
+            batch_size=None,
+            sampler=numbered,
+            num_workers=loader.num_workers,
+            collate_fn=_identity,
+            pin_memory=loader.pin_memory,
+            timeout=loader.timeout or _TIMEOUT_S,
+            worker_init_fn=partial(_begin_worker, loader.worker_init_fn),
+            multiprocessing_context=loader.multiprocessing_context,
+            prefetch_factor=loader.prefetch_factor,
+            generator=torch.Generator(),  # the loader's base seed must not come from ours
+        )
+
+
+def _begin_worker(then: Callable[[int], None] | None, number: int) -> None:
+    """Begin a worker that ends with its parent, however early that is killed."""
+
+    def end_with(parent: Any) -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
+    if then is not None:
+        then(number)
 
 
 def _identity(value: Any) -> Any:
     return value
 
 
-@frozen
-class SeededBatches(torch.utils.data.Dataset[Batch]):
-    """Gathers one whole batch in a worker, under a seed that depends on its number only."""
-
-    dataset: Any
-    collate: Collate
-    seed: int
-    stream: tuple[str | int, ...]
-
-    def __getitem__(self, item: tuple[int, Indices]) -> Any:
-        number, indices = item
-        seed_host(stream_seed(self.seed, *self.stream, number))
-        try:
-            return self.collate(gather(self.dataset, indices))
-        except Exception as error:  # noqa: BLE001 - one that cannot be pickled would hang the loader
-            return WorkerFault.of(error)
-
-
-def received(batches: Iterable[Any]) -> Iterator[Batch]:
-    """Yield the batches that workers send; an exception, death or silence becomes one clear error.
-
-    Raises:
-        DataError: If a worker raised, died or timed out.
-    """
+def _received(batches: Iterable[Any]) -> Iterator[Batch]:
+    """Yield the batches that workers send; an exception, death or silence is a `DataError`."""
     try:
         for batch in batches:  # a worker may die before all have started
-            if isinstance(batch, WorkerFault):
-                raise batch.error
+            if isinstance(batch, DataError):
+                raise batch
             yield batch
     except RuntimeError as error:
+        reason = (str(error).splitlines() or ["no reason given"])[0].rstrip(". ")
         raise DataError(
-            f"a loader worker failed: {str(error).splitlines()[0]} Lower num_workers, check "
-            "the memory, or run with num_workers=0 to see where."
+            f"a loader worker failed: {reason}. Lower num_workers, check the memory, or run with "
+            "num_workers=0 to see where."
         ) from error
-
-
-@frozen
-class WorkerFault:
-    """An exception of a worker, as an error that can be pickled."""
-
-    error: DataError
-
-    @classmethod
-    def of(cls, error: Exception) -> WorkerFault:
-        """Return a data error as it is, and any other exception as the text of one."""
-        if isinstance(error, DataError):
-            return cls(error)
-        return cls(
-            DataError(
-                f"the dataset raised {type(error).__name__} in a loader worker: {error}. "
-                "Run with num_workers=0 to see where."
-            )
-        )

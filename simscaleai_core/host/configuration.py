@@ -5,8 +5,9 @@ Types are strict: 10.7 is not an integer and "false" is not false. An integer pa
 
 from __future__ import annotations
 
+import itertools
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -16,6 +17,8 @@ import cattrs
 from simscaleai_core.errors import ConfigError, suggestion
 
 T = TypeVar("T")
+
+_MAX_NAMED = 20  # who misspells more has mistaken the file; each suggestion takes a millisecond
 
 
 def structure(cls: type[T], table: Mapping[str, Any], *, place: str = "$") -> T:
@@ -31,26 +34,39 @@ def structure(cls: type[T], table: Mapping[str, Any], *, place: str = "$") -> T:
     """
     fields = {f.name: f for f in attrs.fields(cls)}  # type: ignore[arg-type]
     hints = get_type_hints(cls)
-    problems = [_unknown(key, list(fields), place) for key in table if key not in fields]
+    problems: list[str] = []
     values: dict[str, Any] = {}
     for name in fields.keys() & table.keys():
         try:
             values[name] = _value(table[name], hints[name])
             _validate(fields[name], values[name])
-        except (ConfigError, ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             problems.append(f"{_reason(error)} @ {place}.{name}")
-    if problems:
-        raise ConfigError(*sorted(problems))
+    strange = (key for key in table if key not in fields)
+    unknown = unknown_names(strange, fields, lambda key: f"unknown field {key!r} @ {place}.")
+    if problems or unknown:
+        raise ConfigError(*sorted(problems), *unknown)
     try:
         return cls(**values)
-    except (ConfigError, ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise ConfigError(f"{_reason(error)} @ {place}") from error
 
 
-def _unknown(key: str, known: list[str], place: str) -> str:
-    close = suggestion(key, known)
-    hint = f" Did you mean {close!r}?" if close else f" Known: {', '.join(sorted(known))}."
-    return f"unknown field {key!r} @ {place}.{hint}"
+def unknown_names(
+    names: Iterable[str], known: Iterable[str], say: Callable[[str], str]
+) -> list[str]:
+    """Return a problem for each of the first twenty unknown names, and the count of the others.
+
+    `say` says what is wrong with a name; the known name that it may mean is added.
+    """
+    left, known = iter(names), sorted(known)
+    problems = []
+    for name in itertools.islice(left, _MAX_NAMED):
+        close = suggestion(name, known)
+        hint = f"Did you mean {close!r}?" if close else f"Known: {', '.join(known)}."
+        problems.append(f"{say(name)} {hint}")
+    rest = sum(1 for _ in left)
+    return [*problems, f"... and {rest} more of the kind."] if rest else problems
 
 
 def _validate(field: attrs.Attribute[Any], value: Any) -> None:
@@ -66,6 +82,10 @@ def _strict(kind: type, *accepted: type) -> Any:
     def convert(value: Any, _: Any) -> Any:
         if type(value) not in accepted:
             raise ConfigError(f"expected {kind.__name__}, got {type(value).__name__} {value!r}")
+        if kind is int and value.bit_length() > 64:
+            raise ConfigError(
+                f"expected int of at most 64 bits, got one of {value.bit_length()} bits"
+            )
         return kind(value)
 
     return convert

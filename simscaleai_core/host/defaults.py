@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
 
 from simscaleai_core.config import TrainConfig
-from simscaleai_core.errors import ConfigError, DataError
+from simscaleai_core.errors import ConfigError
+from simscaleai_core.host.configuration import unknown_names
 from simscaleai_core.host.facade import Host
-from simscaleai_core.host.records import Component
-from simscaleai_core.plugin import DatasetSpec
+from simscaleai_core.host.lookup import flag_of
 
 logger = logging.getLogger("simscaleai")
 
@@ -45,7 +44,8 @@ def fill_defaults(
         given: Fields that the user set; those that differ from their default if None.
 
     Raises:
-        ConfigError: If two required plugins select different components of one kind.
+        ConfigError: If two required plugins select different components of one kind, or if a
+            component is named twice.
     """
     defaults = TrainConfig()
     if given is None:
@@ -55,71 +55,56 @@ def fill_defaults(
     for kind, name in _ONE_FIELDS.items():
         chosen = host.selected(kind) if host.selection.required and name not in given else []
         if len(chosen) > 1:
-            flag = f"--{kind.replace('_', '-')}"
             raise ConfigError(
                 f"the plugins that were asked for select different components for {name}: "
-                f"{', '.join(chosen)}. Choose one with {flag}."
+                f"{', '.join(chosen)}. Choose one with {flag_of(kind)}."
             )
         if chosen:
             changes[name] = chosen[0]
-    loggers = [*config.loggers, *(["wandb"] if config.use_wandb else [])]
+    env = changes.get("env", config.env)
+    wanted = {"logger": ["wandb"] * config.use_wandb, "eval_function": [_CLOSED_LOOP] * bool(env)}
     for kind, name in _MANY_FIELDS.items():
-        present = loggers if name == "loggers" else list(getattr(config, name))
-        extra = host.selected(kind) if host.selection.required else []
-        short = {n.rpartition("/")[2] for n in present}
-        added = [n for n in extra if n.rpartition("/")[2] not in short]
-        changes[name] = tuple(dict.fromkeys([*present, *added]))
-    filled = attrs.evolve(config, **changes)
-    if filled.env and not any(n.endswith(_CLOSED_LOOP) for n in filled.eval_fns):
-        filled = attrs.evolve(filled, eval_fns=(*filled.eval_fns, _CLOSED_LOOP))
-    return filled
+        names = list(getattr(config, name))
+        selected = host.selected(kind) if host.selection.required else []
+        for extra in (*selected, *wanted.get(kind, ())):
+            if _short(extra) not in map(_short, names):
+                names.append(extra)
+        _refuse_twice(host, kind, names)
+        changes[name] = tuple(names)
+    if config.warmup_steps >= config.max_steps:
+        reached = (config.max_steps - 1) / config.warmup_steps
+        logger.warning(
+            "warmup_steps=%d is not below max_steps=%d: the learning rate only rises, up to %.1f%% "
+            "of lr. Lower warmup_steps.", config.warmup_steps, config.max_steps, 100 * reached,
+        )  # fmt: skip
+    return attrs.evolve(config, **changes)
 
 
-def with_ids(config: TrainConfig, host: Host) -> TrainConfig:
-    """Return the configuration with the full ids of its model and dataset.
-
-    A checkpoint keeps them, so that another plugin's model of the same name is never taken for it.
-    """
-    return attrs.evolve(
-        config,
-        model_name=host.component("model", config.model_name).id,
-        dataset_name=dataset_component(host, config).id,
-    )
+def _short(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
-def dataset_component(host: Host, config: TrainConfig) -> Component:
-    """Return the reader that a configuration names, or the one for the suffix of its data.
+def _refuse_twice(host: Host, kind: str, names: Sequence[str]) -> None:
+    """Refuse a component that is named by its short name and by its full id: it would act twice.
 
     Raises:
-        ConfigError: If several plugins read it.
-        DataError: If none does.
+        ConfigError: If there is one.
     """
-    if config.dataset_name:
-        return host.component("dataset", config.dataset_name)
-    if not config.dataset_path:
-        return host.component("dataset", "builtin/dummy")
-    suffix = Path(config.dataset_path).suffix
-    specs = ((c, c.spec) for c in host.of_kind("dataset"))
-    suffixes = {c: spec.suffixes for c, spec in specs if isinstance(spec, DatasetSpec)}
-    readers = [c for c, read in suffixes.items() if suffix in read]
-    preferred = [c for c in readers if c.plugin in host.selection.required] or readers
-    if len(preferred) == 1:
-        return preferred[0]
-    if preferred:
-        names = ", ".join(c.id for c in preferred)
-        raise ConfigError(f"several plugins read {suffix!r}: {names}. Choose with --dataset-name.")
-    known = sorted({s for read in suffixes.values() for s in read})
-    raise DataError(
-        f"nothing installed reads {config.dataset_path!r}: expected a file ending in "
-        f"{', '.join(known) or '(no reader is installed)'}, got {suffix or 'no suffix'!r}. "
-        "Name the reader with --dataset-name.",
-        path=config.dataset_path,
-    )
+    if len(set(map(_short, names))) == len(names):
+        return
+    by_id: dict[str, str] = {}
+    for name in names:
+        first = by_id.setdefault(host.component(kind, name).id, name)
+        if first != name:
+            raise ConfigError(
+                f"{_MANY_FIELDS[kind]!r} has one {kind.replace('_', ' ')} twice, as {first!r} and "
+                f"{name!r}. Name it once."
+            )
 
 
 def strategy_name(config: TrainConfig) -> str:
     """Return the strategy's name: one process, or several under torchrun."""
-    several = config.distributed or int(os.environ.get("WORLD_SIZE", "1")) > 1
+    several = config.distributed or os.environ.get("WORLD_SIZE", "1") not in {"", "1"}
     return config.strategy or ("ddp" if several else "single")
 
 
@@ -143,14 +128,6 @@ def used_plugins(config: TrainConfig, host: Host) -> list[str]:
     return sorted({c.plugin for c in host.components if named & {c.id, c.spec.name}})
 
 
-def warn_of_unused(config: TrainConfig, host: Host) -> None:
-    """Warn of plugins that were asked for and of which the run uses nothing."""
-    used = used_plugins(config, host)
-    for name in host.selection.required:
-        if host.canonical(name) not in used:
-            logger.warning("plugin %r was asked for, but this run uses nothing of it", name)
-
-
 def check_option_tables(config: TrainConfig, host: Host) -> None:
     """Refuse a table of options that belongs to no component: a misspelt name would do nothing.
 
@@ -160,8 +137,9 @@ def check_option_tables(config: TrainConfig, host: Host) -> None:
     if not config.options:
         return
     known = {n for c in host.components for n in (c.id, c.spec.name)}
-    shown = ", ".join(sorted(n for n in known if "/" not in n))
-    unknown = sorted(config.options.keys() - known)
-    if unknown:
-        fault = "which is no installed component"
-        raise ConfigError(*(f"options for {n!r}, {fault}. Known: {shown}." for n in unknown))
+    strange = sorted(config.options.keys() - known)
+    fault = "which is no installed component."
+    short = {n for n in known if "/" not in n}
+    problems = unknown_names(strange, short, lambda name: f"options for {name!r}, {fault}")
+    if problems:
+        raise ConfigError(*problems)

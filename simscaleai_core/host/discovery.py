@@ -21,7 +21,10 @@ def discover(selection: PluginSelection) -> list[PluginRecord]:
         record = PluginRecord(name=name, distribution=distribution, version=version, target=target)
         _place(records, record)
     for record in records.values():
-        _filter(record, selection, conflicts[record.distribution])
+        if reason := selection.blocks(record.name, record.distribution):
+            record.state, record.reason = "blocked", reason
+        elif conflict := conflicts[record.distribution]:
+            record.state, record.reason = "incompatible", conflict
     for record in _being_written(selection.required, records.values()):
         _place(records, record)
     core = PluginRecord(
@@ -44,10 +47,8 @@ def _place(records: dict[str, PluginRecord], record: PluginRecord) -> None:
         return
     if holder.distribution == record.distribution:
         return
-    keeper, other = holder, record
-    if record.distribution == f"simscaleai-plugin-{record.name}":
-        keeper, other = record, holder
-    short = keeper.name
+    short, first = record.name, f"simscaleai-plugin-{record.name}"
+    keeper, other = (record, holder) if record.distribution == first else (holder, record)
     other.name = other.distribution
     other.reason = f"the name {short!r} belongs to {keeper.source}; use {other.name!r}"
     records[short] = keeper
@@ -69,14 +70,6 @@ def _being_written(
         for name in required
         if is_unpublished(name) and name not in known
     ]
-
-
-def _filter(record: PluginRecord, selection: PluginSelection, conflict: str) -> None:
-    reason = selection.blocks(record.name, record.distribution)
-    if reason:
-        record.state, record.reason = "blocked", reason
-    elif conflict:
-        record.state, record.reason = "incompatible", conflict
 
 
 def _core_conflict(offer: Offer, version: str) -> str:

@@ -9,12 +9,8 @@ import re
 from importlib import metadata
 from typing import Any, NamedTuple
 
-from simscaleai_core.host.selection import PluginSelection
-
 GROUP = "simscaleai.plugins"
 """Entry-point group of plugins; the target is a light module called ``plugin``."""
-COMMAND_GROUP = "simscaleai.commands"
-"""Entry-point group of commands; ``plugins.new`` is ``simscale plugins new``."""
 CORE = "simscaleai-core"
 """The core's own distribution."""
 
@@ -51,19 +47,6 @@ def offers(group: str, points: Any = None) -> list[Offer]:
         distribution, version, requires = about[key]
         found.append(Offer(point.name, distribution, point.value, version, requires))
     return sorted(found)
-
-
-def command_offers(selection: PluginSelection) -> list[Offer]:
-    """List the commands of installed plugins without importing any, sorted by name."""
-    points = metadata.entry_points()
-    plugins: dict[str, set[str]] = {}
-    for plugin in offers(GROUP, points) if selection.is_limited else ():
-        plugins.setdefault(plugin.distribution, set()).add(plugin.name)
-    by_name: dict[str, Offer] = {}
-    for offer in offers(COMMAND_GROUP, points):
-        if not selection.blocks(offer.distribution, *plugins.get(offer.distribution, ())):
-            by_name.setdefault(offer.name, offer)
-    return list(by_name.values())
 
 
 def core_version() -> str:

@@ -8,7 +8,7 @@ from types import ModuleType
 
 from simscaleai_core.errors import PluginError
 from simscaleai_core.host.discovery import discover
-from simscaleai_core.host.loading import check_required, collect, load, missing_plugin
+from simscaleai_core.host.loading import check_required, load, record_of
 from simscaleai_core.host.lookup import import_hookspecs, resolve
 from simscaleai_core.host.records import Component, PluginRecord
 from simscaleai_core.host.selection import PluginSelection, select_plugins
@@ -41,17 +41,15 @@ class Host:
     def components(self) -> list[Component]:
         """Every declared component, after loading every plugin that may load."""
         if self._components is None:
-            for record in self.records:
-                if record.state == "discovered":
-                    load(record)
-            self._components = [*collect(self.records), *self._extra]
+            found = [r for r in self.records if r.state == "discovered"]
+            self._components = [*(c for record in found for c in load(record)), *self._extra]
             self._report()
             check_required(self.records, self.selection.required)
         return self._components
 
     def component(self, kind: str, name: str) -> Component:
         """Find one component by short name or full id."""
-        required = [self.canonical(n) for n in self.selection.required]
+        required = [self.record(n).name for n in self.selection.required]
         return resolve(kind, name, self.components, required, self.records)
 
     def of_kind(self, kind: str) -> list[Component]:
@@ -60,29 +58,20 @@ class Host:
 
     def selected(self, kind: str) -> list[str]:
         """Return the components of a kind that the required plugins select, as full ids."""
-        chosen = []
-        for name in self.selection.required:
-            record = self.record(name)
-            if record.info and kind in record.info.selects:
-                short = record.info.selects[kind]
-                chosen.append(short if "/" in short else f"{record.name}/{short}")
-        return list(dict.fromkeys(chosen))
+        chosen: dict[str, None] = {}
+        for record in map(self.record, self.selection.required):
+            if record.info and (short := record.info.selects.get(kind)) is not None:
+                chosen[short if "/" in short else f"{record.name}/{short}"] = None
+        return list(chosen)
 
     def record(self, name: str) -> PluginRecord:
         """Return the record of a plugin, by its name or its distribution's.
 
         Raises:
             UnknownComponentError: If there is no such plugin.
-        """  # noqa: DOC501 - built by missing_plugin
+        """
         self.components  # noqa: B018 - loads
-        for record in self.records:
-            if name in {record.name, record.distribution}:
-                return record
-        raise missing_plugin(name, [r.name for r in self.records])
-
-    def canonical(self, name: str) -> str:
-        """Return the name that a plugin goes by, given that or its distribution's."""
-        return next((r.name for r in self.records if name in {r.name, r.distribution}), name)
+        return record_of(name, self.records)
 
     def own_hooks(self) -> list[ModuleType]:
         """Return the modules in which loaded plugins specify hooks of their own.

@@ -6,16 +6,12 @@ import logging
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
-import pluggy
-
-from simscaleai_core import hookspecs
-from simscaleai_core.errors import PluginError, UnknownComponentError
+from simscaleai_core.errors import PluginError, UnknownComponentError, reason_of
 from simscaleai_core.host.records import Component, PluginRecord
 from simscaleai_core.host.selection import is_file
 from simscaleai_core.host.trace import timed
@@ -32,63 +28,34 @@ HEAVY = (
 """What a plugin must not import when it is loaded: declarations name heavy things by string."""
 
 
-def load(record: PluginRecord) -> None:
-    """Import and check one plugin; the outcome is written into its record."""
-    started, before = time.perf_counter(), set(sys.modules)
-    try:
-        is_path = is_file(record.target)
-        module = _import_file(Path(record.target)) if is_path else import_module(record.target)
-        faults = plugin_faults(module)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
-        record.state = "failed"
-        record.reason = f"{type(error).__name__}: {error}"
-        record.faults = (record.reason, traceback.format_exc())
-        return
-    finally:
-        record.import_ms = 1e3 * (time.perf_counter() - started)
-        record.heavy = tuple(name for name in HEAVY if name in set(sys.modules) - before)
-    if faults:
-        is_api = any("needs plugin API" in fault for fault in faults)
-        record.state = "incompatible" if is_api else "failed"
-        record.reason, record.faults = "; ".join(faults), tuple(faults)
-        return
-    record.state, record.module, record.info = "loaded", module, module.PLUGIN
+def load(record: PluginRecord) -> list[Component]:
+    """Return the declarations of one plugin, imported and checked; its record tells the outcome.
 
-
-def collect(records: Iterable[PluginRecord]) -> list[Component]:
-    """Return the declarations of each loaded plugin, asked one implementation at a time.
-
-    A plugin whose provider raises or yields something else is marked as failed; the others are
-    asked all the same.
+    Whatever it raises, and whatever else its providers yield, is its own failure alone.
     """
-    components: list[Component] = []
-    for record in records:
-        if record.state != "loaded":
-            continue
-        manager = pluggy.PluginManager("simscaleai")
-        manager.add_hookspecs(hookspecs)
-        try:
-            manager.register(record.module, record.name)
-            components += _declared(record)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - likewise
-            record.state = "failed"
-            record.reason = f"its declarations failed: {type(error).__name__}: {error}"
-            record.faults = (record.reason, traceback.format_exc())
+    what = ""
+    try:
+        module = _imported(record)
+        faults = plugin_faults(module)
+        if faults:
+            record.reason, record.faults = "; ".join(faults), tuple(faults)
+            record.state = "incompatible" if "needs plugin API" in record.reason else "failed"
+            return []
+        record.module, record.info = module, module.PLUGIN
+        what = "its declarations failed: "
+        components = _declared(record)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin may raise anything
+        record.state, record.reason = "failed", f"{what}{reason_of(error)}"
+        record.faults = (record.reason, traceback.format_exc())
+        return []
+    record.state = "loaded"
     return components
 
 
-def check_required(records: Iterable[PluginRecord], required: Iterable[str]) -> None:
-    """Refuse to go on without a plugin that was asked for.
-
-    Raises:
-        PluginError: If a required plugin did not load; its reason is given.
-        UnknownComponentError: If one is not installed.
-    """  # noqa: DOC501 - built by missing_plugin
-    by_name = {name: r for r in records for name in (r.distribution, r.name)}
+def check_required(records: Sequence[PluginRecord], required: Iterable[str]) -> None:
+    """Refuse to go on without a plugin that was asked for; the reason is given."""
     for name in required:
-        record = by_name.get(name)
-        if record is None:
-            raise missing_plugin(name, sorted({r.name for r in by_name.values()}))
+        record = record_of(name, records)
         if record.state != "loaded":
             raise PluginError(
                 f"plugin {name!r} ({record.source}) was asked for but is {record.state}: "
@@ -105,15 +72,30 @@ FIRST_PARTY = (
 """Plugins that may be suggested for installation; a name that a user typed never is."""
 
 
-def missing_plugin(name: str, installed: Sequence[str]) -> UnknownComponentError:
-    """Build the error for a plugin that is not installed."""
+def record_of(name: str, records: Sequence[PluginRecord]) -> PluginRecord:
+    """Return the record of a plugin, by its name or its distribution's."""
+    for record in records:
+        if name in {record.name, record.distribution}:
+            return record
+    installed = sorted({record.name for record in records})
     hint = f" Install it: pip install simscaleai-plugin-{name}." if name in FIRST_PARTY else ""
-    return UnknownComponentError(
+    raise UnknownComponentError(
         f"unknown plugin {name!r}. Installed: {', '.join(installed)}.{hint}",
         kind="plugin",
         name=name,
         candidates=installed,
     )
+
+
+def _imported(record: PluginRecord) -> ModuleType:
+    """Import a plugin's module, measured."""
+    started, before = time.perf_counter(), set(sys.modules)
+    try:
+        target = record.target
+        return _import_file(Path(target)) if is_file(target) else import_module(target)
+    finally:
+        record.import_ms = 1e3 * (time.perf_counter() - started)
+        record.heavy = tuple(name for name in HEAVY if name in set(sys.modules) - before)
 
 
 def _import_file(path: Path) -> ModuleType:
@@ -137,7 +119,7 @@ def _declared(record: PluginRecord) -> list[Component]:
         if not hasattr(provider, MARKER):
             continue
         kind = provider_kind(hook)
-        for spec in timed(hook, record.name, _asked(provider))():
+        for spec in timed(hook, record.name, lambda ask: list(ask() or ()))(provider):
             if kind is None or type(spec) is not KINDS[kind]:
                 wanted = KINDS[kind].__name__ if kind else "nothing"
                 raise TypeError(f"{hook} gave {spec!r}: expected {wanted}")
@@ -145,7 +127,3 @@ def _declared(record: PluginRecord) -> list[Component]:
                 raise TypeError(f"{hook} declares {spec.name!r} twice")
             found.append(Component(plugin=record.name, distribution=record.source, spec=spec))
     return found
-
-
-def _asked(provider: Callable[[], Any]) -> Callable[[], list[Any]]:
-    return lambda: list(provider() or ())

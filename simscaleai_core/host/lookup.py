@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
+import pkgutil
 from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
-from simscaleai_core.errors import PluginError, UnknownComponentError, suggestion
+from simscaleai_core.errors import PluginError, UnknownComponentError, reason_of, suggestion
 from simscaleai_core.host.records import Component, PluginRecord
 from simscaleai_core.host.selection import BUILTIN
-from simscaleai_core.host.validation import own_hook_specs
+from simscaleai_core.host.validation import hook_specs
 
 
 def resolve(
@@ -39,34 +39,33 @@ def resolve(
         return fits[0]
     readable = kind.replace("_", " ")
     if fits:
-        flag = f"--{kind.replace('_', '-')}"
         width = max(len(c.id) for c in fits)
-        lines = [
-            f"  {flag} {c.id:<{width}}  from {c.distribution}"
-            for c in sorted(fits, key=lambda c: c.id)
-        ]
+        fits.sort(key=lambda c: c.id)
+        lines = [f"\n  {flag_of(kind)} {c.id:<{width}}  from {c.distribution}" for c in fits]
         raise UnknownComponentError(
-            f"{readable} {name!r} is provided by {len(fits)} plugins; choose one:\n"
-            + "\n".join(lines),
+            f"{readable} {name!r} is provided by {len(fits)} plugins; choose one:{''.join(lines)}",
             kind=kind,
             name=name,
-            candidates=sorted(c.id for c in fits),
+            candidates=[c.id for c in fits],
         )
     known = sorted({c.spec.name for c in offered})
     close = suggestion(name, [*known, *(c.id for c in offered)])
     message = f"unknown {readable} {name!r}. Installed: {', '.join(known) or 'none'}."
     if close:
         message += f" Did you mean {close!r}?"
-    for record in records:
-        if record.state in {"failed", "incompatible", "duplicate"}:
-            message += (
-                f"\n  plugin {record.name!r} ({record.source}), which may have offered it, is "
-                f"{record.state}: {record.reason}"
-            )
-    blocked = [record.name for record in records if record.state == "blocked"]
-    if blocked:
+    for r in records:
+        if r.state in {"failed", "incompatible", "duplicate"}:
+            who = f"plugin {r.name!r} ({r.source}), which may have offered it"
+            message += f"\n  {who}, is {r.state}: {r.reason}"
+    if blocked := [r.name for r in records if r.state == "blocked"]:
         message += f"\n  kept out by --no-plugin or SIMSCALE_PLUGINS: {', '.join(blocked)}"
     raise UnknownComponentError(message, kind=kind, name=name, candidates=known)
+
+
+def flag_of(kind: str) -> str:
+    """Return the flag of ``train`` that names a component of a kind."""
+    others = {"dataset": "--dataset-name", "eval_function": "--eval-fn"}
+    return others.get(kind, f"--{kind.replace('_', '-')}")
 
 
 def import_target(component: Component, target: str | None = None) -> Any:
@@ -74,33 +73,19 @@ def import_target(component: Component, target: str | None = None) -> Any:
 
     Raises:
         PluginError: If the import fails; it names the plugin and its distribution.
-    """  # noqa: DOC501 - built by _import_error
+    """
+    what = f"{component.kind} {component.id!r}"
     place = target or component.spec.target
-    module_name, _, attribute = place.partition(":")
-    try:
-        value: Any = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            value = getattr(value, part)
-    except (Exception, SystemExit) as error:
-        what = f"{component.kind} {component.id!r}"
-        raise _import_error(what, component.plugin, component.distribution, place, error) from error
-    return value
+    return _imported(place, what, component.plugin, component.distribution)
 
 
 def import_hookspecs(record: PluginRecord) -> ModuleType:
-    """Return the module, imported, in which a loaded plugin specifies hooks of its own.
-
-    Raises:
-        PluginError: If the import fails, or a hook's name does not begin with the plugin's.
-    """  # noqa: DOC501 - likewise
+    """Return the module, imported, in which a loaded plugin specifies hooks of its own."""
     place = (record.info and record.info.hookspecs) or ""
     prefix = f"{record.name.replace('-', '_')}_"
-    try:
-        module = importlib.import_module(place)
-    except (Exception, SystemExit) as error:
-        what = f"the hooks of plugin {record.name!r}"
-        raise _import_error(what, record.name, record.source, place, error) from error
-    foreign = [name for name in own_hook_specs(module) if not name.startswith(prefix)]
+    what = f"the hooks of plugin {record.name!r}"
+    module: ModuleType = _imported(place, what, record.name, record.source)
+    foreign = [name for name in hook_specs(module) if not name.startswith(prefix)]
     if foreign:
         raise PluginError(
             f"plugin {record.name!r} ({record.source}) names hooks {', '.join(foreign)} @ {place}: "
@@ -111,9 +96,9 @@ def import_hookspecs(record: PluginRecord) -> ModuleType:
     return module
 
 
-def _import_error(
-    what: str, plugin: str, source: str, place: str, error: BaseException
-) -> PluginError:
-    reason = f"{type(error).__name__}: {error}"
-    message = f"{what} ({source}) cannot be imported from {place}: {reason}"
-    return PluginError(message, plugin=plugin, distribution=source)
+def _imported(place: str, what: str, plugin: str, source: str) -> Any:
+    try:
+        return pkgutil.resolve_name(place if ":" in place else f"{place}:")
+    except (Exception, SystemExit) as error:
+        message = f"{what} ({source}) cannot be imported from {place}: {reason_of(error)}"
+        raise PluginError(message, plugin=plugin, distribution=source) from error

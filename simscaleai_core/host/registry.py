@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from simscaleai_core.checkpoint.schema import check_tree, fitting, refuse, tensor_mismatches
 from simscaleai_core.checkpoint.store import read_checkpoint
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.contracts import StateDict
@@ -37,7 +38,9 @@ def load_checkpoint(path: Path | str, host: Host | None = None) -> StateDict:
         backend = build_component(host, component.kind, component.id, TrainConfig())
         suffixes.append(backend.suffix)
         if path.suffix == backend.suffix:
-            return read_checkpoint(path, backend)
+            tree = read_checkpoint(path, backend)
+            check_tree(tree, path)
+            return tree
     raise CheckpointError(
         f"{path} is not a checkpoint of a known kind: expected a file ending in "
         f"{', '.join(sorted(suffixes))}.",
@@ -64,20 +67,18 @@ def load_policy(
         ConfigError: If there are no such weights.
     """
     host = host or Host()
-    tree = load_checkpoint(path, host)
-    return read_policy(host, tree, path=Path(path), weights=weights)
+    return read_policy(host, load_checkpoint(path, host), path=Path(path), weights=weights)
 
 
 def read_policy(host: Host, tree: StateDict, *, path: Path, weights: str) -> nn.Module:
     """Return the policy that a checkpoint's tree describes, with its weights; see `load_policy`.
 
     Raises:
-        CheckpointError: If the checkpoint does not say how to build it.
-        ConfigError: If there are no such weights.
-    """
+        SimScaleError: If the checkpoint does not say how to build it, or has no such weights.
+    """  # noqa: DOC501 - of kinds of SimScaleError
     if weights not in WEIGHTS:
         raise ConfigError(f"weights: expected one of {', '.join(WEIGHTS)}, got {weights!r}")
-    about = tree.get("policy", {})
+    about = tree["policy"]
     if about.get("component") is None or about.get("hparams") is None:
         raise CheckpointError(
             f"{path} does not say how to build its policy ({about.get('class', 'unknown class')}): "
@@ -85,13 +86,14 @@ def read_policy(host: Host, tree: StateDict, *, path: Path, weights: str) -> nn.
             "checkpoint['model_state_dict'] into it.",
             path=path,
         )
-    policy: nn.Module = create(host, "model", about["component"], **about["hparams"])
-    averaged = tree.get("facts", {}).get("evaluated_weights")
+    found, averaged = tree["model_state_dict"], tree["facts"].get("evaluated_weights")
     if averaged and weights == "evaluated":
         name, _, key = averaged.partition("/")
-        policy.load_state_dict(tree["states"][name][key])
-    else:
-        policy.load_state_dict(tree["model_state_dict"])
+        found = tree["states"].get(name, {}).get(key) or {}
+    with fitting(path, f"does not build a {about['component']}", "policy.hparams"):
+        policy: nn.Module = create(host, "model", about["component"], **about["hparams"])
+    refuse(path, "does not fit its policy", tensor_mismatches(policy.state_dict(), found))
+    policy.load_state_dict(found)
     return policy.eval()
 
 

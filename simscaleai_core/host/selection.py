@@ -47,24 +47,23 @@ def select_plugins(
 ) -> PluginSelection:
     """Return what the flags and ``SIMSCALE_PLUGIN``, ``_PLUGINS``, ``_PLUGINS_STRICT`` say.
 
-    Args:
-        required: Names given with ``--plugin``; each may be a comma-separated list.
-        blocked: Names given with ``--no-plugin``; likewise.
-        none: ``--no-plugins``: only what the core brings.
-        environ: The environment; the process's own if None.
+    A name may be a comma-separated list; with `none` only what the core brings is allowed.
 
     Raises:
         ConfigError: If a plugin is both required and kept out.
     """
     environ = os.environ if environ is None else environ
-    allowed, denied = _parse(environ.get("SIMSCALE_PLUGINS"))
     wanted = tuple(dict.fromkeys(_split([*required, environ.get("SIMSCALE_PLUGIN", "")])))
-    denied |= set(_split(blocked))
+    listed = _split([environ.get("SIMSCALE_PLUGINS", "")])
+    denied = [name[1:] for name in listed if name.startswith("-")]
+    allowed: frozenset[str] | None = frozenset(n for n in listed if not n.startswith("-"))
     if none:
         allowed = frozenset()
+    elif "SIMSCALE_PLUGINS" not in environ or (denied and not allowed):
+        allowed = None
     selection = PluginSelection(
         required=wanted,
-        blocked=frozenset(denied),
+        blocked=frozenset([*denied, *_split(blocked)]),
         allowed=allowed,
         strict=environ.get("SIMSCALE_PLUGINS_STRICT", "") not in {"", "0"},
     )
@@ -90,13 +89,3 @@ def is_unpublished(name: str) -> bool:
 
 def _split(names: Iterable[str]) -> list[str]:
     return [part.strip() for name in names for part in name.split(",") if part.strip()]
-
-
-def _parse(value: str | None) -> tuple[frozenset[str] | None, set[str]]:
-    if value is None:
-        return None, set()
-    names = _split([value])
-    denied = {name[1:] for name in names if name.startswith("-")}
-    allowed = frozenset(name for name in names if not name.startswith("-"))
-    only_denials = bool(denied) and not allowed
-    return (None if only_denials else allowed), denied

@@ -1,18 +1,19 @@
 """A record of the listeners that each hook calls, and how long they take; off unless asked for.
 
-``SIMSCALE_TRACE_HOOKS=1`` writes it to standard error, ``SIMSCALE_TRACE_HOOKS=FILE`` appends it to
-a file: one line per call, ``step<TAB>hook<TAB>listener<TAB>microseconds``; a hook without
-a listener has ``-``.
+``SIMSCALE_TRACE_HOOKS=1`` logs it, ``SIMSCALE_TRACE_HOOKS=FILE`` appends it to a file: one line
+per call, ``step<TAB>hook<TAB>listener<TAB>microseconds``; a hook without a listener has ``-``.
 """
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+logger = logging.getLogger("simscaleai")
 
 VARIABLE = "SIMSCALE_TRACE_HOOKS"
 NO_LISTENER = "-"
@@ -41,23 +42,10 @@ def timed(hook: str, listener: str, function: Callable[..., Any]) -> Callable[..
     return call
 
 
-def without_listener(hook: str) -> Callable[..., Any]:
-    """Return a listener that records that a hook was fired and has no other.
-
-    It changes nothing: of a run and a batch it returns the batch.
-    """
-
-    def call(*values: Any) -> Any:
-        _write(f"{getattr(values[0], 'step', NO_LISTENER)}\t{hook}\t{NO_LISTENER}\t0.0\n")
-        return values[1] if hook == "simscale_transform_batch" else None
-
-    return call
-
-
 def _write(line: str) -> None:
     place = os.environ[VARIABLE]
     if place == "1":
-        sys.stderr.write(line)
+        logger.info(line.rstrip())
         return
     with Path(place).open("a", encoding="utf-8") as file:
         file.write(line)

@@ -20,17 +20,8 @@ SPEC_MARKER = "simscaleai_spec"
 """Attribute that the `hookspec` marker leaves on a function."""
 
 
-def hook_specs() -> dict[str, Callable[..., Any]]:
-    """Return every hook's specification by name, in the order of `simscaleai_core.hookspecs`."""
-    return {
-        name: value
-        for name, value in vars(hookspecs).items()
-        if name.startswith(PREFIX) and callable(value)
-    }
-
-
-def own_hook_specs(module: ModuleType) -> dict[str, Callable[..., Any]]:
-    """Return the hooks that a plugin's own module of specifications defines, by name."""
+def hook_specs(module: ModuleType = hookspecs) -> dict[str, Callable[..., Any]]:
+    """Return every hook that a module specifies, the core's or a plugin's own, by name in order."""
     return {n: value for n, value in vars(module).items() if hasattr(value, SPEC_MARKER)}
 
 
@@ -63,7 +54,9 @@ def listener_faults(
             if name in specs:
                 faults.append(f"{name} is not marked: put @hookimpl above it")
         elif name not in specs:
-            faults.append(_unknown_hook(name, list(specs)))
+            close = suggestion(name, specs)
+            hint = f"did you mean {close!r}?" if close else "it may need a newer simscaleai-core"
+            faults.append(f"unknown hook {name!r}; {hint}")
         else:
             faults += _signature_faults(name, value, specs[name])
     return faults
@@ -76,12 +69,6 @@ def provider_kind(hook: str) -> str | None:
         if hook == f"{PREFIX}register_{plural}":
             return kind
     return None
-
-
-def _unknown_hook(name: str, known: list[str]) -> str:
-    close = suggestion(name, known)
-    hint = f"did you mean {close!r}?" if close else "it may need a newer simscaleai-core"
-    return f"unknown hook {name!r}; {hint}"
 
 
 def _signature_faults(

@@ -1,4 +1,4 @@
-"""Running eval functions between steps without disturbing training."""
+"""Running eval functions between steps without disturbing training, and the first of them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from attrs import field, frozen
+from torch import nn
 
 from simscaleai_core.contracts import EvalFunction, Mean, Strategy
+from simscaleai_core.data.batches import sample_count, to_device
+from simscaleai_core.data.feed import eval_batches
 from simscaleai_core.run.events import Events
-from simscaleai_core.run.metrics import floats_of
+from simscaleai_core.run.metrics import floats_of, scalars_of
 from simscaleai_core.run.state import Run
 from simscaleai_core.seeding import forked_rng
 
@@ -38,8 +41,7 @@ def evaluate(run: Run, functions: Sequence[tuple[str, EvalFunction]], events: Ev
         contexts.callback(run.policy.train)
         run.policy.eval()
         for listener in events.eval_context:
-            context = listener(run)
-            if context is not None:
+            if (context := listener(run)) is not None:
                 contexts.enter_context(context)
         _share_buffers(run)
         for name, function in functions:
@@ -75,25 +77,36 @@ def merge(found: Mapping[str, float | Mean], strategy: Strategy) -> dict[str, fl
     Source:
         Ours: sum of sums over sum of counts, never a mean of means.
     """
-    means = {k: (mean.total, mean.count) for k, mean in _means(found).items()}
-    sums: dict[str, list[float]] = {}
-    for part in strategy.gather(means):
+    pairs = {name: (number, 1.0) for name, number in floats_of(found).items()}
+    pairs |= {n: (v.total, v.count) for n, v in found.items() if isinstance(v, Mean)}
+    mine = {name: pairs[name] for name in found if name in pairs}
+    sums: dict[str, tuple[float, float]] = {}
+    for part in strategy.gather(mine):
         for name, (total, count) in part.items():
-            held = sums.setdefault(name, [0.0, 0.0])
-            held[0] += total
-            held[1] += count
+            sum_before, count_before = sums.get(name, (0.0, 0.0))
+            sums[name] = (sum_before + total, count_before + count)
     return {name: Mean(total, count).value for name, (total, count) in sums.items()}
 
 
-def _means(found: Mapping[str, Any]) -> dict[str, Mean]:
-    numbers = floats_of(found)
-    return {
-        name: value if isinstance(value, Mean) else Mean(numbers[name], 1)
-        for name, value in found.items()
-        if isinstance(value, Mean) or name in numbers
-    }
+def held_out_loss(
+    policy: nn.Module, *, loader: Any, strategy: Strategy, seed: int = 0
+) -> dict[str, Mean]:
+    """Return (sum, count) of each scalar that the policy returns, ``loss`` among them.
+
+    Each sample weighs the same. The loader's batches are shared out over the strategy's ranks.
+    """
+    totals: dict[str, float] = {}
+    count = 0
+    for batch in eval_batches(
+        loader, seed=seed, rank=strategy.rank, world_size=strategy.world_size
+    ):
+        size = sample_count(batch)
+        for name, value in scalars_of(policy(to_device(batch, strategy.device))).items():
+            totals[name] = totals.get(name, 0.0) + float(value) * size
+        count += size
+    return {name: Mean(total, count) for name, total in totals.items()}
 
 
-def _is_picture(value: object) -> bool:
-    is_image_like = isinstance(value, np.ndarray) and value.ndim == 3 and value.shape[2] == 3
-    return is_image_like and value.dtype == np.uint8  # type: ignore[attr-defined]
+def _is_picture(value: Any) -> bool:
+    is_bytes = isinstance(value, np.ndarray) and value.dtype == np.uint8
+    return is_bytes and value.ndim == 3 and value.shape[2] == 3

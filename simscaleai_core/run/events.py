@@ -1,14 +1,19 @@
-"""What a run fires, compiled once before the first step."""
+"""What a run fires, compiled once before the first step, and how its observers are isolated."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-from attrs import frozen
+from attrs import define, frozen
 
 from simscaleai_core.contracts import Batch
+
+logger = logging.getLogger("simscaleai")
+
+_MAX_FAILURES = 3
 
 
 def _nothing(*_: Any) -> None:
@@ -32,3 +37,38 @@ class Events:
     run_end: Callable[[Any, str], None] = _nothing
     hook: Any = None
     """Fires hooks that plugins define, by name: a pluggy relay."""
+
+
+@define
+class FaultIsolation:
+    """Calls one observer; its exceptions are logged, and after three it is disabled.
+
+    Only for observers that take no part in communication between ranks: a swallowed exception on
+    one rank would hang the others.
+    """
+
+    name: str
+    """The observer, for messages."""
+    failures: int = 0
+    """Exceptions so far."""
+
+    @property
+    def is_disabled(self) -> bool:
+        """Whether the observer has been disabled."""
+        return self.failures >= _MAX_FAILURES
+
+    def call(self, function: Callable[..., Any], *values: Any) -> None:
+        """Call a function of the observer, unless it is disabled."""
+        if self.is_disabled:
+            return
+        try:
+            function(*values)
+        except Exception as error:
+            self.failures += 1
+            count, kind = f"{self.failures} of {_MAX_FAILURES}", type(error).__name__
+            message = "%s failed (%s): %s: %s"
+            # where a full disk or a lost connection was met does not help
+            shows_place = self.failures == 1 and not isinstance(error, OSError)
+            logger.warning(message, self.name, count, kind, error, exc_info=shows_place)
+            if self.is_disabled:
+                logger.warning("%s is disabled for the rest of the run", self.name)

@@ -9,9 +9,10 @@ from typing import Any
 
 import attrs
 
+from simscaleai_core.checkpoint.store import save_error
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.contracts import Logger
-from simscaleai_core.run.isolation import FaultIsolation
+from simscaleai_core.run.events import FaultIsolation
 from simscaleai_core.run.metrics import floats_of
 from simscaleai_core.seeding import forked_rng
 
@@ -32,8 +33,13 @@ class LoggerGroup:
     def start(self, facts: Mapping[str, Any], step: int) -> None:
         """Begin, or continue at `step`. Failures here are the user's to fix and are raised."""
         with forked_rng():
-            for _, member in self._members:
-                member.start(facts, step)
+            for isolation, member in self._members:
+                try:
+                    member.start(facts, step)
+                except OSError as error:
+                    if error.errno is None:
+                        raise  # not the system's
+                    raise save_error(f"the file of {isolation.name}", error) from error
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
         """Record a step's metrics as host floats; what a logger draws at random changes nothing."""

@@ -49,10 +49,10 @@ class MetricWindow:
         packed = torch.cat([*columns, raised.to(columns[0].dtype) if columns else raised])
         values = strategy.reduce(packed).tolist()
         self._totals = {}
-        sums = values[: 2 * len(names)]
-        pairs = zip(names, sums[0::2], sums[1::2], strict=True)
+        size = 2 * len(names)
+        pairs = zip(names, values[0:size:2], values[1:size:2], strict=True)
         means = {n: total / count if count else float("nan") for n, total, count in pairs}
-        return means, [count > 0 for count in values[2 * len(names) :]]
+        return means, [count > 0 for count in values[size:]]
 
     def _accumulate(self) -> None:
         for name, values in self._pending.items():
@@ -118,11 +118,7 @@ def add_weighted(sums: dict[str, Tensor], scalars: Mapping[str, Tensor], weight:
 def floats_of(values: Mapping[str, Any]) -> dict[str, float]:
     """Return the numbers among values as host floats; what is no number is left out.
 
-    Args:
-        values: Numbers of Python, NumPy scalars and tensors `[]` by name, among anything else.
-
-    Returns:
-        One float per number; it may be infinite or NaN.
+    Numbers are Python's, NumPy scalars and tensors `[]`; a float may be infinite or NaN.
 
     Example:
         >>> floats_of({"a": 1, "b": torch.tensor(0.5), "c": "text", "d": [2.0], "e": 10**400})
@@ -145,18 +141,13 @@ def _is_number(value: object) -> bool:
 
 
 def loss_of(out: Any, policy: nn.Module, *, step: int) -> Tensor:
-    """Return the loss `[]` of what a policy's ``forward`` returned.
-
-    Raises:
-        PolicyError: If there is none, or it is not a scalar with a gradient.
-    """
-    loss = out.get("loss") if isinstance(out, Mapping) else None
-    if isinstance(loss, Tensor) and loss.ndim == 0 and loss.requires_grad:
-        return loss
+    """Return the loss `[]` of what a policy's ``forward`` returned, or raise a `PolicyError`."""
     if not isinstance(out, Mapping):
         found = type(out).__name__
-    elif not isinstance(loss, Tensor):
+    elif not isinstance(loss := out.get("loss"), Tensor):
         found = f"the keys {', '.join(map(repr, out)) or 'none'}"
+    elif loss.ndim == 0 and loss.requires_grad:
+        return loss
     else:
         found = f"a loss of shape {list(loss.shape)}, requires_grad={loss.requires_grad}"
     raise PolicyError(

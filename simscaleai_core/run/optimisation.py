@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 
 from simscaleai_core.config import TrainConfig
+from simscaleai_core.contracts import StateDict
 from simscaleai_core.errors import PolicyError
 
 _NEARLY_ZERO = 1e-8  # LinearLR refuses a start factor of exactly 0
@@ -33,27 +34,48 @@ def build_optimizer(policy: nn.Module, config: TrainConfig) -> torch.optim.AdamW
             f"nothing to train: {type(policy).__name__} has no parameter that requires a gradient. "
             "Unfreeze some, or check what freezes them."
         )
-    devices = {p.device.type for p in policy.parameters()}
-    fused = devices <= {"cpu", "cuda", "mps"}
+    fused = {p.device.type for p in policy.parameters()} <= {"cpu", "cuda", "mps"}
     return torch.optim.AdamW(
         parameters, lr=config.lr, weight_decay=config.weight_decay, fused=fused
     )
 
 
+def state_mismatches(
+    optimizer: torch.optim.Optimizer, found: StateDict, *, has_begun: bool
+) -> list[str]:
+    """Return in words what of a state dict does not fit an optimiser, which may have begun.
+
+    torch itself accepts moments of any shape, and its fused kernel then writes out of bounds.
+    """
+    groups, theirs = optimizer.param_groups, found["param_groups"]
+    faults: list[str] = []
+    if [len(g["params"]) for g in groups] != [len(g["params"]) for g in theirs]:
+        faults.append("optimizer_state_dict.param_groups: expected other numbers of parameters")
+    if has_begun and not found["state"]:
+        faults.append("optimizer_state_dict.state: expected the moments of the updates, found none")
+    parameters = [p for group in groups for p in group["params"]]
+    for index, state in found["state"].items():
+        place = f"optimizer_state_dict.state.{index}"
+        if not 0 <= index < len(parameters) or state.keys() != {"step", "exp_avg", "exp_avg_sq"}:
+            faults.append(f"{place} is of no parameter of this run: {', '.join(map(str, state))}")
+            continue
+        for name, value in state.items():
+            ours = torch.zeros(()) if name == "step" else parameters[index]
+            form = (getattr(value, "shape", None), getattr(value, "dtype", None))
+            if form != (ours.shape, ours.dtype):
+                faults.append(f"{place}.{name}: expected {list(ours.shape)} of {ours.dtype}")
+            elif not torch.isfinite(value).all() or (name != "exp_avg" and (value < 0).any()):
+                faults.append(f"{place}.{name}: expected finite numbers of at least 0")
+    return faults
+
+
 def build_schedule(
     optimizer: torch.optim.Optimizer, *, warmup_steps: int, max_steps: int
 ) -> LRScheduler:
-    """Build the learning-rate schedule: linear from 0 to the peak, then cosine to 0.
+    """Return the learning-rate schedule: linear from 0 to the peak, then cosine to 0.
 
-    A warm-up that is not shorter than the run takes all of it; the peak is then not reached.
-
-    Args:
-        optimizer: The optimiser whose groups hold the peak rates.
-        warmup_steps: Length of the rise [steps]; 0 starts at the peak.
-        max_steps: Length of the whole run [steps].
-
-    Returns:
-        A schedule to be stepped once per applied update.
+    It is stepped once per applied update. A warm-up that is not shorter than the run takes all of
+    it; the peak is then not reached.
 
     Source:
         Loshchilov and Hutter 2017 (SGDR, arXiv:1608.03983), eq. 5 with one period.

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 _EXIT_STATUS_OF_SIGNAL = 128  # the shell's convention: 128 + signal number
@@ -29,38 +29,24 @@ class SignalFlag:
     def __enter__(self) -> SignalFlag:
         """Install the handlers."""
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._previous[number] = signal.signal(number, self._handle)
+            handlers: dict[Any, Any] = dict.fromkeys((signal.SIGTERM, signal.SIGINT), self._handle)
             if hasattr(signal, "SIGUSR1"):  # not on Windows
-                self._previous[signal.SIGUSR1] = signal.signal(
-                    signal.SIGUSR1, lambda *_: self._on_usr1()
-                )
+                handlers[signal.SIGUSR1] = lambda *_: self._on_usr1()
+            self._previous = {number: signal.signal(number, h) for number, h in handlers.items()}
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Put the earlier handlers back."""
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
     def leave(self) -> None:
-        """Leave as the signal wanted, now that the run is saved.
-
-        Raises:
-            KeyboardInterrupt: After SIGINT.
-            SystemExit: Otherwise, with status 143 as after SIGTERM, also when it was another rank
-                that got it.
-        """
+        """Leave as the signal wanted, now that the run is saved."""
         if self._number == signal.SIGINT:
             raise KeyboardInterrupt
-        raise SystemExit(_EXIT_STATUS_OF_SIGNAL + signal.SIGTERM)
+        raise SystemExit(_EXIT_STATUS_OF_SIGNAL + signal.SIGTERM)  # also if another rank got it
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        del frame
+    def _handle(self, number: int, _: FrameType | None) -> None:
         if self.name:
             os._exit(_EXIT_STATUS_OF_SIGNAL + number)
         self.name = signal.Signals(number).name

@@ -66,6 +66,10 @@ class Run:
     """Id of the policy's component, or None if it is no registered model."""
     data_spec: DataSpec | None = None
     """What the training data says of itself, or None."""
+    settings: dict[str, Any] = field(factory=dict)
+    """Options in effect of the components that training depends on: ``plugin/name.option``."""
+    on_resume: dict[str, str] = field(factory=dict)
+    """Settings of which a resumed run may have another value: ``harmless`` or ``reported``."""
     facts: dict[str, Any] = field(factory=dict)
     """What is really in effect: plain values, printed and stored."""
     counters: Counters = field(factory=Counters)

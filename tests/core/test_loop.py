@@ -517,31 +517,70 @@ def test_nothing_is_read_on_the_host_between_windows(
 # --- the end --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("committed", ["best", f"step_{STEPS}", "final"])
+class StopAgainAt:
+    """Ends a run at a step, and again when it is resumed there."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    @hookimpl
+    def simscale_on_run_start(self, run: Any) -> None:
+        self.simscale_on_step_end(run)
+
+    @hookimpl
+    def simscale_on_step_end(self, run: Any) -> None:
+        if run.step >= self.step:
+            run.request_stop("enough")
+
+
+@pytest.mark.parametrize("last", [STEPS, 9], ids=["at the end", "at a stop"])
+@pytest.mark.parametrize("number", range(3))
 def test_a_kill_between_the_last_commits_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, committed: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, last: int
 ) -> None:
     """The best checkpoint is committed first, and a missing final one is written on resume."""
     save, names = CheckpointStore.save, []
 
     def save_and_copy(store: CheckpointStore, name: str, tree: Any, *, step: int) -> Any:
         info = save(store, name, tree, step=step)
-        if step == STEPS:
+        if step == last:
             names.append(name)
-        if step == STEPS and name == committed:
-            shutil.copytree(store.directory, tmp_path / "killed")
+            if len(names) == number + 1:
+                shutil.copytree(store.directory, tmp_path / "killed")
         return info
 
+    fields: dict[str, Any] = {"eval_every": 0, "save_every": 3, "loggers": ("jsonl",)}
     monkeypatch.setattr(CheckpointStore, "save", save_and_copy)
-    whole = tmp_path / "whole"
-    _exact(whole, eval_every=0)
+    whole, stop = tmp_path / "whole", (StopAgainAt(last),)
+    _exact(whole, listeners=stop, **fields)
     monkeypatch.undo()
-    assert names == ["best", f"step_{STEPS}", "final"]
-    _exact(tmp_path / "killed", eval_every=0, resume_from="auto")
+    assert names == ["best", f"step_{last}", "final"]
+    _exact(tmp_path / "killed", listeners=stop, resume_from="auto", **fields)
     assert not _same_end(whole, tmp_path / "killed")
+    assert _rows(tmp_path / "killed") == _rows(whole)
     best = [read(d / "best.pt") for d in (whole, tmp_path / "killed")]
-    assert [tree["step"] for tree in best] == [STEPS, STEPS]
+    assert [tree["step"] for tree in best] == [last, last]
     assert best[0]["best_eval_loss"] == best[1]["best_eval_loss"]
+
+
+def test_a_best_that_could_not_be_written_is_the_best_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next evaluation that is better than the best on disk is the best."""
+    losses = iter([3.0, 1.0, 2.0, 4.0])
+    names: list[tuple[str, int]] = []
+    save = CheckpointStore.save
+
+    def save_or_fail(store: CheckpointStore, name: str, tree: Any, *, step: int) -> Any:
+        if (name, step) == ("best", 6):
+            raise SaveError("No space left", path=tmp_path)
+        names.append((name, step))
+        return save(store, name, tree, step=step)
+
+    monkeypatch.setattr(CheckpointStore, "save", save_or_fail)
+    train(tmp_path, eval_fn=lambda policy: {"loss": next(losses)}, eval_every=3)
+    assert names == [("best", 3), ("best", 9), ("final", 12)]
+    assert read(tmp_path / "final.pt")["best_eval_loss"] == 2.0
 
 
 def test_a_finished_run_has_nothing_to_do(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -550,7 +589,7 @@ def test_a_finished_run_has_nothing_to_do(tmp_path: Path, caplog: pytest.LogCapt
     recorder = Recorder()
     with caplog.at_level(logging.WARNING, "simscaleai"):
         found = train(tmp_path, resume_from=str(tmp_path / "final.pt"), listeners=(recorder,))
-    assert "nothing to do: the run already has 12 of 12 steps" in caplog.text
+    assert "nothing to do: the run ended at step 12 of 12" in caplog.text
     assert found["global_step"] == 12
     assert recorder.calls == ["setup", "start@12", "end:done"]
     assert (tmp_path / "final.pt").read_bytes() == before

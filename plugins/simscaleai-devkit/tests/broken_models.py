@@ -10,7 +10,6 @@ import torch
 from simscaleai_devkit import ModelSuite
 from torch import nn
 
-from simscaleai_core.data.normalization import Normalizer, joined_statistics
 from simscaleai_core.errors import DataError
 
 from .broken import Broken, declared_in
@@ -19,6 +18,28 @@ TABLE: list[Broken] = []
 fails = declared_in(TABLE)
 
 WORDS = 4
+
+
+def mean_and_std(statistics, keys):
+    return [[v for k in keys for v in getattr(statistics[k], name)] for name in ("mean", "std")]
+
+
+class Normalizer(nn.Module):
+    """Keeps the statistics as buffers."""
+
+    def __init__(self, dim):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("std", torch.ones(dim))
+
+    def fit(self, statistics, keys):
+        for buffer, values in zip(
+            (self.mean, self.std), mean_and_std(statistics, keys), strict=True
+        ):
+            buffer.copy_(torch.tensor(values))
+
+    def forward(self, x):
+        return (x - self.mean) / self.std
 
 
 class Sound(nn.Module):
@@ -54,8 +75,7 @@ class Sound(nn.Module):
     def adapt_to(self, data):
         if data.action_dim != self.action_dim:
             raise DataError(f"expected {self.action_dim} action dimensions, got {data.action_dim}.")
-        mean, std, _ = joined_statistics(data.statistics, self.keys)
-        self.normalizer.fit(mean=mean, std=std)
+        self.normalizer.fit(data.statistics, self.keys)
 
     def normalized(self, state):
         return self.normalizer(state)
@@ -210,7 +230,7 @@ class StatisticsBeside(Sound):
     """Keeps the statistics as numbers, which no checkpoint holds."""
 
     def adapt_to(self, data):
-        self.numbers = joined_statistics(data.statistics, self.keys)[:2]
+        self.numbers = mean_and_std(data.statistics, self.keys)
 
     def normalized(self, state):
         mean, std = (
@@ -223,8 +243,7 @@ class StatisticsBeside(Sound):
 @fails("wrong_data_is_named", "no error")
 class AdaptsToAnything(Sound):
     def adapt_to(self, data):
-        mean, std, _ = joined_statistics(data.statistics, self.keys)
-        self.normalizer.fit(mean=mean, std=std)
+        self.normalizer.fit(data.statistics, self.keys)
 
 
 @fails("hparams_rebuild_it", "buffers")

@@ -126,7 +126,7 @@ def test_the_kit_loads_nothing_before_it_is_used() -> None:
 
 
 def test_the_command_names_what_failed(simscale_cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from simscaleai_core.builtin.loggers import ConsoleLogger
+    from simscaleai_core.cli.console import ConsoleLogger
 
     def log(self: Any, metrics: Any, step: int) -> None:
         print(metrics)

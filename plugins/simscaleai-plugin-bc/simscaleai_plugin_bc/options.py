@@ -5,6 +5,7 @@ from __future__ import annotations
 from attrs import field, frozen
 from attrs.validators import ge, in_
 
+from simscaleai_core.plugin import REPORTED
 from simscaleai_plugin_bc.blocks.options import (
     ChunkOptions,
     ImageOptions,
@@ -27,7 +28,7 @@ class BCOptions(MLPOptions, ImageOptions):
 class ChunkedOptions(MLPOptions, ChunkOptions):
     """Options of ``bc-chunk``."""
 
-    ensemble: float | None = 0.01
+    ensemble: float | None = field(default=0.01, metadata=REPORTED)
     """Temporal ensembling: weight exp(-m i) of the i-th oldest chunk; off if not given."""
     loss_type: str = loss_option()
     """Loss on the normalised actions: mse, l1 or huber."""
@@ -69,7 +70,7 @@ class RecurrentOptions(ImageOptions):
 class ACTOptions(ChunkOptions):
     """Options of ``act``."""
 
-    ensemble: float | None = 0.01
+    ensemble: float | None = field(default=0.01, metadata=REPORTED)
     """Temporal ensembling: weight exp(-m i) of the i-th oldest chunk; off if not given."""
     hidden_dim: int = count_option(64)
     """Width of the transformer."""
@@ -93,11 +94,11 @@ class ACTOptions(ChunkOptions):
 class DiffusionOptions(ChunkOptions):
     """Options of ``diffusion``."""
 
-    execute: int | None = 4
+    execute: int | None = field(default=4, metadata=REPORTED)
     """Steps of a chunk that are executed before the next."""
     num_levels: int = count_option(100)
     """Noise levels in training."""
-    sample_steps: int = count_option(10)
+    sample_steps: int = count_option(10, metadata=REPORTED)
     """DDIM steps in sampling."""
     hidden_dim: int = count_option(128)
     """Width of the denoiser."""
@@ -109,9 +110,9 @@ class DiffusionOptions(ChunkOptions):
 class FlowOptions(ChunkOptions):
     """Options of ``flow``."""
 
-    execute: int | None = 4
+    execute: int | None = field(default=4, metadata=REPORTED)
     """Steps of a chunk that are executed before the next."""
-    sample_steps: int = count_option(10)
+    sample_steps: int = count_option(10, metadata=REPORTED)
     """Euler steps in sampling."""
     hidden_dim: int = count_option(128)
     """Width of the velocity network."""

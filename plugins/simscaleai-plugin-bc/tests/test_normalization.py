@@ -6,9 +6,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from simscaleai_plugin_bc.blocks.normalization import (
+    NEAR_CONSTANT_STD,
+    Normalizer,
+    joined_statistics,
+)
 
 from simscaleai_core.contracts import Statistics
-from simscaleai_core.data.normalization import NEAR_CONSTANT_STD, Normalizer, joined_statistics
 from simscaleai_core.errors import DataError
 
 SMALL = st.floats(-100, 100, width=32)

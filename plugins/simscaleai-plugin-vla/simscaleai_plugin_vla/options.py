@@ -6,6 +6,7 @@ from attrs import field, frozen
 from attrs.validators import and_, ge, gt, in_, le, optional
 from simscaleai_plugin_bc.blocks.options import loss_option
 
+from simscaleai_core.plugin import REPORTED
 from simscaleai_plugin_vla.presets import PRESETS
 
 HEADS = ("mlp", "diffusion", "flow")
@@ -42,9 +43,9 @@ class VLAOptions:
     """Action head: mlp (regression), diffusion or flow."""
     action_horizon: int = field(default=8, validator=ge(1))
     """Actions that are predicted at once [steps]."""
-    execute: int | None = field(default=None, validator=_COUNT)
+    execute: int | None = field(default=None, validator=_COUNT, metadata=REPORTED)
     """Actions that are executed before the next chunk [steps]; half of the horizon if not given."""
-    ensemble: float | None = None
+    ensemble: float | None = field(default=None, metadata=REPORTED)
     """Coefficient m of temporal ensembling; none if not given."""
     loss_type: str = loss_option()
     """Loss of the mlp head on the normalised action: mse, l1 or huber."""
@@ -78,7 +79,7 @@ class VLAOptions:
     """Pretrained image encoder: hf:NAME or hf:FOLDER, loaded by transformers."""
     text_backbone: str | None = None
     """Pretrained text encoder: hf:NAME or hf:FOLDER, loaded by transformers."""
-    activation_checkpointing: bool = False
+    activation_checkpointing: bool = field(default=False, metadata=REPORTED)
     """Compute activations again in the backward pass, to save memory."""
-    compile: bool = False
+    compile: bool = field(default=False, metadata=REPORTED)
     """Compile the network with torch.compile."""

@@ -136,7 +136,7 @@ class VLAPolicy(ChunkingPolicy):
             raise DataError(
                 "the policy needs images, but the data has none: expected an observation key "
                 f"of shape (3, H, W), got {', '.join(data.observations) or 'none'}. Record with "
-                "images, or open the dataset with include_image=True."
+                "images, such as --images 64, or choose a policy that needs none."
             )
         if options.get("text_backbone") is None:
             source = options.get("tokenizer", AUTO)

@@ -669,3 +669,18 @@ def test_the_same_tree_gives_the_same_bytes(tmp_path: Path) -> None:
     second = _store(tmp_path / "b" / "c").save("final", _tree(1), step=1)
     assert first.blake2b == second.blake2b
     assert read_manifest(tmp_path / "a" / "final.json") == first
+
+
+def test_a_manifest_that_cannot_be_read_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = _store(tmp_path)
+    for step in (1, 2):
+        store.save(f"step_{step}", _tree(step), step=step)
+    (tmp_path / "step_2.json").write_text("{")
+    (tmp_path / "eval.json").write_text("{}")  # of another command
+    found = _store(tmp_path).load("auto")
+    assert found is not None
+    assert found[0].name == "step_1.pt"
+    assert f"skipping {tmp_path / 'step_2.pt'}: its manifest cannot be read" in caplog.text
+    assert len(caplog.records) == 1

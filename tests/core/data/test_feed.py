@@ -131,7 +131,7 @@ def test_subset_of_data_in_memory_is_gathered_here() -> None:
     data = DummyTrajectoryDataset(20, obs_dim=3)
     loader = DataLoader(Subset(Subset(data, range(10)), [1, 2, 3, 4]), batch_size=2, num_workers=2)
     feed = build_feed(loader, seed=0)
-    assert feed.facts.workers.startswith("0 (the data is in memory")
+    assert feed.facts["workers"].startswith("0 (the data is in memory")
     batch = next(feed.batches(0))
     assert torch.equal(batch["actions"], torch.stack([data[1]["actions"], data[2]["actions"]]))
     spec = describe(loader)
@@ -175,7 +175,7 @@ def test_weighted_sampler_is_replayed() -> None:
         return DataLoader(Numbers(), batch_size=4, sampler=WeightedRandomSampler(weights, 16))
 
     feed = build_feed(make(), seed=0)
-    assert feed.facts.order == "replayed"
+    assert feed.facts["order"] == "replayed"
     assert feed.steps_per_epoch == 4
     whole = _numbers(_take(make(), 10))
     assert _numbers(_take(make(), 4, 6)) == whole[6:]
@@ -229,7 +229,7 @@ def test_a_batch_sampler_with_a_generator_is_replayed_or_said_not_to_be() -> Non
     feed = build_feed(DataLoader(Numbers(), batch_sampler=RandomBatches()), seed=0)
     whole = _numbers(list(itertools.islice(feed.batches(0), 8)))
     again = _numbers(_take(DataLoader(Numbers(), batch_sampler=RandomBatches()), 3, 5))
-    assert again == whole[5:] or feed.facts.order.startswith("not replayable")
+    assert again == whole[5:] or feed.facts["order"].startswith("not replayable")
     assert sorted(itertools.chain(*whole[:5])) == list(range(20))
 
 
@@ -249,7 +249,7 @@ class OwnSource(torch.utils.data.Sampler[int]):
 
 def test_a_sampler_with_a_source_of_its_own_is_said_not_to_be_replayable() -> None:
     feed = build_feed(DataLoader(Numbers(), batch_size=4, sampler=OwnSource()), seed=0)
-    assert feed.facts.order == "not replayable: OwnSource draws from a source of its own"
+    assert feed.facts["order"] == "not replayable: OwnSource draws from a source of its own"
 
 
 class EpochSampler(torch.utils.data.Sampler[int]):
@@ -284,7 +284,7 @@ def test_iterable_data_is_said_not_to_be_replayable() -> None:
 
     feed = build_feed(DataLoader(Endless(), batch_size=2), seed=0)
     assert isinstance(feed, IterableFeed)
-    assert feed.facts.order == "not replayable: Endless can only be read through again"
+    assert feed.facts["order"] == "not replayable: Endless can only be read through again"
     assert feed.steps_per_epoch is None
     batches = list(itertools.islice(feed.batches(0), 5))
     assert _numbers(batches) == [[0, 1], [2, 3], [4, 5], [0, 1], [2, 3]]
@@ -293,7 +293,7 @@ def test_iterable_data_is_said_not_to_be_replayable() -> None:
 def test_a_list_of_batches_is_replayed() -> None:
     data = [{"x": torch.tensor([i])} for i in range(3)]
     feed = build_feed(data, seed=0)
-    assert feed.facts.order == "replayed"
+    assert feed.facts["order"] == "replayed"
     assert feed.steps_per_epoch == 3
     assert _numbers(list(itertools.islice(feed.batches(4), 4))) == [[1], [2], [0], [1]]
 
@@ -408,7 +408,7 @@ def test_ranks_take_the_same_number_of_steps_and_no_short_batch() -> None:
 
 def test_a_short_last_batch_does_not_make_the_order_of_ranks_inexact() -> None:
     feed = build_feed(_loader(22, 4), seed=0, world_size=2)
-    assert feed.facts.order == "replayed"
+    assert feed.facts["order"] == "replayed"
 
 
 def test_eval_batches_go_through_the_data_once() -> None:

@@ -9,7 +9,7 @@ import torch
 from simscaleai_devkit.support.hosts import host_with
 from training_kit import config_for
 
-from simscaleai_core.host.components import load_data
+from simscaleai_core.cli.from_config import load_data
 from simscaleai_core.plugin import ModelSpec
 
 SPEC = ModelSpec(name="chunks", target="training_kit:ChunkPolicy")

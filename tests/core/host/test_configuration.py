@@ -98,22 +98,23 @@ def test_options_of_a_component_that_are_no_table_are_a_problem() -> None:
     assert "vla" in " ".join(_problems({"options": {"vla": 3}}))
 
 
-NAMES = st.lists(st.text(alphabet="abc-_/", min_size=1, max_size=5), max_size=3).map(tuple)
+NAMES = st.lists(st.text(alphabet="abc-_/", min_size=1, max_size=5), max_size=3, unique=True)
 PLAIN = st.one_of(
     st.booleans(),
     st.integers(-(2**60), 2**60),
     st.floats(allow_nan=False, allow_infinity=False),
     st.text(max_size=10),
 )
+PATHS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 KEYS = st.text(alphabet="abcdefghij_", min_size=1, max_size=8)
 CONFIGS = st.fixed_dictionaries(
     {
         "lr": st.floats(min_value=1e-12, max_value=1e6),
         "seed": st.integers(0, 2**62),
         "use_amp": st.booleans(),
-        "loggers": NAMES,
-        "resume_from": st.none() | st.text(max_size=20),
-        "dataset_path": st.text(max_size=20),
+        "loggers": NAMES.map(tuple),
+        "resume_from": st.none() | PATHS.filter(bool),
+        "dataset_path": PATHS,
         "model_kwargs": st.dictionaries(KEYS, PLAIN, max_size=3),
         "options": st.dictionaries(KEYS, st.dictionaries(KEYS, PLAIN, max_size=2), max_size=2),
     }

@@ -13,6 +13,7 @@ import pytest
 from site_kit import HEAD, INFO, Site, models_of, sound
 from training_kit import train
 
+from simscaleai_core.cli.known_commands import command_offers
 from simscaleai_core.cli.pages import commands, front_page
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.errors import (
@@ -22,9 +23,8 @@ from simscaleai_core.errors import (
     UnknownComponentError,
 )
 from simscaleai_core.host.defaults import fill_defaults
-from simscaleai_core.host.entry_points import command_offers
 from simscaleai_core.host.facade import Host
-from simscaleai_core.host.loading import missing_plugin
+from simscaleai_core.host.loading import record_of
 from simscaleai_core.host.lookup import import_target
 from simscaleai_core.host.selection import select_plugins
 from simscaleai_core.plugin import hookimpl
@@ -268,7 +268,8 @@ def test_unknown_names_suggest_when_sure(site: Site) -> None:
 
 
 def test_a_missing_plugin_is_named_and_only_first_party_ones_are_suggested(site: Site) -> None:
-    assert "pip install simscaleai-plugin-vla" in str(missing_plugin("vla", ["bc"]))
+    with pytest.raises(UnknownComponentError, match="pip install simscaleai-plugin-vla"):
+        record_of("vla", [])
     with pytest.raises(UnknownComponentError) as caught:
         _states(Host(select_plugins(["evil; rm"])))
     assert "pip install" not in str(caught.value)

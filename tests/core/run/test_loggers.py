@@ -15,10 +15,11 @@ import training_kit
 from simscaleai_devkit.support.hosts import host_with
 from training_kit import config_for, read, train
 
-from simscaleai_core.builtin.loggers import ConsoleLogger, JsonlLogger
+from simscaleai_core.builtin.loggers import JsonlLogger
+from simscaleai_core.cli.console import ConsoleLogger
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.plugin import LoggerSpec, hookimpl
-from simscaleai_core.run.isolation import FaultIsolation
+from simscaleai_core.run.events import FaultIsolation
 from simscaleai_core.run.loggers import LoggerGroup, hyperparameters
 
 

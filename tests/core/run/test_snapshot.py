@@ -66,7 +66,7 @@ def test_a_checkpoint_has_the_seed_documents_keys(half_way: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [("lr", 0.5), ("weight_decay", 0.5), ("warmup_steps", 3), ("max_steps", 20),
-     ("batch_size", 5), ("accumulate", 2), ("seed", 1)],
+     ("batch_size", 5), ("accumulate", 2), ("seed", 1), ("grad_clip", 0.5)],
 )  # fmt: skip
 def test_drift_is_an_error_that_names_old_and_new(
     half_way: Path, tmp_path: Path, field: str, value: Any
@@ -84,7 +84,7 @@ def test_all_drift_is_named_at_once(half_way: Path, tmp_path: Path) -> None:
 
 
 def test_other_data_is_drift(half_way: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"the data was .*, is "):
+    with pytest.raises(CheckpointError, match=r"the data's fingerprint was .*, is "):
         train(tmp_path / "b", resume_from=str(half_way), loader=dummy_loader(24))
 
 

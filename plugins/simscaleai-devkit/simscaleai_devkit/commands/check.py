@@ -14,9 +14,10 @@ from attrs import asdict
 
 from simscaleai_core.cli.configuration import parse_literal
 from simscaleai_core.cli.output import print_json, print_table, print_text
+from simscaleai_core.cli.terminal import escaped
 from simscaleai_core.errors import ConfigError
 from simscaleai_core.host.facade import Host
-from simscaleai_core.host.loading import missing_plugin
+from simscaleai_core.host.loading import record_of
 from simscaleai_core.host.records import Component
 from simscaleai_core.host.selection import select_plugins
 from simscaleai_core.plugin import KINDS
@@ -71,7 +72,7 @@ def check(
         raise ConfigError(f"unknown kind {kind!r}: expected one of {', '.join(KINDS)}.")
     options = dict(_option(text) for text in option)
     given, _, component = name.partition("/")
-    plugin = _plugin_name(given)
+    plugin = record_of(given, Host(select_plugins()).records).name  # imports none
     name = f"{plugin}/{component}"
     with _quiet() as report:
         found = (
@@ -89,19 +90,6 @@ def check(
     else:
         _report(found)
     return 1 if failed else 0
-
-
-def _plugin_name(name: str) -> str:
-    """Return the name of a plugin, given that or its distribution's, without importing any.
-
-    Raises:
-        UnknownComponentError: If there is no such plugin.
-    """  # noqa: DOC501 - built by missing_plugin
-    records = Host(select_plugins()).records
-    for record in records:
-        if name in {record.name, record.distribution}:
-            return record.name
-    raise missing_plugin(name, [r.name for r in records])
 
 
 def _components(plugin: str, kind: str | None, wanted: str | None) -> list[Component]:
@@ -155,7 +143,7 @@ def _quiet() -> Iterator[Callable[[str], object]]:
     logger.setLevel(logging.CRITICAL)
     try:
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-            yield screen.write
+            yield lambda text: screen.write(escaped(text, kept="\n"))
     finally:
         logger.setLevel(level)
 

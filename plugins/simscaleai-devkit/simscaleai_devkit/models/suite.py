@@ -117,8 +117,8 @@ def check_statistics_come_from_the_data(subject: Subject) -> None:
         "the loss of the same data in other units",
         expected=f"{one:.5g}, as in the first ones",
         found=f"{two:.5g}",
-        remedy="Normalise observations by data.statistics, with "
-        "simscaleai_core.data.normalization.Normalizer.",
+        remedy="Normalise observations by data.statistics, as "
+        "simscaleai_plugin_bc.blocks.normalization.Normalizer does.",
     )
 
 

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar
 
 from simscaleai_core.host.facade import Host
-from simscaleai_core.host.loading import missing_plugin
+from simscaleai_core.host.loading import record_of
 from simscaleai_core.host.selection import select_plugins
 from simscaleai_core.host.validation import plugin_faults
 from simscaleai_devkit.checks import NotApplicable, checks_in, expect, expect_none
@@ -126,10 +126,7 @@ class PluginSuite(Suite):
 def _opened(suite: type[Suite]) -> Iterator[PluginSubject]:
     with scratch() as folder:
         host, name = Host(select_plugins()), str(suite.component)
-        found = [r for r in host.records if name in {r.name, r.distribution}]
-        if not found:
-            raise missing_plugin(name, [r.name for r in host.records])
-        record = found[0]
+        record = record_of(name, host.records)
         yield PluginSubject(suite=suite, host=host, record=record, folder=folder)
 
 

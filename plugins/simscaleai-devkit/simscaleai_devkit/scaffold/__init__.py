@@ -23,7 +23,7 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
 _SUFFIX = ".tmpl"
 _MAX_NAME = 40  # what is derived from a name stays readable
 _TRAIN = "simscale train --plugin $name --max-steps 20"
-_BC = "simscaleai-plugin-bc"  # trains where the plugin has no model of its own
+_BC = "simscaleai-plugin-bc"  # normalises for a model, and trains where there is none
 
 
 @frozen
@@ -54,7 +54,9 @@ class Kind:
 
 
 KINDS = {
-    "model": Kind("ModelSpec", "simscale_register_models", "policy", "Policy", dev=()),
+    "model": Kind(
+        "ModelSpec", "simscale_register_models", "policy", "Policy", needs=(_BC,), dev=()
+    ),
     "dataset": Kind(
         "DatasetSpec",
         "simscale_register_datasets",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -17,7 +16,7 @@ from simscaleai_devkit.subject import Subject
 from simscaleai_devkit.suite import Suite
 from simscaleai_devkit.support.listeners import Recorder
 from simscaleai_devkit.support.policies import TinyPolicy
-from simscaleai_devkit.support.ranks import largest_gap, weights_of_two_ranks
+from simscaleai_devkit.support.ranks import free_port, largest_gap, weights_of_two_ranks
 from simscaleai_devkit.support.runs import loader
 from simscaleai_devkit.support.trees import expect_equal
 
@@ -185,12 +184,9 @@ def _skip_unless_wrapped(subject: Subject) -> None:
 @contextmanager
 def _launched() -> Iterator[None]:
     """Set what torchrun sets for a single process."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     kept = dict(os.environ)
     os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0")
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=free_port())
     try:
         yield
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -20,6 +21,13 @@ TORCHRUN = (
     "--local-addr=127.0.0.1",
 )
 """Command that starts two ranks of what follows it on this machine."""
+
+
+def free_port() -> str:
+    """Return a port of this machine at which ranks can meet."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return str(listening.getsockname()[1])
 
 
 def weights_file(folder: Path, rank: int) -> Path:

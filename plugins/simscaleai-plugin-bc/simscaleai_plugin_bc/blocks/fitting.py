@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from simscaleai_core.contracts import DataSpec
-from simscaleai_core.data.normalization import Normalizer
 from simscaleai_core.errors import DataError
+from simscaleai_plugin_bc.blocks.normalization import Normalizer
 from simscaleai_plugin_bc.blocks.observations import key_dim, missing_key
 
 _SMALL = 0.5

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from simscaleai_core.contracts import Batch, DataSpec
-from simscaleai_core.data.normalization import Normalizer, joined_statistics
 from simscaleai_core.errors import DataError
 from simscaleai_plugin_bc.blocks.augment import (
     SHIFT_DRAWS,
@@ -24,6 +23,7 @@ from simscaleai_plugin_bc.blocks.augment import (
     shift_images,
 )
 from simscaleai_plugin_bc.blocks.encoder import ImageEncoder
+from simscaleai_plugin_bc.blocks.normalization import Normalizer, joined_statistics
 from simscaleai_plugin_bc.blocks.observations import ObservationBatch, key_dim, missing_key
 
 _IMAGE_NDIM = 3  # [C, H, W]

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import field, frozen
 from attrs.validators import and_, ge, in_, lt
 
+from simscaleai_core.plugin import REPORTED
+
 LOSSES = ("mse", "l1", "huber")
 """Regression losses by name."""
 
 
-def count_option(default: int, *, minimum: int = 1) -> Any:
+def count_option(
+    default: int, *, minimum: int = 1, metadata: Mapping[str, str] | None = None
+) -> Any:
     """Declare a whole number.
 
     Args:
         default: Its value if not given.
         minimum: The smallest value allowed.
+        metadata: What becomes of another value on resume; refused if None.
 
     Returns:
         The attrs field.
     """
-    return field(default=default, validator=ge(minimum))
+    return field(default=default, validator=ge(minimum), metadata=metadata)
 
 
 def fraction_option(default: float = 0.0) -> Any:
@@ -66,8 +72,8 @@ class ChunkOptions(ImageOptions):
 
     horizon: int = count_option(8)
     """Actions in a chunk [timesteps]."""
-    execute: int | None = None
+    execute: int | None = field(default=None, metadata=REPORTED)
     """Steps of a chunk that are executed before the next; all of them, or 1 with ensembling, if
     not given."""
-    ensemble: float | None = None
+    ensemble: float | None = field(default=None, metadata=REPORTED)
     """Temporal ensembling: weight exp(-m i) of the i-th oldest chunk; off if not given."""

@@ -15,11 +15,11 @@ import torch
 from torch import nn
 
 from simscaleai_core.contracts import DataSpec
-from simscaleai_core.data.normalization import Normalizer
 from simscaleai_core.errors import DataError
 from simscaleai_core.host.configuration import structure
 from simscaleai_plugin_bc.blocks.fitting import fit_actions, input_shapes
 from simscaleai_plugin_bc.blocks.inputs import Inputs
+from simscaleai_plugin_bc.blocks.normalization import Normalizer
 from simscaleai_plugin_bc.blocks.observations import ObservationBatch
 
 _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)

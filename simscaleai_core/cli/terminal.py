@@ -1,0 +1,59 @@
+"""The one place that writes to standard output and standard error; it escapes what commands them.
+
+Names, keys, instructions and messages come from other people's files. A control character in them
+could clear the screen, hide a line, or show another text than there is.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+
+from simscaleai_core.errors import SimScaleError
+
+_COMMANDS = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""C0, DEL, C1, line and paragraph separators, what changes the direction, and lone surrogates."""
+
+
+def escaped(text: str, *, kept: str = "") -> str:
+    r"""Return text with its control characters written out, but for those of `kept`.
+
+    Example:
+        >>> print(escaped("reach" + chr(27) + "[2J" + chr(0x202E)))
+        reach\x1b[2J\u202e
+    """
+
+    def written(found: re.Match[str]) -> str:
+        character = found[0]
+        return character if character in kept else character.encode("unicode_escape").decode()
+
+    return _COMMANDS.sub(written, text)
+
+
+def write(text: str, *, error: bool = False, kept: str = "\n") -> None:
+    """Write text to standard output, or to standard error, at once.
+
+    That nobody reads standard error any more is no reason to stop what is said there.
+
+    Args:
+        text: What to write, with its line ends; what the encoding cannot express is escaped too.
+        error: Whether it is for standard error.
+        kept: Control characters of our own.
+
+    Raises:
+        SimScaleError: If standard output takes no more, such as a file on a full disk.
+        OSError: If nobody reads standard output any more (a broken pipe).
+    """
+    stream = sys.stderr if error else sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    shown = escaped(text, kept=kept).encode(encoding, "backslashreplace").decode(encoding)
+    try:
+        stream.write(shown)
+        stream.flush()
+    except OSError as fault:
+        if not error and isinstance(fault, BrokenPipeError):
+            raise
+        if not error:
+            raise SimScaleError(f"cannot write to standard output: {fault.strerror}.") from fault
