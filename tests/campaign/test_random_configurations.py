@@ -1,0 +1,127 @@
+"""Runs of random configurations, killed at random moments, end as if nothing had happened."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from comparison import run_differences
+from conftest import SCALE
+from forked_runs import KILLED, assert_nothing_left, finish, start
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.usefixtures("warm")]
+
+ROOT_SEED = 20
+CONFIGURATIONS = {1: 100, 2: 50}
+"""By ranks."""
+LEAVES_WITHIN_S = 10.0
+"""How soon a rank ends whose neighbour was killed [s]."""
+
+SMALL_MODELS: dict[str, tuple[object, ...]] = {
+    "bc": ("--bc.hidden-dim", 8),
+    "bc-chunk": ("--bc-chunk.hidden-dim", 8, "--bc-chunk.horizon", 3),
+    "bc-gmm": ("--bc-gmm.hidden-dim", 8, "--bc-gmm.num-modes", 2),
+    "bc-rnn": ("--bc-rnn.hidden-dim", 8, "--bc-rnn.horizon", 4),
+    "act": ("--act.hidden-dim", 16, "--act.num-heads", 2, "--act.latent-dim", 4),
+    "diffusion": ("--diffusion.hidden-dim", 8, "--diffusion.n-layers", 1),
+    "flow": ("--flow.hidden-dim", 8, "--flow.n-layers", 1),
+    "vla": ("--vla.size", "debug", "--vla.vary-words-after", 5),
+}
+WITH_DROPOUT = ("bc", "bc-chunk", "bc-gmm", "act")
+ON_IMAGES = ("bc", "bc-rnn", "vla")
+
+
+def draw(rng: random.Random, recorded: Path, ranks: int) -> list[object]:
+    """Return the arguments of a random run."""
+    model = rng.choice([*SMALL_MODELS, "bc", "act"])
+    steps, batch = rng.randint(20, 80), rng.choice([2, 4, 7, 8, 16])
+    arguments: list[object] = ["train", "--model", model, *SMALL_MODELS[model], "--device", "cpu"]
+    arguments += ["--max-steps", steps, "--batch-size", batch, "--warmup-steps", rng.randint(0, 9)]
+    arguments += ["--accumulate", rng.choice([1, 1, 2]), "--seed", rng.randint(0, 10**6)]
+    arguments += ["--save-every", rng.choice([0, 1, 3, 7, 20]), "--keep-last", rng.randint(1, 4)]
+    arguments += ["--log-every", rng.choice([1, 4, 5, 9]), "--grad-clip", rng.choice([0, 0.1, 1])]
+    arguments += ["--lr", rng.choice([1e-3, 1e-2]), "--weight-decay", rng.choice([0, 1e-2])]
+    arguments += ["--checkpoint-backend", rng.choice(["pt", "safetensors", "dcp"])]
+    arguments += ["--loggers", "jsonl"]
+    arguments += ["--backend", "gloo"] if ranks > 1 else []
+    if model in WITH_DROPOUT:
+        arguments += [f"--{model}.dropout", rng.choice([0.0, 0.1])]
+    arguments += _draw_data(rng, model, recorded)
+    arguments += _draw_precision(rng)
+    return arguments + _draw_extensions(rng)
+
+
+def _draw_data(rng: random.Random, model: str, recorded: Path) -> list[object]:
+    """Workers read images that stay in the file; what lies in memory needs none."""
+    from_file = rng.random() < 0.4
+    if from_file:
+        data: list[object] = ["--dataset", recorded, "--dataset-name", "hdf5"]
+        data += ["--num-workers", rng.choice([0, 2]), "--hdf5.cache-images-gib", 0]
+    else:
+        data = ["--dataset-name", "dummy", "--dummy.num-samples", rng.choice([40, 200])]
+        data += ["--dummy.include-image"] if model == "vla" else []
+        data += ["--dummy.include-language"] if model == "vla" and rng.random() < 0.5 else []
+    if from_file and model in ON_IMAGES and model != "vla":
+        data += [f"--{model}.use-image", f"--{model}.augment-shift", rng.choice([0, 2])]
+    return data
+
+
+def _draw_precision(rng: random.Random) -> list[object]:
+    if rng.random() < 0.6:
+        return []
+    dtype = rng.choice(["bfloat16", "float16"])
+    return ["--precision", "amp", "--amp.on-cpu", "--amp.growth-interval", 4, "--amp-dtype", dtype]
+
+
+def _draw_extensions(rng: random.Random) -> list[object]:
+    chosen = [name for name in ("ema", "early-stopping", "best-k") if rng.random() < 0.35]
+    options: list[object] = [f"--extensions={name}" for name in chosen]
+    options += ["--eval-every", rng.choice([3, 8, 15]) if chosen else rng.choice([0, 5, 11])]
+    options += ["--ema.decay", 0.9] if "ema" in chosen else []
+    options += (
+        ["--early-stopping.patience", rng.randint(1, 3)] if "early-stopping" in chosen else []
+    )
+    options += ["--best-k.k", rng.randint(1, 3)] if "best-k" in chosen else []
+    return options
+
+
+def _numbers(ranks: int) -> list[Any]:
+    count = max(1, round(CONFIGURATIONS[ranks] * SCALE))
+    return [pytest.param(ranks, n, id=f"{ranks}-ranks-{n}") for n in range(count)]
+
+
+@pytest.mark.parametrize(("ranks", "number"), _numbers(1) + _numbers(2))
+def test_killed_and_resumed_is_bit_exact(
+    ranks: int, number: int, recorded: Path, tmp_path: Path, campaign: Callable[[str], Any]
+) -> None:
+    rng = random.Random(f"{ROOT_SEED} {ranks} {number}")
+    arguments = draw(rng, recorded, ranks)
+    print(" ".join(map(str, arguments)))
+    tally = campaign(f"random configurations on {ranks} rank{'s' * (ranks > 1)}")
+    tally["tried"] += 1
+    started = time.monotonic()
+    finish(tmp_path / "whole", *arguments, ranks=ranks)
+    takes_s = time.monotonic() - started
+
+    resume: Sequence[object] = ()
+    pids: list[int] = []
+    for _ in range(rng.randint(1, 3)):
+        running = start(tmp_path / "killed", *arguments, *resume, ranks=ranks)
+        pids += running.pids
+        time.sleep(rng.uniform(0.1, 1.0) * takes_s)
+        running.kill(*rng.choice([(), (0,), (ranks - 1,)]))  # all, the first or the last
+        ended = running.ended(within_s=LEAVES_WITHIN_S)
+        tally["kills in a run"] += any(one.status == KILLED for one in ended)
+        tally["kills after its end"] += all(one.status == 0 for one in ended)
+        for one in ended:  # the loader workers of a killed process may say what they like
+            assert one.status == KILLED or "Traceback" not in one.output, one.output
+        resume = ("--resume", "auto")
+    finish(tmp_path / "killed", *arguments, *resume, ranks=ranks)
+    differences = run_differences(tmp_path / "killed", tmp_path / "whole")
+    assert not differences, "\n".join(differences[:10])
+    tally["bit-exact"] += 1
+    assert_nothing_left(pids)
