@@ -182,7 +182,7 @@ def _mechanism_pages() -> dict[str, ApiPage]:
                     "sync",
                 ],
                 "simscaleai_core.checkpoint.pickled": ["Described", "Description"],
-                "simscaleai_core.checkpoint.schema": ["check_tree", "tensor_mismatches"],
+                "simscaleai_core.checkpoint.schema": ["tensor_mismatches"],
                 "simscaleai_core.checkpoint.serialisation": ["to_serialisable"],
                 "simscaleai_core.builtin.pt": ["WITHOUT_DATA", "PtBackend", "read_tree"],
             },

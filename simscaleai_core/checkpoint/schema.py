@@ -34,10 +34,6 @@ _SCALARS = (type(None), bool, int, float, str, bytes)
 def check_tree(tree: StateDict, path: Path | str) -> None:
     """Refuse a tree that is not what this version can use.
 
-    Args:
-        tree: What a backend read; nothing in it is trusted.
-        path: The checkpoint, for messages.
-
     Raises:
         CheckpointError: If it is of a newer format or of none, or if something in it is missing,
             of a wrong type or out of range; up to ten faults are named by their place.
@@ -46,8 +42,8 @@ def check_tree(tree: StateDict, path: Path | str) -> None:
     if type(version) is not int or version < 1:
         keys = ", ".join(sorted(map(str, tree)))[:200]
         raise CheckpointError(
-            f"{path} is not a SimScaleAI checkpoint: expected a number under the key "
-            f"'format_version', found {'the keys ' + keys if version is None else repr(version)}.",
+            f"{path} is not a SimScaleAI checkpoint: expected a number under 'format_version', "
+            f"found {version!r:.80} and the keys {keys}.",
             path=path,
         )
     if version > FORMAT_VERSION:
@@ -74,10 +70,9 @@ def fitting(path: Path | str, what: str, place: str) -> Iterator[None]:
     """Name the place of what its owner cannot take, whatever it raises."""
     try:
         yield
-    except SimScaleError:
-        raise
     except Exception as error:  # noqa: BLE001 - what a file holds may make its owner raise anything
-        refuse(path, what, [f"{place}: {reason_of(error)}"])
+        reason = str(error) if isinstance(error, SimScaleError) else reason_of(error)
+        refuse(path, what, [f"{place}: {reason}"])
 
 
 def tensor_mismatches(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
@@ -95,7 +90,9 @@ def tensor_mismatches(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> li
             faults.append(f"{name!r} is {list(theirs.shape)}, the policy has {list(ours.shape)}")
         elif _kind(ours) != _kind(theirs):
             faults.append(f"{name!r} is {theirs.dtype}, the policy has {ours.dtype}")
-        elif (infinite := ~torch.isfinite(theirs)).any() and ours.cpu()[infinite].isfinite().any():
+        elif (infinite := ~_wide(theirs).isfinite()).any() and _wide(ours).cpu()[
+            infinite
+        ].isfinite().any():
             faults.append(f"{name!r} is not finite")
     return sorted(faults)
 
@@ -158,15 +155,20 @@ def _range_faults(tree: StateDict) -> Iterator[str]:
         yield f"counters: expected at most {tree['step']} updates, found {counters}"
     trained = set(tree["param_names"])
     for name, tensor in tree["model_state_dict"].items():
-        if name in trained and not torch.isfinite(tensor).all():
+        if name in trained and not _wide(tensor).isfinite().all():
             yield f"model_state_dict.{name}: expected finite numbers, found others"
-        elif torch.isnan(tensor).any():
+        elif _wide(tensor).isnan().any():
             yield f"model_state_dict.{name}: expected numbers, found NaN"
     for rank, state in enumerate(tree["rng"]):
         try:
             restore_rng(state, is_trial=True)
         except Exception as error:  # noqa: BLE001 - a generator raises almost anything
             yield f"rng[{rank}]: expected the states of all generators: {reason_of(error)}"
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    is_narrow = tensor.is_floating_point() and tensor.element_size() == 1
+    return tensor.float() if is_narrow else tensor  # torch compares no float8
 
 
 def _kind(tensor: Tensor) -> tuple[bool, bool, bool]:

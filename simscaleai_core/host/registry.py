@@ -90,7 +90,7 @@ def read_policy(host: Host, tree: StateDict, *, path: Path, weights: str) -> nn.
     if averaged and weights == "evaluated":
         name, _, key = averaged.partition("/")
         found = tree["states"].get(name, {}).get(key) or {}
-    with fitting(path, f"does not build a {about['component']}", "policy.hparams"):
+    with fitting(path, "does not build its policy", "policy.component or policy.hparams"):
         policy: nn.Module = create(host, "model", about["component"], **about["hparams"])
     refuse(path, "does not fit its policy", tensor_mismatches(policy.state_dict(), found))
     policy.load_state_dict(found)

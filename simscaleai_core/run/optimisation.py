@@ -47,10 +47,10 @@ def state_mismatches(
 
     torch itself accepts moments of any shape, and its fused kernel then writes out of bounds.
     """
-    groups, theirs = optimizer.param_groups, found["param_groups"]
+    groups, ours = optimizer.param_groups, optimizer.state_dict()["param_groups"]
     faults: list[str] = []
-    if [len(g["params"]) for g in groups] != [len(g["params"]) for g in theirs]:
-        faults.append("optimizer_state_dict.param_groups: expected other numbers of parameters")
+    if [g["params"] for g in ours] != [g["params"] for g in found["param_groups"]]:
+        faults.append("optimizer_state_dict.param_groups: expected the numbers of the parameters")
     if has_begun and not found["state"]:
         faults.append("optimizer_state_dict.state: expected the moments of the updates, found none")
     parameters = [p for group in groups for p in group["params"]]
@@ -60,10 +60,10 @@ def state_mismatches(
             faults.append(f"{place} is of no parameter of this run: {', '.join(map(str, state))}")
             continue
         for name, value in state.items():
-            ours = torch.zeros(()) if name == "step" else parameters[index]
+            like = torch.zeros(()) if name == "step" else parameters[index]
             form = (getattr(value, "shape", None), getattr(value, "dtype", None))
-            if form != (ours.shape, ours.dtype):
-                faults.append(f"{place}.{name}: expected {list(ours.shape)} of {ours.dtype}")
+            if form != (like.shape, like.dtype):
+                faults.append(f"{place}.{name}: expected {list(like.shape)} of {like.dtype}")
             elif not torch.isfinite(value).all() or (name != "exp_avg" and (value < 0).any()):
                 faults.append(f"{place}.{name}: expected finite numbers of at least 0")
     return faults

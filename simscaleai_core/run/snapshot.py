@@ -49,7 +49,7 @@ def resume(run: Run, store: CheckpointStore) -> tuple[str, StateDict] | None:
     if ours and theirs and ours != theirs:  # its weights may fit by chance
         raise CheckpointError(
             f"{path} does not fit: expected a checkpoint of the model {ours}, found one of "
-            f"{theirs}. Continue it with --model {theirs}.",
+            f"{theirs} (policy.component). Continue it with --model {theirs}.",
             path=path,
         )
     for note in restore(run, tree, path=path):
@@ -157,9 +157,9 @@ def _check_fit(run: Run, tree: StateDict, path: str) -> None:
     ours, theirs = _param_names(run.policy), tree["param_names"]
     faults = tensor_mismatches(run.policy.state_dict(), tree["model_state_dict"])
     if changed := ", ".join(sorted(set(ours) ^ set(theirs))[:5]):
-        faults.append(f"trainable in one and frozen or missing in the other: {changed}")
+        faults.append(f"param_names: trainable in one and not in the other: {changed}")
     elif ours != theirs:
-        faults.append("the parameters come in another order, so optimiser state would be mixed up")
+        faults.append("param_names: the parameters come in another order")
     advice = "Build the policy with the options that the checkpoint was trained with"
     refuse(path, "does not fit the policy", faults, f"{advice} (simscale checkpoint show)")
     has_begun = tree["counters"]["updates"] > 0

@@ -24,6 +24,8 @@ SHELL = ("bash", "console")
 NOT_OURS = ("make ", "cd ", "tensorboard ", "wandb ")
 """Commands that a page may show and that are not run: of other programs, or of the repository."""
 RUNNABLE = [p for p in PAGES if any(b.language in (*SHELL, "python") for b in blocks_of(p))]
+LONG = ("debug-a-plugin", "evaluate-a-checkpoint", "first-policy")
+"""Pages whose commands take several seconds each."""
 SCRIPTED = [p for p in PAGES if any(b.directive == "script" for b in blocks_of(p))]
 
 
@@ -58,7 +60,11 @@ def _own_process_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     importlib.invalidate_caches()
 
 
-@pytest.mark.parametrize("page", RUNNABLE, ids=_id)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(p, marks=pytest.mark.slow if p.stem in LONG else ()) for p in RUNNABLE],
+    ids=_id,
+)
 def test_page_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Runner(blocks_of(page), monkeypatch).run_all(with_scripts=False)
 

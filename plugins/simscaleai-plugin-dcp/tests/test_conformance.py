@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from simscaleai_devkit import CheckpointBackendSuite, PluginSuite
 
 
@@ -13,6 +14,7 @@ class TestDcp(CheckpointBackendSuite):
     component = "dcp/dcp"
 
 
+@pytest.mark.slow
 class TestSeveralFiles(CheckpointBackendSuite):
     component = "dcp/dcp"
     options = {"files_per_rank": 3}

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 from simscaleai_devkit.support.ranks import TORCHRUN, free_port
@@ -30,6 +31,15 @@ except SimScaleError as error:
 """
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def _as_in_the_foreground() -> Iterator[None]:
+    """A shell has its jobs in the background ignore Ctrl-C, and every child of them."""
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def start(rank: int, *, limit_s: float, port: str = "") -> subprocess.Popen[str]:

@@ -90,6 +90,8 @@ class Shadow:
             CheckpointError: If they do not fit the policy; every tensor at fault is named.
         """
         faults = tensor_mismatches(self.tensors, tensors)
+        if type(updates) is not int or updates < 0:
+            faults.append(f"updates is {updates!r:.40}")
         if faults:
             raise CheckpointError(
                 f"the moving average does not fit the policy: {'; '.join(faults[:10])}. Resume "

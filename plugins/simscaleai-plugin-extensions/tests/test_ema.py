@@ -101,6 +101,7 @@ def test_the_weights_come_back_after_an_exception_in_an_evaluation(tmp_path: Pat
     assert policy.training
 
 
+@pytest.mark.slow
 def test_resume_is_exact_at_every_step(tmp_path: Path) -> None:
     fields: dict[str, Any] = {"options": OPTIONS, "eval_every": 4, "held_out": True}
     whole = train(tmp_path / "whole", "ema", save_every=1, **fields)

@@ -15,7 +15,10 @@ Write = Callable[..., Path]
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-@pytest.mark.parametrize(("num_workers", "context"), [(0, None), (2, "fork"), (2, "spawn")])
+@pytest.mark.parametrize(
+    ("num_workers", "context"),
+    [(0, None), (2, "fork"), pytest.param(2, "spawn", marks=pytest.mark.slow)],
+)
 def test_loader_equals_indexing(
     write_file: Write, episodes: Any, num_workers: int, context: str | None
 ) -> None:

@@ -179,8 +179,11 @@ OPTIMISER_MISFITS: list[tuple[Callable[[Tree], None], str]] = [
     (_put("optimizer_state_dict/state/0", {}), "of no parameter"),
     (_put("optimizer_state_dict/state/77", lambda _: {}), "of no parameter"),
     (_put("optimizer_state_dict/state", {}), "expected the moments"),
-    (_put("optimizer_state_dict/param_groups", []), "other numbers of parameters"),
-    (_put("optimizer_state_dict/param_groups/0/params", [0]), "other numbers of parameters"),
+    (_put("optimizer_state_dict/param_groups", []), "expected the numbers of the parameters"),
+    (
+        _put("optimizer_state_dict/param_groups/0/params", [0]),
+        "expected the numbers of the parameters",
+    ),
     (_put("optimizer_state_dict/param_groups/0/lr", "fast"), "param_groups"),
     (_put("optimizer_state_dict/param_groups/0/lr", math.nan), "param_groups"),
     (_put("optimizer_state_dict/param_groups/0/betas", 3), "param_groups"),

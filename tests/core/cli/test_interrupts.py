@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,15 @@ finally:
     time.sleep(60 if sys.argv[1:] else 0)
     sys.exit(interrupts.tell())
 """
+
+
+@pytest.fixture(autouse=True)
+def _as_in_the_foreground() -> Iterator[None]:
+    """A shell has its jobs in the background ignore Ctrl-C, and every child of them."""
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def _start(folder: Path, *command: str) -> subprocess.Popen[str]:
