@@ -97,14 +97,9 @@ def warm(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
     extensions = [f"--extensions={name}" for name in ("ema", "early-stopping", "best-k")]
     amp = ("--precision", "amp", "--amp.on-cpu")
     vla = (
-        "--vla.size",
-        "debug",
-        "--dataset-name",
-        "dummy",
-        "--dummy.include-image",
-        "--dummy.num-samples",
-        40,
-    )
+        "--vla.size", "debug", "--dataset-name", "dummy", "--dummy.include-image",
+        "--dummy.num-samples", 40,
+    )  # fmt: skip
     commands = [
         (1, ("--model", "bc", *small, *extensions, *amp, "--loggers", "tensorboard")),
         (1, ("--model", "bc-rnn", *small, "--checkpoint-backend", "safetensors")),

@@ -12,8 +12,8 @@ from typing import TypeVar
 
 import forked_runs
 from attrs import define, field, frozen
-from comparison import DIRECTORY, read, store_in
 from file_operations import Operation, operations_of, watch
+from run_comparison import DIRECTORY, read, store_in
 
 T = TypeVar("T")
 

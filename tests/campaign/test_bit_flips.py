@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from comparison import BACKENDS, DIRECTORY, read, store_in
 from forked_runs import finish
+from run_comparison import BACKENDS, DIRECTORY, read, store_in
 from simscaleai_devkit.support.trees import tree_differences
 from small_runs import TRAIN
 

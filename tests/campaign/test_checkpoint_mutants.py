@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 import torch
-from comparison import DIRECTORY
 from forked_runs import Running, finish, fork, output_path, start
+from run_comparison import DIRECTORY
 from small_runs import TRAIN, collected, report
 from tree_mutants import Mutant, certain_mutants, random_mutant
 

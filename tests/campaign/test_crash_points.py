@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from comparison import run_differences
-from conftest import SCALE
 from file_operations import Fault, watch
 from forked_runs import KILLED, finish, run
+from run_comparison import run_differences
 from small_runs import CASES, DIRECTORY, Bench, Case, collected, report, sample
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.usefixtures("warm")]
@@ -32,16 +32,18 @@ def test_killed_at_every_file_operation(
     part: int,
     benches: Callable[[Case], Bench],
     tmp_path: Path,
+    scale: float,
     campaign: Callable[[str], Any],
 ) -> None:
     bench, problems = benches(case), []
     tally = campaign(f"kills at file operations, {case.backend} on {case.ranks} rank(s)")
     operations = bench.operations(rank)[part::PARTS]
-    for where, number, operation in sample(operations, SCALE, (case.name, rank, part)):
+    for where, number, operation in sample(operations, scale, (case.name, rank, part)):
         tally["tried"] += 1
         with collected(problems, f"{case.name}: rank {rank} at {where} {number}: {operation}"):
-            fault = Fault(where=where, number=number)
-            _kill_and_resume(bench, bench.fresh(tmp_path / f"{where}-{number}"), fault, rank, tally)
+            folder = bench.fresh(tmp_path / f"{where}-{number}")
+            _kill_and_resume(bench, folder, Fault(where=where, number=number), rank, tally)
+            shutil.rmtree(folder)
     assert not problems, report(problems)
 
 

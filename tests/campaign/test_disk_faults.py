@@ -5,15 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from comparison import DIRECTORY, run_differences
-from conftest import SCALE
-from file_operations import ELSEWHERE, Fault, watch
+from file_operations import ELSEWHERE, Fault, operations_of, watch
 from forked_runs import finish, run
+from run_comparison import DIRECTORY, run_differences
 from small_runs import CASES, Bench, Case, collected, report, sample
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.usefixtures("warm")]
@@ -51,18 +51,21 @@ def test_an_error_at_every_file_operation(
     part: int,
     benches: Callable[[Case], Bench],
     tmp_path: Path,
+    scale: float,
     campaign: Callable[[str], Any],
 ) -> None:
     bench, (number, lasts, share) = benches(case), FAULTS[kind]
     share /= case.ranks  # twice the processes, and longer by their meeting
     tally = campaign(f"disk {kind} at file operations")
     operations, problems = bench.operations(rank)[part::PARTS], []
-    for where, place, operation in sample(operations, SCALE * share, (case.name, kind, rank, part)):
+    for where, place, operation in sample(operations, scale * share, (case.name, kind, rank, part)):
         at = f"{case.name}: disk {kind} on rank {rank} at {where} {place}: {operation}"
         tally["tried"] += 1
         with collected(problems, at):
             fault = Fault(where=where, number=place, error=number, lasts=lasts)
-            _disturb(bench, bench.fresh(tmp_path / f"{where}-{place}"), fault, rank, tally)
+            folder = bench.fresh(tmp_path / f"{where}-{place}")
+            _disturb(bench, folder, fault, rank, tally)
+            shutil.rmtree(folder)
     assert not problems, report(problems)
 
 
@@ -140,6 +143,7 @@ def test_a_logger_that_cannot_write_stops_nothing(
     lasts: bool,
     benches: Callable[[Case], Bench],
     tmp_path: Path,
+    scale: float,
     campaign: Callable[[str], Any],
 ) -> None:
     bench = benches(CASES[0])
@@ -149,13 +153,11 @@ def test_a_logger_that_cannot_write_stops_nothing(
     (ended,) = run(folder, *command, prepare=watch(DIRECTORY))
     assert ended.status == 0, ended.output
     names = ("metrics.jsonl", "tensorboard", "events.out")
-    from file_operations import operations_of
-
     counted = list(enumerate(o for o in operations_of(folder) if o.where == ELSEWHERE))
     mine = [n for n, o in counted if any(name in o.path for name in names)]
     assert mine, counted
     problems: list[str] = []
-    for number in sample(mine, max(SCALE, 0.3), (logger, error)):
+    for number in sample(mine, scale, (logger, error, lasts)):
         tally["tried"] += 1
         with collected(problems, f"{os.strerror(error)} at {counted[number]}"):
             fault = Fault(where=ELSEWHERE, number=number, error=error, lasts=lasts)

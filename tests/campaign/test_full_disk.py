@@ -12,8 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from comparison import DIRECTORY, read
 from forked_runs import Ended, fork, run
+from run_comparison import DIRECTORY, read
 
 from simscaleai_core.checkpoint.manifest import list_checkpoints
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import random
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from comparison import run_differences
-from conftest import SCALE
 from forked_runs import KILLED, assert_nothing_left, finish, start
+from run_comparison import run_differences
+from small_runs import collected, report
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.usefixtures("warm")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.usefixtures("warm")]
 
 ROOT_SEED = 20
 CONFIGURATIONS = {1: 100, 2: 50}
 """By ranks."""
+PARTS = 10
+"""Tests that share the configurations, so that they can run side by side."""
 LEAVES_WITHIN_S = 10.0
 """How soon a rank ends whose neighbour was killed [s]."""
 
@@ -89,28 +92,40 @@ def _draw_extensions(rng: random.Random) -> list[object]:
     return options
 
 
-def _numbers(ranks: int) -> list[Any]:
-    count = max(1, round(CONFIGURATIONS[ranks] * SCALE))
-    return [pytest.param(ranks, n, id=f"{ranks}-ranks-{n}") for n in range(count)]
-
-
-@pytest.mark.parametrize(("ranks", "number"), _numbers(1) + _numbers(2))
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("ranks", CONFIGURATIONS)
 def test_killed_and_resumed_is_bit_exact(
-    ranks: int, number: int, recorded: Path, tmp_path: Path, campaign: Callable[[str], Any]
+    ranks: int,
+    part: int,
+    recorded: Path,
+    tmp_path: Path,
+    scaled: Callable[[int], int],
+    campaign: Callable[[str], Any],
 ) -> None:
-    rng = random.Random(f"{ROOT_SEED} {ranks} {number}")
-    arguments = draw(rng, recorded, ranks)
-    print(" ".join(map(str, arguments)))
     tally = campaign(f"random configurations on {ranks} rank{'s' * (ranks > 1)}")
-    tally["tried"] += 1
+    problems: list[str] = []
+    for number in range(part, scaled(CONFIGURATIONS[ranks]), PARTS):
+        rng = random.Random(f"{ROOT_SEED} {ranks} {number}")
+        arguments = draw(rng, recorded, ranks)
+        tally["tried"] += 1
+        with collected(problems, f"{number}: {' '.join(map(str, arguments))}"):
+            _kill_and_resume(tmp_path / str(number), arguments, ranks, rng, tally)
+            shutil.rmtree(tmp_path / str(number))
+    assert not problems, report(problems)
+
+
+def _kill_and_resume(
+    folder: Path, arguments: Sequence[object], ranks: int, rng: random.Random, tally: Any
+) -> None:
+    folder.mkdir()
     started = time.monotonic()
-    finish(tmp_path / "whole", *arguments, ranks=ranks)
+    finish(folder / "whole", *arguments, ranks=ranks)
     takes_s = time.monotonic() - started
 
     resume: Sequence[object] = ()
     pids: list[int] = []
     for _ in range(rng.randint(1, 3)):
-        running = start(tmp_path / "killed", *arguments, *resume, ranks=ranks)
+        running = start(folder / "killed", *arguments, *resume, ranks=ranks)
         pids += running.pids
         time.sleep(rng.uniform(0.1, 1.0) * takes_s)
         running.kill(*rng.choice([(), (0,), (ranks - 1,)]))  # all, the first or the last
@@ -120,8 +135,8 @@ def test_killed_and_resumed_is_bit_exact(
         for one in ended:  # the loader workers of a killed process may say what they like
             assert one.status == KILLED or "Traceback" not in one.output, one.output
         resume = ("--resume", "auto")
-    finish(tmp_path / "killed", *arguments, *resume, ranks=ranks)
-    differences = run_differences(tmp_path / "killed", tmp_path / "whole")
+    finish(folder / "killed", *arguments, *resume, ranks=ranks)
+    differences = run_differences(folder / "killed", folder / "whole")
     assert not differences, "\n".join(differences[:10])
     tally["bit-exact"] += 1
     assert_nothing_left(pids)
