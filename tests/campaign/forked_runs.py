@@ -56,6 +56,12 @@ class Running:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pids[rank], signal.SIGKILL)
 
+    def terminate(self) -> None:
+        """Send SIGTERM to all ranks, as torchrun does when it sees that one has died."""
+        for pid in self.pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+
     def ended(self, *, within_s: float = HANG_S) -> list[Ended]:
         """Wait for every rank; one that does not end in time is killed and fails the test."""
         waiting, found = dict(enumerate(self.pids)), {}
@@ -127,6 +133,8 @@ def start(
         lambda rank=rank: _command(folder, tokens, rank, ranks, port, prepare)
         for rank in range(ranks)
     ]
+    for rank in range(ranks):
+        output_path(folder, rank).write_text("")
     return Running(folder, [fork(call, output_path(folder, r)) for r, call in enumerate(calls)])
 
 
