@@ -157,7 +157,7 @@ def _check_fit(run: Run, tree: StateDict, path: str) -> None:
     ours, theirs = _param_names(run.policy), tree["param_names"]
     faults = tensor_mismatches(run.policy.state_dict(), tree["model_state_dict"])
     if changed := ", ".join(sorted(set(ours) ^ set(theirs))[:5]):
-        faults.append(f"param_names: trainable in one and not in the other: {changed}")
+        faults.append(f"param_names: trainable in one, frozen or missing in the other: {changed}")
     elif ours != theirs:
         faults.append("param_names: the parameters come in another order")
     advice = "Build the policy with the options that the checkpoint was trained with"

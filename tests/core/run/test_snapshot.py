@@ -197,7 +197,7 @@ def test_reordered_parameters_are_refused(tmp_path: Path) -> None:
 def test_frozen_parameters_are_named(tmp_path: Path, half_way: Path) -> None:
     policy = TinyPolicy()
     policy.net[0].weight.requires_grad_(False)
-    with pytest.raises(CheckpointError, match=r"trainable in one and not.*net\.0\.weight"):
+    with pytest.raises(CheckpointError, match=r"trainable in one, frozen.*net\.0\.weight"):
         train(tmp_path / "b", policy=policy, resume_from=str(half_way))
 
 
