@@ -114,8 +114,7 @@ class Loop:
         if run.step >= config.max_steps or (run.stop_reason and self._is_finished):
             self._end_again()
             return
-        if self._is_best:
-            self._save_missing("best")
+        self._save_missing(*self._due())
         self._is_stopping = bool(run.stop_reason)  # a run that was stopped early, and resumed
         run.module.train()
         gc.collect()
@@ -150,7 +149,7 @@ class Loop:
         missing = [name for name in names if not self.store.has(name, run.step)]
         if missing := run.strategy.broadcast(missing):
             self._save(*missing)
-        self._is_best = False
+        self._is_best = self._is_save_asked = False
         return bool(missing)
 
     def _end_again(self) -> None:
@@ -226,8 +225,7 @@ class Loop:
             self._synchronise([any(flags) for flags in zip(*everyone, strict=True)])
         if is_last or (self._is_stopping and not self._is_interrupted):
             return  # `_finish` saves, once all of the run is in the checkpoint
-        names = self._due()
-        if names:
+        if names := self._due():
             self._save(*names)
         self._report_saved()
 
@@ -235,7 +233,7 @@ class Loop:
         """Return the checkpoints to write after this step, but for the final one."""
         run, every = self.run, self.run.config.save_every
         names = ["best"] if self._is_best else []  # first: what comes later tells the new best loss
-        if self._is_save_asked or (every > 0 and run.step % every == 0):
+        if self._is_save_asked or (run.step * every > 0 and run.step % every == 0):
             names.append(f"step_{run.step}")
         return names
 
@@ -293,11 +291,11 @@ class Loop:
 
     def _save(self, *names: str) -> None:
         run, saver = self.run, self.saver
-        run.save_requested = self._is_save_asked = False
+        run.save_requested = False
         with self._throughput.paused():
             self._wait_for_save()  # every rank: no shard of the next save before this is whole
             tree = checkpoint_tree(run)
-            self._is_best = False
+            self._is_best = self._is_save_asked = False
             if run.strategy.rank == 0 or self.store.is_sharded:
                 self._report_saved()  # before the next save may prune what this reports
                 saver.submit(names, tree, step=run.step)
@@ -320,6 +318,7 @@ class Loop:
             "evaluated_at": self._evaluated_at,
             "is_finished": self._is_finished,
             "is_best": self._is_best,
+            "is_save_asked": self._is_save_asked,
         }
 
     def load_state_dict(self, state: StateDict) -> None:
@@ -331,3 +330,4 @@ class Loop:
         self._evaluated_at = int(state.get("evaluated_at", -1))
         self._is_finished = bool(state.get("is_finished", False))
         self._is_best = bool(state.get("is_best", False))
+        self._is_save_asked = bool(state.get("is_save_asked", False))

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.usefixtur
 PARTS = 2
 NOT_WRITTEN = 4
 """Documented exit status: the last state could not be written, or nothing can be."""
-LOST = 2
+LOST = 5
 """Status of a rank that has lost the one whose disk it was."""
 FAULTS = {
     "full": (errno.ENOSPC, True, 1.0),

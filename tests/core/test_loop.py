@@ -563,6 +563,40 @@ def test_a_kill_between_the_last_commits_loses_nothing(
     assert best[0]["best_eval_loss"] == best[1]["best_eval_loss"]
 
 
+class SavedAtEvaluations:
+    """Asks for a checkpoint at every evaluation."""
+
+    @hookimpl
+    def simscale_on_eval_end(self, run: Any) -> None:
+        run.request_save()
+
+
+@pytest.mark.parametrize("save_every", [0, 3], ids=["asked for", "due"])
+def test_a_kill_between_two_commits_of_a_step_is_made_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save_every: int
+) -> None:
+    """What was to be written beside the best checkpoint of a step is written on resume."""
+    save = CheckpointStore.save
+
+    def save_and_copy(store: CheckpointStore, name: str, tree: Any, *, step: int) -> Any:
+        info = save(store, name, tree, step=step)
+        if name == "best" and step == 6:
+            shutil.copytree(store.directory, tmp_path / "killed")
+        return info
+
+    fields: dict[str, Any] = {"eval_every": 3, "save_every": save_every, "keep_last": 9}
+    fields["listeners"] = () if save_every else (SavedAtEvaluations(),)
+    monkeypatch.setattr(CheckpointStore, "save", save_and_copy)
+    _exact(tmp_path / "whole", **fields)
+    monkeypatch.undo()
+    assert (tmp_path / "whole/step_6.pt").exists()
+    assert not (tmp_path / "killed/step_6.pt").exists()
+    _exact(tmp_path / "killed", resume_from="auto", **fields)
+    names = [sorted(p.name for p in (tmp_path / d).iterdir()) for d in ("whole", "killed")]
+    assert names[0] == names[1]
+    assert not _same_end(tmp_path / "whole", tmp_path / "killed")
+
+
 def test_a_best_that_could_not_be_written_is_the_best_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

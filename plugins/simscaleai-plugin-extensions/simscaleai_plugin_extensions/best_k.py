@@ -63,7 +63,7 @@ class BestK(MetricExtension):
             self._remove_displaced()
             for kept in self._kept:
                 if not list(self._directory.glob(f"{kept.stem}.*")):
-                    self._link_again(kept)
+                    self._link_again(kept, run.step)
 
     @hookimpl
     def simscale_on_checkpoint_saved(self, info: CheckpointInfo) -> None:
@@ -112,10 +112,12 @@ class BestK(MetricExtension):
             remove_checkpoint(self._directory, stem)
         self._to_remove = []
 
-    def _link_again(self, kept: RankedCheckpoint) -> None:
+    def _link_again(self, kept: RankedCheckpoint, step: int) -> None:
         info = read_manifest(self._checkpoints / f"step_{kept.step}.json")
         if info is not None and (self._checkpoints / info.file).exists():
             link_checkpoint(self._checkpoints, info, self._directory, kept.stem)
+        elif kept.step == step:
+            self._pending[step] = kept  # the save that the kill has cut short is completed
         else:
             logger.warning("%s: %s is missing", _NAME, self._directory / kept.stem)
 
