@@ -9,7 +9,7 @@ import sys
 
 def main() -> None:
     """Run the command line on this process's arguments and exit with its status."""
-    from simscaleai_core.cli import interrupts
+    from simscaleai_core.cli import interrupts, terminal
 
     interrupts.leave_at_once()
     gc.disable()  # what start-up makes, stays; a command switches it on again
@@ -25,11 +25,10 @@ def main() -> None:
     except Exception:  # noqa: BLE001 - shown in full, but for what would command a terminal
         import traceback
 
-        from simscaleai_core.cli import terminal
-
         terminal.write(traceback.format_exc(), error=True)
         status = 1
     interrupts.leave_at_once()
+    terminal.divert()  # to the end of the process: what is left to say is no result
     sys.exit(status)
 
 

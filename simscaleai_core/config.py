@@ -113,7 +113,7 @@ class TrainConfig:
     lr: float = field(default=1e-4, validator=_real("above 0", lambda v: v > 0))
     """Peak learning rate."""
     weight_decay: float = field(default=1e-5, validator=_real("of at least 0", lambda v: v >= 0))
-    """AdamW weight decay."""
+    """Weight decay."""
     warmup_steps: int = field(default=500, validator=_integer(0))
     """Length of the linear warm-up [steps]."""
     max_steps: int = field(default=100_000, validator=_integer(1))
@@ -137,7 +137,6 @@ class TrainConfig:
     """Checkpoint interval [steps]; 0 saves only at the end."""
     resume_from: str | None = field(default=None, validator=_path(None))
     """Checkpoint to continue from; `auto` takes the newest whole one of `checkpoint_dir`."""
-
     log_every: int = field(default=100, validator=_integer(1))
     """Logging interval [steps]."""
     eval_every: int = field(default=1000, validator=_integer(0))
@@ -154,6 +153,26 @@ class TrainConfig:
 
     seed: int = field(default=0, validator=_integer(0, 2**64 - 1))
     """Root seed of every random stream of the run."""
+    init_from: str | None = field(default=None, validator=_path(None))
+    """Checkpoint to take weights from; the run itself starts at step 0."""
+    init_statistics: str = field(default="keep", validator=_choice("keep", "data"))
+    """Normalisation statistics with `init_from`: the checkpoint's, or those of the new data."""
+    init_partial: bool = field(default=False, validator=_SWITCH)
+    """Take what fits by name and shape of `init_from`, and leave the rest as it was built."""
+    max_skipped: int = field(default=100, validator=_integer(1))
+    """Skipped updates in a row after which the run ends with an error [steps]."""
+    optimizer: str = field(default="adamw", validator=_text())
+    """Optimiser component."""
+    schedule: str = field(default="cosine", validator=_text())
+    """Learning-rate schedule component."""
+    train_step: str = field(default="supervised", validator=_text())
+    """Train step component: what happens between a batch and the updated parameters."""
+    sampler: str | None = field(default=None, validator=_text(optional=True))
+    """Sampler component: the order of the samples; the loader's own if not given."""
+    transforms: tuple[str, ...] = field(default=(), converter=_as_tuple, validator=_NAMES)
+    """Transform components, applied in order to each sample by the loader's workers."""
+    adapters: tuple[str, ...] = field(default=(), converter=_as_tuple, validator=_NAMES)
+    """Adapter components, applied in order to the policy."""
     accumulate: int = field(default=1, validator=_integer(1))
     """Micro-batches that one step's batch is split into, to save memory."""
     dataset_name: str | None = field(default=None, validator=_text(optional=True))

@@ -32,6 +32,10 @@ from attrs import Factory, define, field, frozen
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+    from torch.optim.lr_scheduler import LRScheduler
+
+    from simscaleai_core.config import TrainConfig
+    from simscaleai_core.run.state import Run
 
 Batch = Mapping[str, Any]
 """A batch, as the module's documentation draws it."""
@@ -176,6 +180,7 @@ class Policy(Protocol):
         """Return actions `[A]` or `[B, A]` for one observation or a batch of them."""
 
 
+@runtime_checkable
 class Stateful(Protocol):
     """Something whose state belongs into a checkpoint: tensors and plain containers only."""
 
@@ -309,6 +314,104 @@ class Logger(Protocol):
 
     def close(self, status: str) -> None:
         """Flush and finish; `status` is ``"done"``, ``"stopped"`` or ``"failed"``."""
+
+
+class OptimizerBuilder(Protocol):
+    """Makes a run's optimiser: the function that an `OptimizerSpec` names. One per run.
+
+    It is called again on resume, with a parameter of each shape, to try the checkpoint's state.
+    """
+
+    def __call__(
+        self, parameter_groups: list[dict[str, Any]], config: TrainConfig, options: Any
+    ) -> torch.optim.Optimizer:
+        """Return an optimiser of all the parameters; its state dict has torch's layout.
+
+        Several optimisers are one whose groups are theirs. A group has a list of parameters under
+        ``"params"`` and what the policy's ``parameter_groups()`` says besides; rate and decay are
+        `config.lr` and `config.weight_decay` where it has none. `options` is an instance of the
+        options class, or None if there is none.
+        """
+
+
+class ScheduleBuilder(Protocol):
+    """Makes a learning-rate schedule: the function that a `ScheduleSpec` names. One per run."""
+
+    def __call__(
+        self, optimizer: torch.optim.Optimizer, config: TrainConfig, options: Any
+    ) -> LRScheduler:
+        """Return a schedule that is stepped once for each applied update [steps]."""
+
+
+@define
+class StepResult:
+    """What came of one step, all of it on the device."""
+
+    metrics: dict[str, Tensor]
+    """Detached scalars `[]`; logged as ``train/...``, the mean over a logging window."""
+    applied: bool | Tensor
+    """Whether the parameters were updated: a bool, or a bool tensor `[]` on the device."""
+    out: Mapping[str, Any]
+    """What the policy returned for the last micro-batch."""
+
+
+class TrainStep(Protocol):
+    """What happens between a batch and the updated parameters. One is chosen per run.
+
+    A target is called as ``target(config, options)``. Made of the parts in
+    `simscaleai_core.run.train_step`, it works with every strategy and precision. Optional methods:
+    ``setup(run)``, called once when the run's own optimiser is there and nothing is restored yet;
+    ``state_dict()`` and ``load_state_dict(state)`` for what it keeps between steps, such as
+    optimisers of its own.
+    """
+
+    def update(self, run: Run, batch: Batch) -> StepResult:
+        """Train on a batch, which is on the host, and leave no gradient behind."""
+
+
+class Sampler(Protocol):
+    """The order in which samples are trained on. At most one is chosen per run.
+
+    A target is called as ``target(config, options)``. Without one the loader's own order is kept.
+    """
+
+    def order(self, data: Any, seed: int, epoch: int) -> Sequence[int] | Tensor:
+        """Return the indices of an epoch's samples, a function of the arguments alone.
+
+        An index may come several times or never; every epoch has equally many.
+        """
+
+
+class Transform(Protocol):
+    """A change of single samples, made by the loader's workers. Several per run, in order.
+
+    A target is called as ``target(config, options)``; it must be possible to pickle what it
+    returns. Optional: ``only_training`` (True leaves held-out samples as they are), and
+    ``describe(data)``, which returns the `DataSpec` of the changed samples. A policy that acts in
+    an environment sees observations and gives actions as they are there, not transformed.
+    """
+
+    def __call__(self, sample: dict[str, Any], key: int) -> dict[str, Any]:
+        """Return a new sample; `key`, of seed, epoch and index, is all that chance may come from.
+
+        Args:
+            sample: One sample without the batch dimension; not to be changed in place.
+            key: Integer of 64 bits.
+        """
+
+
+class Adapter(Protocol):
+    """Adds to a policy, such as low-rank weights: the function that an `AdapterSpec` names.
+
+    Checkpoints list a run's adapters with their options, and loading one applies them again before
+    the weights. A run may have several.
+    """
+
+    def __call__(self, policy: nn.Module, options: Any) -> nn.Module:
+        """Return the adapted policy, the same object or one with all its members.
+
+        What is not to be trained any more does not require a gradient.
+        """
 
 
 class CheckpointBackend(Protocol):

@@ -125,6 +125,12 @@ class RankError(SimScaleError):
     exit_status: ClassVar[int] = 5
 
 
+class EvaluationError(SimScaleError):
+    """An evaluation that failed in a run which is complete otherwise."""
+
+    exit_status: ClassVar[int] = 3
+
+
 class PolicyError(SimScaleError):
     """A policy that breaks its contract, such as a forward pass without a loss.
 

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from simscaleai_core.plugin import (
+    AdapterSpec,
     CheckpointBackendSpec,
     DatasetSpec,
     EnvSpec,
@@ -21,14 +22,19 @@ from simscaleai_core.plugin import (
     ExtensionSpec,
     LoggerSpec,
     ModelSpec,
+    OptimizerSpec,
     PrecisionSpec,
+    SamplerSpec,
+    ScheduleSpec,
     StrategySpec,
+    TrainStepSpec,
+    TransformSpec,
     hookspec,
 )
 
 if TYPE_CHECKING:
     from simscaleai_core.checkpoint.manifest import CheckpointInfo
-    from simscaleai_core.contracts import Batch
+    from simscaleai_core.contracts import Batch, StateDict
     from simscaleai_core.run.state import Run
 
 # --- providers: what a plugin offers, asked when components are looked up ----------------------
@@ -77,6 +83,55 @@ def simscale_register_eval_functions() -> Iterable[EvalFunctionSpec]:  # type: i
 @hookspec
 def simscale_register_extensions() -> Iterable[ExtensionSpec]:  # type: ignore[empty-body]
     """Offer extensions: run-scoped event listeners. Called once, on every rank."""
+
+
+@hookspec
+def simscale_register_optimizers() -> Iterable[OptimizerSpec]:  # type: ignore[empty-body]
+    """Offer optimisers; a run chooses one. Called once, on every rank."""
+
+
+@hookspec
+def simscale_register_schedules() -> Iterable[ScheduleSpec]:  # type: ignore[empty-body]
+    """Offer learning-rate schedules; a run chooses one. Called once, on every rank."""
+
+
+@hookspec
+def simscale_register_train_steps() -> Iterable[TrainStepSpec]:  # type: ignore[empty-body]
+    """Offer train steps; a run chooses one. Called once, on every rank."""
+
+
+@hookspec
+def simscale_register_samplers() -> Iterable[SamplerSpec]:  # type: ignore[empty-body]
+    """Offer orders of the samples; a run chooses one at most. Called once, on every rank."""
+
+
+@hookspec
+def simscale_register_transforms() -> Iterable[TransformSpec]:  # type: ignore[empty-body]
+    """Offer transforms of samples, applied by the loader's workers. Called once, on every rank."""
+
+
+@hookspec
+def simscale_register_adapters() -> Iterable[AdapterSpec]:  # type: ignore[empty-body]
+    """Offer adapters of policies, such as low-rank ones. Called once, on every rank."""
+
+
+@hookspec
+def simscale_migrate_checkpoint(  # type: ignore[empty-body]
+    component: str, version: str, tree: StateDict
+) -> StateDict:
+    """Return the tree of an older checkpoint of one of the plugin's policies as it is now.
+
+    Rename what was renamed in ``tree["model_state_dict"]``, ``tree["param_names"]`` and
+    ``tree["policy"]["hparams"]``. An exception refuses the checkpoint.
+
+    Called: when a checkpoint of the plugin's own policy is read that another version of its
+    distribution wrote.
+
+    Args:
+        component: Id of the policy's component, ``plugin/name``.
+        version: Version of the distribution that wrote the checkpoint; empty if unknown.
+        tree: The checkpoint's tree; may be changed in place.
+    """
 
 
 # --- events: what happens in a run -----------------------------------------------------------

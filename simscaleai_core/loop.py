@@ -1,9 +1,8 @@
 """The training loop, readable from top to bottom; the only owner of order.
 
-It knows no plugin: it is handed built components and compiled events. Each step: batch, forward,
-backward, clip, update, counters, listeners; then, when their turn comes, metrics, evaluation and
-checkpoint. Counters advance before anything observes them, so that every observer sees the same
-number.
+It knows no plugin: it is handed built components and compiled events. Each step: batch, train step,
+counters, listeners; then, when their turn comes, metrics, evaluation and checkpoint. Counters
+advance before anything observes them, so that every observer sees the same number.
 """
 
 from __future__ import annotations
@@ -11,23 +10,28 @@ from __future__ import annotations
 import gc
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any
 
 from attrs import define, field
 from torch import Tensor
 
 from simscaleai_core.checkpoint.background import Saver
 from simscaleai_core.checkpoint.store import CheckpointStore
-from simscaleai_core.contracts import Batch, EvalFunction, StateDict
-from simscaleai_core.data.batches import sample_count, split_batch, to_device
+from simscaleai_core.contracts import (
+    Batch,
+    EvalFunction,
+    StateDict,
+    Stateful,
+    StepResult,
+    TrainStep,
+)
+from simscaleai_core.data.batches import sample_count
 from simscaleai_core.data.feed import Feed
-from simscaleai_core.errors import DataError
+from simscaleai_core.errors import DataError, EvaluationError
 from simscaleai_core.run.evaluation import evaluate
-from simscaleai_core.run.events import Events
 from simscaleai_core.run.loggers import LoggerGroup
-from simscaleai_core.run.metrics import MetricWindow, Throughput, add_weighted, loss_of, scalars_of
+from simscaleai_core.run.metrics import MetricWindow, Throughput
 from simscaleai_core.run.signals import SignalFlag
 from simscaleai_core.run.snapshot import checkpoint_tree, restore_random_state, resume
 from simscaleai_core.run.state import Run
@@ -43,19 +47,19 @@ class Loop:
     """
 
     run: Run
+    train_step: TrainStep
     feed: Feed
     store: CheckpointStore
     saver: Saver
     loggers: LoggerGroup
     evals: Sequence[tuple[str, EvalFunction]]
-    events: Events
     _window: MetricWindow = field(factory=MetricWindow, init=False)
-    _parameters: list[Tensor] = field(factory=list, init=False)
     _last_loss: float = field(default=math.nan, init=False)
     _throughput: Throughput = field(factory=Throughput, init=False)
     _evaluated_at: int = field(default=-1, init=False)
     _is_best: bool = field(default=False, init=False)
     _best_before: float = field(default=math.inf, init=False)
+    _fault: str = field(default="", init=False)
     _is_finished: bool = field(default=False, init=False)
     _is_stopping: bool = field(default=False, init=False)
     _is_interrupted: bool = field(default=False, init=False)
@@ -70,7 +74,7 @@ class Loop:
             cleanup.callback(setattr, self.run, "module", self.run.policy)  # frees the wrapper
             cleanup.callback(self.store.close)
             cleanup.callback(lambda: self.loggers.close(status))
-            cleanup.callback(lambda: self.events.run_end(self.run, status))
+            cleanup.callback(lambda: self.run.events.run_end(self.run, status))
             cleanup.callback(self.saver.wait)
             try:
                 self._setup()
@@ -79,13 +83,15 @@ class Loop:
                 self._report_saved()
                 status = "stopped" if self._is_interrupted else "done"
             except BaseException as error:
-                self.events.run_exception(self.run, error)
+                self.run.events.run_exception(self.run, error)
                 explain = getattr(self.run.strategy, "lost_rank", lambda _: None)
                 if (lost := explain(error)) is not None:
                     raise lost from error
                 raise
         if self.saver.failure is not None:
             raise self.saver.failure
+        if self._fault and not self._is_interrupted:
+            raise EvaluationError(f"the evaluation {self._fault} All steps and saves were made.")
         if self._is_interrupted:
             flag.leave()
         return {
@@ -97,15 +103,17 @@ class Loop:
     def _setup(self) -> None:
         run = self.run
         run.register_state("loop", self)
-        self.events.run_setup(run)
+        if isinstance(self.train_step, Stateful):
+            run.register_state("train_step", self.train_step)
+        run.events.run_setup(run)
         if run.strategy.rank == 0:
             self.store.open()
         run.prepare()
-        self._parameters = [p for p in run.policy.parameters() if p.requires_grad]
+        getattr(self.train_step, "setup", lambda _: None)(run)
         resumed = resume(run, self.store)
         about = {"resumed": resumed[0]} if resumed else {}
         self.loggers.start({**run.facts, **about}, run.step)
-        self.events.run_start(run)
+        run.events.run_start(run)
         if resumed:
             restore_random_state(run, resumed[1])
 
@@ -162,44 +170,21 @@ class Loop:
                 self.store.prune()  # a kill may have come before that
 
     def _step(self, batch: Batch) -> None:
-        run, events = self.run, self.events
-        strategy, precision, optimizer = run.strategy, run.precision, run.optimizer
-        size = sample_count(batch)
-        pieces = (
-            [batch] if run.config.accumulate == 1 else split_batch(batch, run.config.accumulate)
-        )
-        out: Mapping[str, Any] = {}
-        scalars: dict[str, Tensor] = {}
-        for number, piece in enumerate(pieces, start=1):
-            micro = to_device(piece, strategy.device)
-            for transform in events.transform_batch:
-                micro = transform(run, micro)
-            weight = sample_count(piece) / size if len(pieces) > 1 else 1.0
-            with strategy.sync(run.module, number == len(pieces)):
-                with precision.autocast():
-                    out = run.module(micro)
-                loss = loss_of(out, run.policy, step=run.step)
-                precision.backward(loss if weight == 1.0 else loss * weight)
-            add_weighted(scalars, scalars_of(out), weight)
-        precision.unscale(optimizer)
-        veto = False
-        for listener in events.grads_ready:
-            veto = bool(listener(run)) or veto
-        scalars["grad_norm"] = norm = strategy.clip(self._parameters, run.config.grad_clip or None)
-        applied = precision.step(optimizer, norm, veto)
-        for parameter in self._parameters:
-            parameter.grad = None
-        self._advance(applied, size, scalars)
-        for hook in events.step_end:
-            hook(run, out)
+        run = self.run
+        result = self.train_step.update(run, batch)
+        self._advance(result, sample_count(batch))
+        for hook in run.events.step_end:
+            hook(run, result.out)
 
-    def _advance(self, applied: bool | Tensor, size: int, scalars: dict[str, Tensor]) -> None:
-        run, counters = self.run, self.run.counters
+    def _advance(self, result: StepResult, size: int) -> None:
+        run, counters, applied = self.run, self.run.counters, result.applied
         counters.step += 1
         counters.samples += size
         self._throughput.samples += size
         if isinstance(applied, Tensor):  # read at the end of the window, till then taken as true
-            scalars["applied"], applied = applied.float(), True
+            result.metrics["applied"], applied = applied.float(), True
+        else:
+            run.skipped_in_row = 0 if applied else run.skipped_in_row + 1
         if not applied:
             counters.skipped += 1
         else:
@@ -208,7 +193,7 @@ class Loop:
                 counters.schedule_lag -= 1
             else:
                 run.schedule.step()
-        self._window.add(scalars, counters.step)
+        self._window.add(result.metrics, counters.step)
 
     def _observe(self, flag: SignalFlag) -> None:
         run, config = self.run, self.run.config
@@ -261,7 +246,8 @@ class Loop:
             self._synchronise(agreed)
         if "applied" in means:
             in_window = run.step % run.config.log_every or run.config.log_every
-            run.counters.correct(in_window, applied_fraction=means.pop("applied"))
+            skipped = run.counters.correct(in_window, applied_fraction=means.pop("applied"))
+            run.skipped_in_row = run.skipped_in_row + skipped if skipped == in_window else 0
         self._last_loss = means.get("loss", math.nan)
         metrics = {f"train/{name}": value for name, value in means.items()}
         metrics["train/lr"] = run.optimizer.param_groups[0]["lr"]
@@ -269,7 +255,7 @@ class Loop:
         if isinstance(steps := self.feed.steps_per_epoch, int) and steps:
             metrics["train/epoch"] = run.step / steps
         metrics["perf/samples_per_s"] = self._throughput.rate() * run.strategy.world_size
-        self.events.metrics(run, metrics)
+        self.run.events.metrics(run, metrics)
         self.loggers.log(metrics, run.step)
         self._throughput.restart()
 
@@ -281,7 +267,8 @@ class Loop:
         self._evaluated_at = run.step
         with self._throughput.paused():
             self._wait_for_save()
-            found = evaluate(run, self.evals, self.events)
+            found = evaluate(run, self.evals)
+            self._fault = self._fault or next(iter(found.faults), "")
             self.loggers.log(found.metrics, run.step)
             self.loggers.log_pictures(found.pictures, run.step)
         loss = found.metrics.get("eval/loss", math.nan)
@@ -308,7 +295,7 @@ class Loop:
 
     def _report_saved(self) -> None:
         for info in self.saver.finished():
-            self.events.checkpoint_saved(self.run, info)
+            self.run.events.checkpoint_saved(self.run, info)
 
     def state_dict(self) -> StateDict:
         """Return each rank's open logging window, so that a resumed run logs the same means."""

@@ -21,7 +21,7 @@ import pluggy
 from attrs import Attribute, field, frozen
 from attrs.validators import optional
 
-PLUGIN_API_VERSION = "1.1"
+PLUGIN_API_VERSION = "1.2"
 """Version of the hooks and records: major on removal or renaming, minor on additions."""
 
 hookimpl = pluggy.HookimplMarker("simscaleai")
@@ -166,6 +166,52 @@ class ExtensionSpec(ComponentSpec):
     kind: ClassVar[str] = "extension"
 
 
+@frozen(kw_only=True)
+class OptimizerSpec(ComponentSpec):
+    """See `simscaleai_core.contracts.OptimizerBuilder`."""
+
+    kind: ClassVar[str] = "optimizer"
+
+
+@frozen(kw_only=True)
+class ScheduleSpec(ComponentSpec):
+    """See `simscaleai_core.contracts.ScheduleBuilder`."""
+
+    kind: ClassVar[str] = "schedule"
+
+
+@frozen(kw_only=True)
+class TrainStepSpec(ComponentSpec):
+    """See `simscaleai_core.contracts.TrainStep`."""
+
+    kind: ClassVar[str] = "train_step"
+
+
+@frozen(kw_only=True)
+class SamplerSpec(ComponentSpec):
+    """See `simscaleai_core.contracts.Sampler`."""
+
+    kind: ClassVar[str] = "sampler"
+
+
+@frozen(kw_only=True)
+class TransformSpec(ComponentSpec):
+    """See `simscaleai_core.contracts.Transform`."""
+
+    kind: ClassVar[str] = "transform"
+
+
+@frozen(kw_only=True)
+class AdapterSpec(ComponentSpec):
+    """See `simscaleai_core.contracts.Adapter`."""
+
+    kind: ClassVar[str] = "adapter"
+
+    merge: str | None = field(default=None, validator=optional(_check_target))
+    """Where to import a function of an adapted policy that returns it with plain weights, as it
+    was built, or None. ``simscale checkpoint merge`` calls it."""
+
+
 def provides(*specs: ComponentSpec) -> Callable[[], tuple[ComponentSpec, ...]]:
     """Return a provider hook that offers these components.
 
@@ -187,6 +233,12 @@ KINDS: Mapping[str, type[ComponentSpec]] = {
         CheckpointBackendSpec,
         EvalFunctionSpec,
         ExtensionSpec,
+        OptimizerSpec,
+        ScheduleSpec,
+        TrainStepSpec,
+        SamplerSpec,
+        TransformSpec,
+        AdapterSpec,
     )
 }
 """Every kind of component and its declaration record."""
@@ -196,6 +248,7 @@ __all__ = [
     "KINDS",
     "PLUGIN_API_VERSION",
     "REPORTED",
+    "AdapterSpec",
     "CheckpointBackendSpec",
     "ComponentSpec",
     "DatasetSpec",
@@ -204,9 +257,14 @@ __all__ = [
     "ExtensionSpec",
     "LoggerSpec",
     "ModelSpec",
+    "OptimizerSpec",
     "PluginInfo",
     "PrecisionSpec",
+    "SamplerSpec",
+    "ScheduleSpec",
     "StrategySpec",
+    "TrainStepSpec",
+    "TransformSpec",
     "hookimpl",
     "hookspec",
     "provides",

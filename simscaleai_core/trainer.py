@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from simscaleai_core.checkpoint.background import Saver
+from simscaleai_core.checkpoint.manifest import list_checkpoints
 from simscaleai_core.checkpoint.store import CheckpointStore
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.contracts import DataSpec, EvalFunction, Precision, Strategy, is_sharded
@@ -20,6 +21,7 @@ from simscaleai_core.host import components, defaults
 from simscaleai_core.host.events import compile_events
 from simscaleai_core.host.facade import Host
 from simscaleai_core.host.records import Component, naming_origin
+from simscaleai_core.host.registry import migrated, take_weights
 from simscaleai_core.host.selection import select_plugins
 from simscaleai_core.loop import Loop
 from simscaleai_core.run.drift import check_ranks_agree
@@ -86,12 +88,14 @@ class Trainer:
         self._listeners = listeners
         self._built = built
         defaults.check_option_tables(self.config, self.host)
+        self._directory = Path(self.config.checkpoint_dir)
+        self._transforms = components.transforms_of(self.host, self.config)
         self._backend = self._build("checkpoint_backend", self.config.checkpoint_backend)
 
     @property
     def final_checkpoint(self) -> Path:
         """Where the checkpoint of the finished run is."""
-        return Path(self.config.checkpoint_dir) / f"final{self._backend.suffix}"
+        return self._directory / f"final{self._backend.suffix}"
 
     def train(self) -> dict[str, float]:
         """Run to `max_steps`, or to a stop.
@@ -121,11 +125,13 @@ class Trainer:
             world_size=strategy.world_size,
             has_keys=bool(getattr(self.policy, "wants_sample_keys", False)),
             accumulate=config.accumulate,
+            sampler=(config.sampler, self._build("sampler", config.sampler))
+            if config.sampler
+            else None,
+            transforms=self._transforms,
         )
-        data = describe(self._train_loader)
-        adapt: Callable[[DataSpec], None] | None = getattr(self.policy, "adapt_to", None)
-        if data is not None and adapt is not None:
-            adapt(data)
+        data = describe(self._train_loader, self._transforms)
+        component, adapters = self._prepare_policy(data)
         seed_everything(stream_seed(config.seed, "train", strategy.rank))
         name, note = defaults.precision_name(config, self.host, strategy.device.type)
         precision: Precision = self._build("precision", name)
@@ -136,17 +142,47 @@ class Trainer:
             policy=self.policy,
             precision=precision,
             strategy=strategy,
-            component=components.component_of(self.host, self.policy),
+            build_optimizer=components.maker(self.host, "optimizer", config.optimizer, config),
+            build_schedule=components.maker(self.host, "schedule", config.schedule, config),
+            migrate=partial(migrated, self.host),
+            component=component,
+            adapters=adapters,
             data_spec=data,
+            data=getattr(self._train_loader, "dataset", self._train_loader),
         )
-        used = [("precision", name), ("strategy", defaults.strategy_name(config))]
-        used += [("extension", extension) for extension in config.extensions]
-        used += [("model", run.component)] if run.component else []
-        built = [*((self.host.component(*names), {}) for names in used), *self._built]
-        run.settings, run.on_resume = components.settings_in_effect(config, built)
+        self._note_settings(run, name)
         run.facts.update(self._facts(run, feed, note))
         check_ranks_agree(run)
         return run, feed
+
+    def _prepare_policy(self, data: DataSpec | None) -> tuple[str | None, list[dict[str, Any]]]:
+        """Give the policy its statistics, first weights and adapters; return what it is."""
+        config, reference = self.config, self.config.resume_from
+        adapt: Callable[[DataSpec], None] | None = getattr(self.policy, "adapt_to", None)
+        if data is not None and adapt is not None:
+            adapt(data)
+        component = components.component_of(self.host, self.policy)
+        is_resumed = reference and (reference != "auto" or list_checkpoints(self._directory))
+        if config.init_from and not is_resumed:
+            take_weights(self.host, self.policy, config)
+        seed_everything(stream_seed(config.seed, "adapters"))
+        self.policy, adapters = components.adapt(self.host, self.policy, config)
+        return component, adapters
+
+    def _note_settings(self, run: Run, precision: str) -> None:
+        """Note which components, with which options, training depends on."""
+        config, find = self.config, self.host.component
+        one = {kind: getattr(config, kind) for kind in ("optimizer", "schedule", "train_step")}
+        one |= {"sampler": config.sampler} if config.sampler else {}
+        many = {"transforms": config.transforms, "adapters": config.adapters}
+        used = [("precision", precision), ("strategy", defaults.strategy_name(config))]
+        used += [("extension", extension) for extension in config.extensions]
+        used += [("model", run.component)] if run.component else []
+        used += [*one.items(), *((kinds[:-1], name) for kinds, ns in many.items() for name in ns)]
+        built = [*((find(*names), {}) for names in used), *self._built]
+        run.settings, run.on_resume = components.settings_in_effect(config, built)
+        run.settings |= {"sampler": None, **{kind: find(kind, n).id for kind, n in one.items()}}
+        run.settings |= {k: [find(k[:-1], n).id for n in ns] for k, ns in many.items()}
 
     def _build(self, kind: str, name: str) -> Any:
         return components.build_component(self.host, kind, name, self.config)
@@ -157,41 +193,48 @@ class Trainer:
         loggers = [(n, self._build("logger", n)) for n in names]
         extensions = [(n, self._build("extension", n)) for n in config.extensions]
         evals = self._evals(strategy)
+        train_step = self._build("train_step", config.train_step)
         listeners: list[tuple[str, object]] = [
             ("strategy", strategy),
             ("precision", run.precision),
             ("checkpoint_backend", self._backend),
             ("policy", self.policy),
+            ("train_step", train_step),
             *extensions,
             *evals,
             *loggers,
             *((f"listener {type(x).__name__}", x) for x in self._listeners),
         ]
         store = CheckpointStore(
-            Path(config.checkpoint_dir),
+            self._directory,
             self._backend,
             backend_name=config.checkpoint_backend,
             keep_last=config.keep_last,
             rank=strategy.rank,
             writer=strategy.broadcast(os.getpid()) if is_sharded(self._backend) else os.getpid(),
         )
-        events = compile_events(listeners, self.host.own_hooks())
-        run.hook = events.hook
+        run.events = compile_events(listeners, self.host.own_hooks())
         return Loop(
             run=run,
+            train_step=train_step,
             feed=feed,
             store=store,
             saver=Saver(store),
             loggers=LoggerGroup(loggers),
             evals=evals,
-            events=events,
         )
 
     def _evals(self, strategy: Strategy) -> list[tuple[str, EvalFunction]]:
         evals = [(n, self._build("eval_function", n)) for n in self.config.eval_fns]
         if self._eval_loader is not None:
             held_out = partial(
-                held_out_loss, loader=self._eval_loader, strategy=strategy, seed=self.config.seed
+                held_out_loss,
+                loader=self._eval_loader,
+                strategy=strategy,
+                seed=self.config.seed,
+                transforms=[
+                    t for t in self._transforms if not getattr(t[1], "only_training", False)
+                ],
             )
             evals.insert(0, ("held_out_loss", held_out))
         if self._eval_fn is not None:

@@ -192,12 +192,22 @@ def _list_of(accepts: Test) -> Test:
     return lambda value: isinstance(value, list) and all(map(accepts, value))
 
 
+def _is_adapters(value: Any) -> bool:
+    wanted = {"component": str, "options": dict}
+    return value is None or _list_of(
+        lambda v: isinstance(v, dict) and {k: type(x) for k, x in v.items()} == wanted
+    )(value)
+
+
 _COUNT = ("an integer of at least 0", lambda v: type(v) is int and v >= 0)
 _LOSS = ("a number or infinity", lambda v: isinstance(v, float) and v > -math.inf)
 _TABLE = ("a table", _table_of(lambda _: True))
 _TEXT = ("text or nothing", _is(str, type(None)))
 
-_ADDED = {"settings"}  # since 0.1.0, which wrote this format already
+_ADDED = {  # since 0.1.0, which wrote this format already
+    "settings", "init_from", "init_statistics", "init_partial", "max_skipped", "optimizer",
+    "schedule", "train_step", "sampler", "transforms", "adapters",
+}  # fmt: skip
 _RULES: Mapping[str, tuple[str, Test]] = {
     "step": _COUNT,
     "model_state_dict": ("tensors by name", _table_of(_is(Tensor))),
@@ -222,6 +232,7 @@ _RULES: Mapping[str, tuple[str, Test]] = {
     "policy": _TABLE,
     "policy.component": _TEXT,
     "policy.hparams": ("a table or nothing", _is(dict, type(None))),
+    "policy.adapters": ("a list of component and options, or nothing", _is_adapters),
     "data": _TABLE,
     "data.fingerprint": _TEXT,
     "data.env": _TEXT,

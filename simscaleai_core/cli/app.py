@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 from collections.abc import Sequence
 
 from simscaleai_core.cli import interrupts, terminal
+from simscaleai_core.cli.known_commands import is_foreign
 from simscaleai_core.cli.output import print_note, print_text
 from simscaleai_core.cli.pages import front_page, train_page
 from simscaleai_core.errors import SimScaleError
+from simscaleai_core.host.selection import select_plugins
 
 _CHOICES = ("SIMSCALE_PLUGIN", "SIMSCALE_PLUGINS")
 _USAGE = 2
@@ -47,15 +48,13 @@ def _run(arguments: Sequence[str]) -> int:
             from simscaleai_core.cli.messages import show_short_messages
 
             show_short_messages()
-            page = train_page(tokens)
-        if page is None:
-            return _command(tokens)
+            return _foreign_or_own(tokens)
         print_text(page)
     except KeyboardInterrupt:
         interrupts.leave_at_once()
         return interrupts.tell()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), terminal.results().fileno())
         return 0
     except Exception as error:
         _tell_torchrun(error)
@@ -66,7 +65,22 @@ def _run(arguments: Sequence[str]) -> int:
             import traceback
 
             terminal.write(traceback.format_exc(), error=True)
-        return _fail(str(fault), fault.exit_status)
+        from simscaleai_core.cli.known_components import hint_for
+
+        hint = hint_for(fault)
+        return _fail(f"{fault}\n  {hint}" if hint else str(fault), fault.exit_status)
+    return 0
+
+
+def _foreign_or_own(tokens: Sequence[str]) -> int:
+    """Run a command; what is printed while one of the project's own runs is no result of it."""
+    if is_foreign(tokens, select_plugins()):
+        return _command(tokens)
+    with terminal.diverted():
+        page = train_page(tokens)
+        if page is None:
+            return _command(tokens)
+        print_text(page)
     return 0
 
 

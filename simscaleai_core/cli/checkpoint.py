@@ -1,4 +1,4 @@
-"""``simscale checkpoint show|list``."""
+"""``simscale checkpoint show|list|merge``."""
 
 from __future__ import annotations
 
@@ -87,4 +87,30 @@ def list_(directory: Path, /, *, json: bool = False) -> int:
     else:
         shown = [(r["file"], r["step"], r["run"], r["size_bytes"], r["state"]) for r in rows]
         print_table(shown, headers=("file", "step", "run", "bytes", "state"))
+    return 0
+
+
+@app.command
+def merge(file: Path, output: Path, /, *, weights: str = "evaluated", json: bool = False) -> int:
+    """Write a checkpoint whose policy has plain weights, without adapters such as LoRA.
+
+    It is for evaluation, deployment and --init-from; a run continues from the one with adapters.
+
+    Args:
+        file: The checkpoint of a policy with adapters.
+        output: The checkpoint to write; its suffix names the kind.
+        weights: Which weights to take: evaluated, as the run's own evaluations, or trained.
+        json: Print one JSON object and nothing else.
+
+    Returns:
+        0.
+    """
+    from simscaleai_core.cli.merging import merge_checkpoint
+
+    merged = merge_checkpoint(file, output, weights=weights)
+    facts = {"adapters": ", ".join(merged), "checkpoint": str(output)}
+    if json:
+        print_json({**facts, "adapters": merged})
+    else:
+        print_facts(facts, title="merged")
     return 0

@@ -7,9 +7,13 @@ from typing import Any
 
 import attrs
 from attrs import asdict, frozen
+from packaging.specifiers import SpecifierSet
+from packaging.version import Version
 
+from simscaleai_core.cli.known_commands import refused_commands
 from simscaleai_core.cli.output import print_json, print_table, print_text
 from simscaleai_core.errors import PluginError
+from simscaleai_core.host.entry_points import CORE
 from simscaleai_core.host.facade import Host
 from simscaleai_core.host.lookup import import_target
 from simscaleai_core.host.records import Component, PluginRecord
@@ -47,6 +51,7 @@ def doctor(name: str | None = None, /, *, deep: bool = False, json: bool = False
     components = host.components
     records = host.records if name is None else [host.record(name)]
     faults = [fault for record in records for fault in _faults(record, host, deep=deep)]
+    faults += _faults_of_commands(host, None if name is None else records[0])
     ambiguous = ambiguous_names(components)
     if json:
         print_json({"faults": [asdict(f) for f in faults], "ambiguous": ambiguous})
@@ -71,11 +76,13 @@ def ambiguous_names(components: list[Component]) -> dict[str, list[str]]:
 
 def _faults(record: PluginRecord, host: Host, *, deep: bool) -> Iterator[Fault]:
     keep_out = f"simscale --no-plugin {record.name} ..."
-    upgrade = f"pip install --upgrade {record.distribution}    (until then: {keep_out})"
+    older = CORE if _is_core_older(*record.misfit) else record.distribution
+    upgrade = f"pip install --upgrade {older}    (until then: {keep_out})"
     for text in _faults_of_loading(record):
         yield _fault(record, text, upgrade if record.state == "incompatible" else keep_out)
     if record.state == "loaded" and record.reason:
-        yield _fault(record, record.reason, f"pip uninstall {record.distribution}")
+        text = f"it goes by another name: {record.reason}"
+        yield _fault(record, text, f"pip uninstall {record.distribution}")
     if record.heavy:
         text = (
             f"loading it imports {', '.join(record.heavy)} ({record.import_ms:.0f} ms); its author "
@@ -86,6 +93,30 @@ def _faults(record: PluginRecord, host: Host, *, deep: bool) -> Iterator[Fault]:
         for component in host.components:
             if component.plugin == record.name:
                 yield from (_fault(record, t, upgrade) for t in _faults_of_component(component))
+
+
+def _faults_of_commands(host: Host, only: PluginRecord | None) -> Iterator[Fault]:
+    records = {record.distribution: record for record in host.records}
+    for offer, reason, remedy in refused_commands(host.selection):
+        record = records.get(offer.distribution)
+        if only is None or only is record:
+            yield Fault(
+                plugin=record.name if record else offer.distribution,
+                distribution=f"{offer.distribution} {offer.version}",
+                state=record.state if record else "installed",
+                fault=f"its command {offer.name.replace('.', ' ')!r} is not used: {reason}",
+                remedy=remedy,
+            )
+
+
+def _is_core_older(wanted: str, version: str) -> bool:
+    """Return whether it is the core that has to be upgraded, and not the plugin."""
+    return any(
+        bound.operator in {">", ">=", "==", "~="}
+        and not bound.contains(version, prereleases=True)
+        and Version(bound.version.removesuffix(".*")) >= Version(version)
+        for bound in SpecifierSet(wanted)
+    )
 
 
 def _fault(record: PluginRecord, text: str, remedy: str) -> Fault:

@@ -32,7 +32,12 @@ _SHORT = {
     "loggers": "--logger",
     "eval_fns": "--eval-fn",
     "extensions": "--extension",
+    "transforms": "--transform",
+    "adapters": "--adapter",
+    "init_statistics": "--init-from.statistics",
+    "init_partial": "--init-from.partial",
 }
+_ONE_OF_A_KIND = ("precision", "strategy", "optimizer", "schedule", "train_step", "sampler")
 _OWN = {
     "config": (Path, "TOML file with fields of the configuration; flags override it."),
     "json": (bool, "Print one JSON object to standard output and nothing else."),
@@ -68,7 +73,9 @@ class Choice:
     host: Host
     """Host with the plugins that are asked for."""
     table: dict[str, Any]
-    """The configuration file's content."""
+    """The configuration file's content, over that of the run to be resumed."""
+    resumed: dict[str, Any]
+    """The configuration of the run to be resumed; empty if there is none."""
     flags: tuple[Flag, ...]
     """All flags, with the options of the components in play."""
 
@@ -80,18 +87,32 @@ def read_choice(tokens: Sequence[str]) -> Choice:
         tokens: Arguments after ``train``.
 
     Returns:
-        The host, the file's table and the flags.
+        The host, the configuration that is given besides, and the flags.
 
     Raises:
         SimScaleError: If the file cannot be read, or a plugin that is asked for cannot be loaded.
     """
-    table = read_toml(Path(path)) if (path := _last(tokens, "--config")) else {}
+    resumed = _configuration_of_run(tokens)
+    table = resumed | (read_toml(Path(path)) if (path := _last(tokens, "--config")) else {})
     in_file = table.get("plugins", [])
     named = [*_values(tokens, "--plugin", "--plugins"), *(in_file if _is_names(in_file) else [])]
     host = Host(select_plugins(named))
     components = _in_play(host, tokens, table)
     flags = [*_own_flags(), *_config_flags(), *_option_flags(components)]
-    return Choice(host=host, table=table, flags=tuple(flags))
+    return Choice(host=host, table=table, resumed=resumed, flags=tuple(flags))
+
+
+def _configuration_of_run(tokens: Sequence[str]) -> dict[str, Any]:
+    """Return the configuration of the checkpoint that ``--resume`` names, if it names a file."""
+    reference = _last(tokens, "--resume") or _last(tokens, "--resume-from")
+    if reference is None or reference == "auto" or "--help" in tokens or "-h" in tokens:
+        return {}
+    from simscaleai_core.host.registry import load_checkpoint
+
+    known = attrs.fields_dict(TrainConfig)
+    config = load_checkpoint(reference)["config"]
+    found = {k: v for k, v in config.items() if k in known and v is not None}
+    return {**found, "checkpoint_dir": str(Path(reference).parent)}
 
 
 def _own_flags() -> Iterator[Flag]:
@@ -175,11 +196,12 @@ def _in_play(host: Host, tokens: Sequence[str], table: Mapping[str, Any]) -> lis
         "eval_function": _values(tokens, "--eval-fn", "--eval-fns"),
         "extension": _values(tokens, "--extension", "--extensions"),
         "dataset": _values(tokens, "--dataset-name"),
-        "precision": _values(tokens, "--precision"),
-        "strategy": _values(tokens, "--strategy"),
+        **{kind: _values(tokens, f"--{kind.replace('_', '-')}") for kind in _ONE_OF_A_KIND},
+        "transform": _values(tokens, "--transform", "--transforms"),
+        "adapter": _values(tokens, "--adapter", "--adapters"),
     }
     if _values(tokens, "--env"):
-        names["eval_function"].append("closed_loop")
+        names["eval_function"].append("gym/closed_loop")
     required = {host.record(n).name for n in host.selection.required}
     found = [
         c

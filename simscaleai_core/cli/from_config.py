@@ -15,20 +15,29 @@ from attrs import frozen
 from torch import nn
 from torch.utils.data import DataLoader
 
+from simscaleai_core.cli.known_components import install_hint, own_plugin
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.contracts import DataSpec
+from simscaleai_core.data.feed import describe
 from simscaleai_core.data.workers import is_in_memory
 from simscaleai_core.errors import ConfigError, DataError
-from simscaleai_core.host.components import check_keyword_options, check_keywords, options_of
+from simscaleai_core.host.components import (
+    check_keyword_options,
+    check_keywords,
+    options_of,
+    transforms_of,
+)
 from simscaleai_core.host.defaults import check_option_tables, fill_defaults, used_plugins
 from simscaleai_core.host.facade import Host
-from simscaleai_core.host.lookup import import_target
+from simscaleai_core.host.lookup import import_target, not_loaded
 from simscaleai_core.host.records import Component, naming_origin
 from simscaleai_core.plugin import DatasetSpec
 from simscaleai_core.seeding import seed_everything, stream_seed
 from simscaleai_core.trainer import Trainer
 
 logger = logging.getLogger("simscaleai")
+
+_NEXT = "\n  "
 
 
 @frozen(kw_only=True)
@@ -91,17 +100,20 @@ def dataset_component(host: Host, config: TrainConfig) -> Component:
     specs = ((c, c.spec) for c in host.of_kind("dataset"))
     suffixes = {c: spec.suffixes for c, spec in specs if isinstance(spec, DatasetSpec)}
     readers = [c for c, read in suffixes.items() if suffix in read]
-    preferred = [c for c in readers if c.plugin in host.selection.required] or readers
+    ours = [c for c in readers if own_plugin("dataset", c.id)]
+    preferred = [c for c in readers if c.plugin in host.required] or ours or readers
     if len(preferred) == 1:
         return preferred[0]
     if preferred:
         names = ", ".join(c.id for c in preferred)
         raise ConfigError(f"several plugins read {suffix!r}: {names}. Choose with --dataset-name.")
     known = sorted({s for read in suffixes.values() for s in read})
+    hints = not_loaded(host.records)
+    hints += filter(None, [install_hint("hdf5" if suffix in {".h5", ".hdf5"} else "")])
     raise DataError(
         f"nothing installed reads {config.dataset_path!r}: expected a file ending in "
         f"{', '.join(known) or '(no reader is installed)'}, got {suffix or 'no suffix'!r}. "
-        "Name the reader with --dataset-name.",
+        f"Name the reader with --dataset-name.{''.join(f'{_NEXT}{line}' for line in hints)}",
         path=config.dataset_path,
     )
 
@@ -109,8 +121,8 @@ def dataset_component(host: Host, config: TrainConfig) -> Component:
 def warn_of_unused(config: TrainConfig, host: Host) -> None:
     """Warn of plugins that were asked for and of which the run uses nothing."""
     used = used_plugins(config, host)
-    for name in host.selection.required:
-        if host.record(name).name not in used:
+    for name, plugin in zip(host.selection.required, host.required, strict=True):
+        if plugin not in used:
             logger.warning("plugin %r was asked for, but this run uses nothing of it", name)
 
 
@@ -139,13 +151,13 @@ def load_data(host: Host, config: TrainConfig) -> LoadedData:
     Raises:
         DataError: If no dataset component reads the file.
     """
-    dataset = _open_dataset(host, config)
+    dataset, transforms = _open_dataset(host, config), transforms_of(host, config)
     held_out = None
-    spec = dataset.describe() if hasattr(dataset, "describe") else None
+    spec = describe(dataset, transforms)
     if config.eval_fraction and hasattr(dataset, "split"):
         if spec is not None and spec.num_episodes > 1:
             dataset, held_out = dataset.split(config.eval_fraction, config.seed)
-            spec = dataset.describe() if hasattr(dataset, "describe") else spec
+            spec = describe(dataset, transforms) or spec
         else:
             logger.warning("no held-out loss: the data has a single episode")
     return LoadedData(

@@ -38,7 +38,7 @@ class Screen:
 
     def isatty(self) -> bool:
         """Return whether a person reads it."""
-        return sys.stderr.isatty() if self._is_error else sys.stdout.isatty()
+        return (sys.stderr if self._is_error else terminal.results()).isatty()
 
 
 def print_json(payload: Any) -> None:
@@ -77,7 +77,7 @@ def print_table(
     """Print rows as a table; plain aligned lines, never wrapped, where there is no terminal."""
     cells = [[terminal.escaped(str(cell)) for cell in row] for row in rows]
     headers, title = [terminal.escaped(h) for h in headers], terminal.escaped(title)
-    if sys.stdout.isatty():
+    if terminal.results().isatty():
         _print_rich(cells, headers, title)
         return
     if headers:

@@ -6,11 +6,11 @@ They are written without the command line's library, whose import alone takes lo
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from simscaleai_core.cli import terminal
 from simscaleai_core.cli.known_commands import COMMANDS, command_offers
 from simscaleai_core.errors import ConfigError
 from simscaleai_core.host.entry_points import core_version
@@ -143,7 +143,7 @@ def _lines(entries: Sequence[Entry]) -> Iterable[str]:
 
 def _wrapped(text: str, indent: str = "") -> str:
     """Wrap text to the terminal; where there is none it is left alone."""
-    if not sys.stdout.isatty():
+    if not terminal.results().isatty():
         return text
     import textwrap
 

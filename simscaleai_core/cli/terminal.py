@@ -6,8 +6,12 @@ could clear the screen, hide a line, or show another text than there is.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TextIO
 
 from simscaleai_core.errors import SimScaleError
 
@@ -15,6 +19,63 @@ _COMMANDS = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 """C0, DEL, C1, line and paragraph separators, what changes the direction, and lone surrogates."""
+
+
+_results: TextIO | None = None
+
+
+def results() -> TextIO:
+    """Return the stream of standard output, also while what others print is diverted from it."""
+    return _results or sys.stdout
+
+
+@contextmanager
+def diverted() -> Iterator[None]:
+    """While the body runs, what others print comes to standard error; `write` works as before."""
+    undo = divert()
+    try:
+        yield
+    finally:
+        undo()
+
+
+def divert() -> Callable[[], None]:
+    """Send what is printed to standard error; only `write` reaches standard output.
+
+    Plugins and libraries print as they are imported and as they work, also from C and in child
+    processes, and a program that reads the results must get nothing else.
+
+    Returns:
+        A function that ends it.
+    """
+    global _results  # noqa: PLW0603 - one process, one standard output
+    stream, before, kept = sys.stdout, _results, -1
+    if before is None and _is_descriptor(stream, 1) and _is_descriptor(sys.stderr, 2):
+        stream.flush()
+        kept = os.dup(1)
+        _results = os.fdopen(kept, "w", encoding=stream.encoding, errors=stream.errors)
+        os.dup2(2, 1)
+    else:
+        _results = before or stream
+    sys.stdout = sys.stderr
+    diverting = _results
+
+    def undo() -> None:
+        global _results
+        sys.stdout, _results = stream, before
+        if kept >= 0:
+            os.dup2(kept, 1)
+            with suppress(OSError):  # said when it was written
+                diverting.close()
+
+    return undo
+
+
+def _is_descriptor(stream: TextIO, number: int) -> bool:
+    try:
+        return stream.fileno() == number
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def escaped(text: str, *, kept: str = "") -> str:
@@ -46,7 +107,7 @@ def write(text: str, *, error: bool = False, kept: str = "\n") -> None:
         SimScaleError: If standard output takes no more, such as a file on a full disk.
         OSError: If nobody reads standard output any more (a broken pipe).
     """
-    stream = sys.stderr if error else sys.stdout
+    stream = sys.stderr if error else results()
     encoding = getattr(stream, "encoding", None) or "utf-8"
     shown = escaped(text, kept=kept).encode(encoding, "backslashreplace").decode(encoding)
     try:

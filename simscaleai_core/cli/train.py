@@ -8,14 +8,14 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
+from attrs import fields
 from cyclopts import Group, Parameter
 
 from simscaleai_core.cli.configuration import build_config, parse_literal
-from simscaleai_core.cli.flags import SUMMARY, Flag, read_choice
+from simscaleai_core.cli.flags import SUMMARY, Choice, Flag, read_choice
 from simscaleai_core.config import TrainConfig
-from simscaleai_core.host.facade import Host
 
-_APPENDED = ("loggers", "eval_fns", "extensions", "plugins")
+_APPENDED = ("loggers", "eval_fns", "extensions", "transforms", "adapters", "plugins")
 
 
 def train_command(tokens: Sequence[str]) -> Callable[..., int]:
@@ -32,10 +32,10 @@ def train_command(tokens: Sequence[str]) -> Callable[..., int]:
 
     def train(**given: Any) -> int:
         given = {k: v for k, v in given.items() if v is not None}
-        as_json, path = given.pop("json", False), given.pop("config", None)
+        as_json, _ = given.pop("json", False), given.pop("config", None)
         owned = {owners[k]: given.pop(k) for k in list(given) if k in owners}
         flags = _flag_table(choice.table, given, owned)
-        return _train(choice.host, choice.table if path else {}, flags, as_json=as_json)
+        return _train(choice, flags, as_json=as_json)
 
     groups = {flag.group: Group(flag.group) for flag in choice.flags if flag.group}
     parameters = [_parameter(flag, groups.get(flag.group)) for flag in choice.flags]
@@ -64,12 +64,16 @@ def _parameter(flag: Flag, group: Group | None) -> inspect.Parameter:
     )
 
 
-def _train(host: Host, table: Mapping[str, Any], flags: Mapping[str, Any], *, as_json: bool) -> int:
+def _train(choice: Choice, flags: Mapping[str, Any], *, as_json: bool) -> int:
     from simscaleai_core.cli.from_config import train_from_config
     from simscaleai_core.cli.output import print_facts, print_json
 
-    config = build_config(table, flags)
-    trainer, metrics = train_from_config(config, host, given={*table, *flags})
+    config = build_config(choice.table, flags)
+    if choice.resumed:
+        _tell_changes(build_config(choice.resumed), config)
+    # whoever makes a host of its own, here or in a process that is started, finds them too
+    os.environ["SIMSCALE_PLUGIN"] = ",".join(choice.host.selection.required)
+    trainer, metrics = train_from_config(config, choice.host, given={*choice.table, *flags})
     summary = {**metrics, "checkpoint": str(trainer.final_checkpoint)}
     if os.environ.get("RANK", "0") != "0":
         return 0  # rank 0 speaks for all
@@ -78,6 +82,20 @@ def _train(host: Host, table: Mapping[str, Any], flags: Mapping[str, Any], *, as
     else:
         print_facts(summary, title="trained")
     return 0
+
+
+def _tell_changes(before: TrainConfig, now: TrainConfig) -> None:
+    """Say which settings of a resumed run are other ones than its own."""
+    from simscaleai_core.cli.output import print_note
+
+    pairs = {f.name: (getattr(before, f.name), getattr(now, f.name)) for f in fields(TrainConfig)}
+    changes = [
+        f"{name}={new!r} (was {old!r})"
+        for name, (old, new) in pairs.items()
+        if old != new and name != "resume_from"
+    ]
+    what = f"but for {', '.join(changes)}" if changes else "unchanged"
+    print_note(f"continuing {now.resume_from} with its own configuration, {what}")
 
 
 def _flag_table(

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import sys
+import logging
+import pkgutil
 from collections.abc import Sequence
 
 from cyclopts import App, Parameter
 
-from simscaleai_core.cli.pages import ABOUT, asks_for_help, commands, refuse_missing
+from simscaleai_core.cli import terminal
+from simscaleai_core.cli.known_commands import command_offers, refused_commands
+from simscaleai_core.cli.pages import ABOUT, Command, asks_for_help, commands, refuse_missing
+from simscaleai_core.errors import PluginError, reason_of
 from simscaleai_core.host.entry_points import core_version
+from simscaleai_core.host.selection import select_plugins
+
+logger = logging.getLogger("simscaleai")
 
 
 def build_app(tokens: Sequence[str]) -> App:
@@ -21,7 +28,7 @@ def build_app(tokens: Sequence[str]) -> App:
         The app.
 
     Raises:
-        ConfigError: If they name a command of a distribution that is not there.
+        SimScaleError: If they name a command that is not there or cannot be imported.
     """
     app = App(
         name="simscale",
@@ -31,8 +38,6 @@ def build_app(tokens: Sequence[str]) -> App:
         suppress_keyboard_interrupt=False,  # `app` says it in one line
         help_format="plaintext",  # rich markup would import a Markdown parser for nothing
     )
-    if asks_for_help(tokens):
-        _print_plainly(app)
     if tokens[:1] == ["train"]:
         from simscaleai_core.cli.train import train_command
 
@@ -41,16 +46,56 @@ def build_app(tokens: Sequence[str]) -> App:
         app.command(_train_summary, name="train")
     found, subcommands = commands(), []
     refuse_missing(tokens, found)
+    _warn_of_refused(tokens)
     for command in found:
         if "." in command.name:
             subcommands.append(command)
         else:
-            app.command(command.target, name=command.name, help=command.summary)
+            target = _importable(command) if command.name in tokens[:1] else _unnamed
+            app.command(target, name=command.name, help=command.summary)
     for command in subcommands:
         parent, _, name = command.name.partition(".")
         if tokens[:1] == [parent] and parent in app and name not in app[parent]:
-            app[parent].command(command.target, name=name, help=command.summary)
+            target = _importable(command) if name in tokens[1:2] else command.target
+            app[parent].command(target, name=name, help=command.summary)
+    is_group = len(tokens) == 1 and tokens[0] in app and app[tokens[0]].default_command is None
+    if asks_for_help(tokens) or is_group:
+        _print_plainly(app)
     return app
+
+
+def _importable(command: Command) -> str:
+    """Return what a command runs, which can be imported.
+
+    Raises:
+        PluginError: If it is a plugin's and cannot be imported.
+    """  # noqa: DOC501 - a fault of the core's own command is raised again
+    try:
+        pkgutil.resolve_name(command.target)
+    except (Exception, SystemExit) as error:
+        offered = {o.name: o.distribution for o in command_offers(select_plugins())}
+        if (source := offered.get(command.name)) is None:
+            raise  # one of the core's own
+        raise PluginError(
+            f"the command {command.name.replace('.', ' ')!r} of {source} cannot be imported from "
+            f"{command.target}: {reason_of(error)}. Fix it, or keep it out: --no-plugin {source}.",
+            plugin=source,
+        ) from error
+    return command.target
+
+
+def _unnamed() -> None:
+    """Stand for a command that the arguments do not name."""
+
+
+def _warn_of_refused(tokens: Sequence[str]) -> None:
+    """Say which commands of plugins are not the one that the arguments name."""
+    for offer, reason, remedy in refused_commands(select_plugins()):
+        if offer.name in {".".join(tokens[:2]), *tokens[:1]}:
+            logger.warning(
+                "the command %r of %s is not used: %s. To decide: %s",
+                offer.name.replace(".", " "), offer.distribution, reason, remedy,
+            )  # fmt: skip
 
 
 def _train_summary() -> None:
@@ -64,4 +109,4 @@ def _print_plainly(app: App) -> None:
     from simscaleai_core.cli.output import Screen
 
     app.help_formatter = "plain"
-    app.console = Console(file=Screen(), soft_wrap=not sys.stdout.isatty())  # type: ignore[arg-type]
+    app.console = Console(file=Screen(), soft_wrap=not terminal.results().isatty())  # type: ignore[arg-type]

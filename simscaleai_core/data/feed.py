@@ -15,25 +15,29 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
-from simscaleai_core.contracts import Batch, DataSpec
-from simscaleai_core.data.workers import Indices, drawn, is_in_memory, unwrapped
+from simscaleai_core.contracts import Batch, DataSpec, Sampler
+from simscaleai_core.data.workers import (
+    Indices,
+    NamedTransforms,
+    drawn,
+    is_in_memory,
+    sample_keys,
+    unwrapped,
+)
 from simscaleai_core.errors import ConfigError, DataError
 from simscaleai_core.seeding import seeded_host, stream_seed
 
 logger = logging.getLogger("simscaleai")
 
-_ODD = 0x5851F42D4C957F2D  # Knuth's multiplier for 64 bits
-
 
 class MapFeed:
     """Batches of a map-style dataset, in an order that can be replayed.
 
-    The user's loader gives sampler, batch size, collate function and workers. Step k takes
-    `world_size` consecutive batches of the order, and each rank one of them. `facts` say whether
-    resume is exact; `has_keys` adds ``sample_keys``.
+    The user's loader gives sampler, batch size, collate function and workers; a `sampler`, named,
+    takes the place of the loader's. Step k takes `world_size` consecutive batches of the order, and
+    each rank one of them. `facts` say whether resume is exact; `has_keys` adds ``sample_keys``.
     """
 
     def __init__(
@@ -45,8 +49,11 @@ class MapFeed:
         world_size: int = 1,
         has_keys: bool = False,
         accumulate: int = 1,
+        sampler: tuple[str, Sampler] | None = None,
+        transforms: NamedTransforms = (),
     ) -> None:
         self._loader, self._seed, self._has_keys = loader, seed, has_keys
+        self._sampler, self._transforms, self._per_epoch = sampler, transforms, 0
         self._rank, self._world_size = rank, world_size
         self._orders: dict[int, list[Indices]] = {}
         self.steps_per_epoch = len(self._order(0)) // world_size
@@ -71,18 +78,22 @@ class MapFeed:
     @property
     def facts(self) -> dict[str, str]:
         """Say whether resume is exact, else why not, and how many workers read the data and why."""
-        exact = _replay(self._loader, self._seed, 0) == _replay(self._loader, self._seed, 0)
+        exact = self._batches_of(0) == self._batches_of(0)
         workers = str(self._loader.num_workers)
-        if is_in_memory(self._loader.dataset) and self._loader.num_workers:
+        in_memory = is_in_memory(self._loader.dataset) and not self._transforms
+        if in_memory and self._loader.num_workers:
             workers = f"0 (the data is in memory; {workers} workers would only copy it)"
-        sampler = type(self._loader.sampler).__name__
+        sampler = self._sampler[0] if self._sampler else type(self._loader.sampler).__name__
         inexact = f"not replayable: {sampler} draws from a source of its own"
         return {"order": "replayed" if exact else inexact, "workers": workers}
 
     def batches(self, start: int) -> Iterator[Batch]:
         """Yield the batch of each step, from step `start` on, for ever."""
         seed, stream = self._seed, ("samples", self._rank)
-        batches = drawn(self._loader, self._stream(start), seed=seed, stream=stream)
+        batches = drawn(
+            self._loader, self._stream(start), seed=seed, stream=stream,
+            transforms=self._transforms, steps_per_epoch=self.steps_per_epoch,
+        )  # fmt: skip
         if not self._has_keys:
             return batches
         epochs = ((step // self.steps_per_epoch, i) for step, i in self._stream(start))
@@ -97,12 +108,30 @@ class MapFeed:
 
     def _order(self, epoch: int) -> list[Indices]:
         if epoch not in self._orders:
-            order = _replay(self._loader, self._seed, epoch)
+            order = self._batches_of(epoch)
             if self._world_size > 1:  # a short last batch would weigh too much on its rank
                 order = [indices for indices in order if len(indices) == len(order[0])]
             near = {e: o for e, o in self._orders.items() if abs(e - epoch) == 1}
             self._orders = {**near, epoch: order}  # workers may be ahead by an epoch
         return self._orders[epoch]
+
+    def _batches_of(self, epoch: int) -> list[Indices]:
+        if self._sampler is None:
+            return _replay(self._loader, self._seed, epoch)
+        name, sampler = self._sampler
+        found = sampler.order(self._loader.dataset, self._seed, epoch)
+        indices: Indices = torch.as_tensor(found).tolist()
+        total, size = len(self._loader.dataset), self._loader.batch_size or 0  # type: ignore[arg-type]
+        strange = [i for i in indices if type(i) is not int or not 0 <= i < total]
+        self._per_epoch = self._per_epoch or len(indices)
+        if strange or not size or len(indices) != self._per_epoch:
+            raise DataError(
+                f"the sampler {name!r} cannot be used: expected {self._per_epoch} indices below "
+                f"{total} in epoch {epoch}, for a loader with a batch_size; found {len(indices)}, "
+                f"{strange[:3] or 'all'} of them outside, and batch_size={size or None}."
+            )
+        batches = [indices[i : i + size] for i in range(0, len(indices), size)]
+        return batches[:-1] if self._loader.drop_last and len(batches[-1]) < size else batches
 
 
 class IterableFeed:
@@ -140,33 +169,44 @@ class IterableFeed:
 Feed = MapFeed | IterableFeed
 
 
-def sample_keys(seed: int, epoch: int, indices: Indices) -> Tensor:
-    """Return a key int64 `[B]` for each sample, a function of seed, epoch and index alone.
-
-    Source:
-        Ours: the seed of the epoch's stream plus the index times an odd number, modulo 2**64.
-    """
-    return stream_seed(seed, "keys", epoch) + torch.tensor(indices) * _ODD
-
-
 def build_feed(loader: Any, *, rank: int = 0, world_size: int = 1, **order: Any) -> Feed:
     """Return the feed for a ``DataLoader``, or for any iterable of batches to be read again.
 
     What else a `MapFeed` takes is of no use to an iterable.
+
+    Raises:
+        ConfigError: If a sampler or transforms are to work on what can only be iterated.
     """
     if is_replayable(loader):
         return MapFeed(loader, rank=rank, world_size=world_size, **order)
+    if order.get("sampler") or order.get("transforms"):
+        kind = type(getattr(loader, "dataset", loader)).__name__
+        raise ConfigError(
+            f"a sampler or a transform needs a DataLoader of a dataset with indices, got {kind}."
+        )
     return IterableFeed(loader, rank=rank, world_size=world_size)
 
 
-def describe(loader: Any) -> DataSpec | None:
-    """Return what a loader's dataset says of itself, seen through any ``Subset``, or None."""
+def describe(loader: Any, transforms: NamedTransforms = ()) -> DataSpec | None:
+    """Return what a loader's dataset says of itself, seen through any ``Subset``, or None.
+
+    Transforms say what they make of it.
+    """
     base = unwrapped(getattr(loader, "dataset", loader))
-    return base.describe() if hasattr(base, "describe") else None
+    data = base.describe() if hasattr(base, "describe") else None
+    for _, transform in transforms:
+        ask = getattr(transform, "describe", None)
+        data = ask(data) if ask is not None and data is not None else data
+    return data
 
 
 def eval_batches(
-    loader: Any, *, seed: int = 0, rank: int = 0, world_size: int = 1
+    loader: Any,
+    *,
+    seed: int = 0,
+    rank: int = 0,
+    world_size: int = 1,
+    transforms: NamedTransforms = (),
 ) -> Iterator[Batch]:
     """Return this rank's batches of an evaluation loader; each batch is on one rank only.
 
@@ -175,7 +215,7 @@ def eval_batches(
     if is_replayable(loader):
         numbered = enumerate(list(indices) for indices in loader.batch_sampler)
         mine = itertools.islice(numbered, rank, None, world_size)
-        return drawn(loader, mine, seed=seed, stream=("eval",))
+        return drawn(loader, mine, seed=seed, stream=("eval",), transforms=transforms)
     return itertools.islice(loader, rank, None, world_size)
 
 

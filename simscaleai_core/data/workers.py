@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from threading import Thread
@@ -13,15 +13,18 @@ from typing import Any
 
 import torch
 from attrs import frozen
+from torch import Tensor
 from torch.utils.data import DataLoader, Subset, default_collate
 
-from simscaleai_core.contracts import Batch, Collated
+from simscaleai_core.contracts import Batch, Collated, Transform
 from simscaleai_core.data.batches import pinned
-from simscaleai_core.errors import DataError
+from simscaleai_core.errors import DataError, reason_of
 from simscaleai_core.seeding import seed_host, seeded_host, stream_seed
 
 Indices = list[int]
+NamedTransforms = Sequence[tuple[str, Transform]]
 
+_ODD = 0x5851F42D4C957F2D  # Knuth's multiplier for 64 bits
 _TIMEOUT_S = 300  # a batch that cannot be pickled would otherwise be waited for for ever
 
 
@@ -31,27 +34,41 @@ def drawn(
     *,
     seed: int,
     stream: tuple[str | int, ...],
+    transforms: NamedTransforms = (),
+    steps_per_epoch: int = 0,
 ) -> Iterator[Batch]:
     """Yield the batch of each (number, indices), with the loader's collate function and workers.
 
-    Whatever the dataset draws from the global random generators is seeded by the number. Data in
-    memory is gathered here: it draws nothing, and workers would only copy it. Batches are in
-    pinned memory if the loader asks for it.
+    Whatever the dataset draws from the global random generators is seeded by the number, and the
+    key of a transform by the number's epoch. Data in memory is gathered here: it draws nothing, and
+    workers would only copy it; not so if it is transformed. Batches are in pinned memory if the
+    loader asks for it.
     """
-    batches = _SeededBatches(loader.dataset, loader.collate_fn, seed, stream)
-    in_memory = is_in_memory(loader.dataset)
+    batches = _SeededBatches(
+        loader.dataset, loader.collate_fn, seed, stream, tuple(transforms), steps_per_epoch
+    )
+    in_memory = is_in_memory(loader.dataset) and not transforms
     if loader.num_workers and not in_memory:
         yield from _received(_in_workers(loader, numbered, batches))
         return
     for number, indices in numbered:
         with nullcontext() if in_memory else seeded_host(batches.seed_of(number)):
-            batch = batches.gather(indices)
+            batch = batches.gather(number, indices)
         yield pinned(batch) if loader.pin_memory else batch
 
 
 def is_in_memory(dataset: Any) -> bool:
     """Tell whether samples of a dataset need no reading, seen through any ``Subset``."""
     return bool(getattr(unwrapped(dataset), "in_memory", False))
+
+
+def sample_keys(seed: int, epoch: int, indices: Indices) -> Tensor:
+    """Return a key int64 `[B]` for each sample, a function of seed, epoch and index alone.
+
+    Source:
+        Ours: the seed of the epoch's stream plus the index times an odd number, modulo 2**64.
+    """
+    return stream_seed(seed, "keys", epoch) + torch.tensor(indices) * _ODD
 
 
 def unwrapped(dataset: Any) -> Any:
@@ -69,23 +86,41 @@ class _SeededBatches(torch.utils.data.Dataset[Batch]):
     collate: Callable[[Any], Batch]
     seed: int
     stream: tuple[str | int, ...]
+    transforms: NamedTransforms = ()
+    steps_per_epoch: int = 0
 
     def seed_of(self, number: int) -> int:
         return stream_seed(self.seed, *self.stream, number)
 
-    def gather(self, indices: Indices) -> Batch:
+    def gather(self, number: int, indices: Indices) -> Batch:
         """Collate samples; torch's own function leaves what a dataset has gathered as it is."""
         whole = getattr(self.dataset, "__getitems__", None)
         samples: Any = whole(indices) if whole else [self.dataset[i] for i in indices]
+        if self.transforms:
+            epoch = number // self.steps_per_epoch if self.steps_per_epoch else 0
+            keys = sample_keys(self.seed, epoch, indices).tolist()
+            samples = [self._transformed(s, key) for s, key in zip(samples, keys, strict=True)]
         is_whole = isinstance(samples, Collated) and self.collate is default_collate
         return samples.batch if is_whole else self.collate(samples)
+
+    def _transformed(self, sample: Any, key: int) -> Any:
+        for name, transform in self.transforms:
+            try:
+                sample = transform(sample, key)
+            except Exception as error:
+                keys = ", ".join(map(repr, sample)) if isinstance(sample, Mapping) else sample
+                raise DataError(
+                    f"the transform {name!r} raised {reason_of(error)}: expected a new sample, "
+                    f"given one with {keys}. Mend it, or train without it."
+                ) from error
+        return sample
 
     def __getitem__(self, item: tuple[int, Indices]) -> Any:
         """Return the batch in a worker; an exception of any kind as one that can be pickled."""
         number, indices = item
         seed_host(self.seed_of(number))
         try:
-            return self.gather(indices)
+            return self.gather(number, indices)
         except DataError as error:
             return error
         except Exception as error:  # noqa: BLE001 - one that cannot be pickled would hang the loader

@@ -7,15 +7,18 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
+import torch
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
 
 from simscaleai_core.config import TrainConfig
-from simscaleai_core.errors import ConfigError
+from simscaleai_core.errors import ConfigError, PluginError
 from simscaleai_core.host.configuration import structure, unknown_names
 from simscaleai_core.host.facade import Host
 from simscaleai_core.host.lookup import import_target
 from simscaleai_core.host.records import Component
 
+_MADE = {"optimizer": torch.optim.Optimizer, "schedule": LRScheduler, "adapter": nn.Module}
 _SERIALISABLE = (type(None), bool, int, float, str, list, tuple, dict)
 
 
@@ -34,12 +37,59 @@ def check_options(component: Component, given: Mapping[str, Any]) -> Any:
 
 
 def build_component(host: Host, kind: str, name: str, config: TrainConfig) -> Any:
-    """Return a mechanism, logger, eval function or extension: ``target(config, options)``."""
+    """Return what is built as ``target(config, options)``, such as a mechanism or a logger."""
     component = host.component(kind, name)
+    return import_target(component)(config, _configured(component, config))
+
+
+def transforms_of(host: Host, config: TrainConfig) -> list[tuple[str, Any]]:
+    """Return the transforms of a configuration, built, by name."""
+    return [(name, build_component(host, "transform", name, config)) for name in config.transforms]
+
+
+def maker(host: Host, kind: str, name: str, config: TrainConfig) -> Callable[[Any], Any]:
+    """Return the function of an optimiser, schedule or adapter, of what it works on alone.
+
+    Its result is checked.
+    """
+    component = host.component(kind, name)
+    target, options = import_target(component), _configured(component, config)
+    rest = (options,) if kind == "adapter" else (config, options)
+
+    def make(subject: Any) -> Any:
+        made = target(subject, *rest)
+        if not isinstance(made, _MADE[kind]):
+            raise PluginError(
+                f"the {kind} {component.id!r} ({component.distribution}) broke its contract: "
+                f"expected {_MADE[kind].__name__}, got {type(made).__name__}.",
+                plugin=component.plugin,
+                distribution=component.distribution,
+            )
+        return made
+
+    return make
+
+
+def adapt(
+    host: Host, policy: nn.Module, config: TrainConfig
+) -> tuple[nn.Module, list[dict[str, Any]]]:
+    """Return a policy with a configuration's adapters, and what checkpoints say of these."""
+    about: list[dict[str, Any]] = []
+    for name in config.adapters:
+        component = host.component("adapter", name)
+        options = _configured(component, config)
+        policy = maker(host, "adapter", name, config)(policy)
+        said = {} if options is None else attrs.asdict(options)
+        about.append({"component": component.id, "options": said})
+    return policy, about
+
+
+def _configured(component: Component, config: TrainConfig) -> Any:
     given = options_of(component, config)
     if given and component.spec.options is None:
-        raise ConfigError(f"{kind} {component.id!r} has no options, got {', '.join(given)}.")
-    return import_target(component)(config, check_options(component, given))
+        what = f"{component.kind} {component.id!r}"
+        raise ConfigError(f"{what} has no options, got {', '.join(given)}.")
+    return check_options(component, given)
 
 
 def settings_in_effect(

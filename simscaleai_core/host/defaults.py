@@ -1,7 +1,8 @@
 """Which components a run has: everything that a configuration leaves open is decided here.
 
 What the user gave wins; then what the plugins select that were asked for; then what the data, the
-device and the number of processes ask for.
+device and the number of processes ask for. A name that nobody typed is the core's or the project's
+own component, whoever else offers that name: installing a plugin changes no run.
 """
 
 from __future__ import annotations
@@ -9,15 +10,16 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import attrs
 
 from simscaleai_core.config import TrainConfig
-from simscaleai_core.errors import ConfigError
+from simscaleai_core.errors import ConfigError, UnknownComponentError
 from simscaleai_core.host.configuration import unknown_names
 from simscaleai_core.host.facade import Host
-from simscaleai_core.host.lookup import flag_of
+from simscaleai_core.host.lookup import flag_of, not_loaded
 
 logger = logging.getLogger("simscaleai")
 
@@ -28,9 +30,19 @@ _ONE_FIELDS = {
     "precision": "precision",
     "strategy": "strategy",
     "checkpoint_backend": "checkpoint_backend",
+    "optimizer": "optimizer",
+    "schedule": "schedule",
+    "train_step": "train_step",
+    "sampler": "sampler",
 }
-_MANY_FIELDS = {"logger": "loggers", "eval_function": "eval_fns", "extension": "extensions"}
-_CLOSED_LOOP = "closed_loop"
+_OWN = {"bc": "bc/bc", "closed_loop": "gym/closed_loop", "wandb": "wandb/wandb"}
+_MANY_FIELDS = {
+    "logger": "loggers",
+    "eval_function": "eval_fns",
+    "extension": "extensions",
+    "transform": "transforms",
+    "adapter": "adapters",
+}
 
 
 def fill_defaults(
@@ -61,13 +73,15 @@ def fill_defaults(
             )
         if chosen:
             changes[name] = chosen[0]
+        elif name not in given and getattr(config, name):
+            changes[name] = _meant(host, kind, getattr(config, name))
     env = changes.get("env", config.env)
-    wanted = {"logger": ["wandb"] * config.use_wandb, "eval_function": [_CLOSED_LOOP] * bool(env)}
+    wanted = {"logger": ["wandb"] * config.use_wandb, "eval_function": ["closed_loop"] * bool(env)}
     for kind, name in _MANY_FIELDS.items():
         names = list(getattr(config, name))
         selected = host.selected(kind) if host.selection.required else []
-        for extra in (*selected, *wanted.get(kind, ())):
-            if _short(extra) not in map(_short, names):
+        for extra in (*selected, *(_meant(host, kind, n) for n in wanted.get(kind, ()))):
+            if not any(_is_same(host, kind, name, extra) for name in names):
                 names.append(extra)
         _refuse_twice(host, kind, names)
         changes[name] = tuple(names)
@@ -80,8 +94,21 @@ def fill_defaults(
     return attrs.evolve(config, **changes)
 
 
+def _meant(host: Host, kind: str, name: str) -> str:
+    """Return what a name that nobody typed means: the project's own component, not another's."""
+    own = _OWN.get(name, name)
+    others = (c for c in host.of_kind(kind) if c.spec.name == name and c.id != own)
+    return own if any(others) else name
+
+
 def _short(name: str) -> str:
     return name.rpartition("/")[2]
+
+
+def _is_same(host: Host, kind: str, one: str, other: str) -> bool:
+    if one == other or _short(one) != _short(other):
+        return one == other
+    return host.component(kind, one).id == host.component(kind, other).id
 
 
 def _refuse_twice(host: Host, kind: str, names: Sequence[str]) -> None:
@@ -105,7 +132,7 @@ def _refuse_twice(host: Host, kind: str, names: Sequence[str]) -> None:
 def strategy_name(config: TrainConfig) -> str:
     """Return the strategy's name: one process, or several under torchrun."""
     several = config.distributed or os.environ.get("WORLD_SIZE", "1") not in {"", "1"}
-    return config.strategy or ("ddp" if several else "single")
+    return config.strategy or ("ddp/ddp" if several else "single")
 
 
 def precision_name(config: TrainConfig, host: Host, device: str) -> tuple[str, str]:
@@ -116,16 +143,21 @@ def precision_name(config: TrainConfig, host: Host, device: str) -> tuple[str, s
         return "fp32", ""
     if device == "cpu":
         return "fp32", " (use_amp takes effect on CUDA and MPS)"
-    if "amp" in {c.spec.name for c in host.of_kind("precision")}:
-        return "amp", ""
-    return "fp32", " (use_amp needs simscaleai-plugin-amp, which is not installed)"
+    if "amp/amp" in {c.id for c in host.of_kind("precision")}:
+        return "amp/amp", ""
+    state = next((r.state for r in host.records if r.name == "amp"), "not installed")
+    return "fp32", f" (use_amp needs simscaleai-plugin-amp, which is {state})"
 
 
 def used_plugins(config: TrainConfig, host: Host) -> list[str]:
     """Return the plugins of which a configuration names a component, sorted."""
-    single = [getattr(config, field) for field in _ONE_FIELDS.values()]
-    named = {*single, *(n for field in _MANY_FIELDS.values() for n in getattr(config, field))}
-    return sorted({c.plugin for c in host.components if named & {c.id, c.spec.name}})
+    named = [(kind, getattr(config, field)) for kind, field in _ONE_FIELDS.items()]
+    named += [(kind, n) for kind, field in _MANY_FIELDS.items() for n in getattr(config, field)]
+    used = set()
+    for kind, name in named:
+        with suppress(UnknownComponentError):  # such as an environment of Gymnasium's
+            used.add(host.component(kind, name or "").plugin)
+    return sorted(used)
 
 
 def check_option_tables(config: TrainConfig, host: Host) -> None:
@@ -142,4 +174,4 @@ def check_option_tables(config: TrainConfig, host: Host) -> None:
     short = {n for n in known if "/" not in n}
     problems = unknown_names(strange, short, lambda name: f"options for {name!r}, {fault}")
     if problems:
-        raise ConfigError(*problems)
+        raise ConfigError(*problems, *not_loaded(host.records))

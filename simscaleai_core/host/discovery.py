@@ -14,7 +14,7 @@ def discover(selection: PluginSelection) -> list[PluginRecord]:
     """List every installed plugin without importing any: the core's, then by name."""
     installed = core_version()
     records: dict[str, PluginRecord] = {}
-    conflicts: dict[str, str] = {}
+    conflicts: dict[str, tuple[str, str] | None] = {}
     for offer in offers(GROUP):
         conflicts[offer.distribution] = _core_conflict(offer, installed)
         name, distribution, target, version, _ = offer
@@ -24,7 +24,8 @@ def discover(selection: PluginSelection) -> list[PluginRecord]:
         if reason := selection.blocks(record.name, record.distribution):
             record.state, record.reason = "blocked", reason
         elif conflict := conflicts[record.distribution]:
-            record.state, record.reason = "incompatible", conflict
+            record.state, record.misfit = "incompatible", conflict
+            record.reason = f"it needs {CORE} {conflict[0]}, installed is {conflict[1]}"
     for record in _being_written(selection.required, records.values()):
         _place(records, record)
     core = PluginRecord(
@@ -38,28 +39,26 @@ def discover(selection: PluginSelection) -> list[PluginRecord]:
 
 def _place(records: dict[str, PluginRecord], record: PluginRecord) -> None:
     """File a record; of two with one name, ``simscaleai-plugin-<name>`` keeps the short one."""
-    if record.name == BUILTIN:
+    if normalized(record.name) == BUILTIN:
         record.reason = f"the name {BUILTIN!r} is the core's own; use {record.distribution!r}"
         record.name = record.distribution
-    holder = records.get(record.name)
-    if holder is None:
-        records[record.name] = record
-        return
+    short = normalized(record.name)
+    holder = records.setdefault(short, record)
     if holder.distribution == record.distribution:
         return
-    short, first = record.name, f"simscaleai-plugin-{record.name}"
-    keeper, other = (record, holder) if record.distribution == first else (holder, record)
+    first = record.distribution == f"simscaleai-plugin-{short}"
+    keeper, other = (record, holder) if first else (holder, record)
     other.name = other.distribution
     other.reason = f"the name {short!r} belongs to {keeper.source}; use {other.name!r}"
     records[short] = keeper
-    records[other.name] = other
+    records[normalized(other.name)] = other
 
 
 def _being_written(
     required: Iterable[str], installed: Iterable[PluginRecord]
 ) -> list[PluginRecord]:
     """Return a record for each plugin that ``--plugin`` gives as a file or as a module's name."""
-    known = {name for r in installed for name in (r.name, r.distribution)}
+    known = {normalized(name) for r in installed for name in (r.name, r.distribution)}
     return [
         PluginRecord(
             name=Path(name).stem if is_file(name) else name.rpartition(".")[2],
@@ -68,12 +67,12 @@ def _being_written(
             target=name,
         )
         for name in required
-        if is_unpublished(name) and name not in known
+        if is_unpublished(name) and normalized(name) not in known
     ]
 
 
-def _core_conflict(offer: Offer, version: str) -> str:
-    """Say why a distribution's own requirement excludes this core; pip may have been bypassed."""
+def _core_conflict(offer: Offer, version: str) -> tuple[str, str] | None:
+    """Return the range of cores that excludes this one, and this one; pip may be bypassed."""
     from packaging.requirements import InvalidRequirement, Requirement
 
     for text in offer.requires:
@@ -83,7 +82,7 @@ def _core_conflict(offer: Offer, version: str) -> str:
             requirement = Requirement(text)
         except InvalidRequirement:
             continue
-        is_core = normalized(requirement.name) == CORE
-        if is_core and not requirement.specifier.contains(version, prereleases=True):
-            return f"it needs {CORE} {requirement.specifier}, installed is {version}"
-    return ""
+        wanted = requirement.specifier
+        if normalized(requirement.name) == CORE and not wanted.contains(version, prereleases=True):
+            return str(wanted), version
+    return None

@@ -8,6 +8,7 @@ so that an event nobody listens to costs the loop nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from types import ModuleType
 from typing import Any
@@ -19,6 +20,8 @@ from simscaleai_core.errors import PluginError
 from simscaleai_core.host.trace import NO_LISTENER, is_tracing, timed
 from simscaleai_core.host.validation import MARKER, PREFIX, hook_specs, listener_faults
 from simscaleai_core.run.events import Events, FaultIsolation
+
+_Plan = Sequence[tuple[str, Callable[..., Any]]]
 
 _NOT_WRAPPED = (
     "simscale_transform_batch",  # each listener gets the batch of the one before
@@ -49,10 +52,10 @@ def compile_events(
         manager.register(_Listener(own_name, instance, specs), own_name)
     hook = manager.hook
     return Events(
-        transform_batch=tuple(_plan(hook.simscale_transform_batch)),
-        grads_ready=tuple(_plan(hook.simscale_on_grads_ready)),
+        transform_batch=_chain(_named_plan(hook.simscale_transform_batch)),
+        grads_ready=_vote(_named_plan(hook.simscale_on_grads_ready)),
         step_end=tuple(_plan(hook.simscale_on_step_end)),
-        eval_context=tuple(_plan(hook.simscale_eval_context)),
+        eval_context=tuple(_context(*named) for named in _named_plan(hook.simscale_eval_context)),
         run_setup=_each(_plan(hook.simscale_on_run_setup)),
         run_start=_each(_plan(hook.simscale_on_run_start)),
         metrics=_each(_plan(hook.simscale_on_metrics)),
@@ -97,7 +100,7 @@ def _isolated(caller: pluggy.HookCaller) -> list[Callable[..., Any]]:
     return [partial(FaultIsolation(f"{name}.{caller.name}").call, call) for name, call in named]
 
 
-def _named_plan(caller: pluggy.HookCaller) -> list[tuple[str, Callable[..., Any]]]:
+def _named_plan(caller: pluggy.HookCaller) -> _Plan:
     names = caller.spec.argnames if caller.spec else ()
     found = list(reversed(caller.get_hookimpls()))
     wraps = [i for i in found if i.wrapper or i.hookwrapper]
@@ -128,8 +131,59 @@ def _adapt(
 
 
 def _through_pluggy(caller: pluggy.HookCaller, names: Sequence[str]) -> Callable[..., Any]:
-    """Call a hook with wrappers as pluggy does; a veto is anybody's."""
-    return lambda *values: any(caller(**dict(zip(names, values, strict=True))))
+    """Call a hook with wrappers as pluggy does; a veto is anybody's, and so is a wrong answer."""
+
+    def call(*values: Any) -> Any:
+        found = caller(**dict(zip(names, values, strict=True)))
+        if not isinstance(found, list):  # the wrapper's own
+            return found
+        return next((answer for answer in found if not isinstance(answer, bool)), any(found))
+
+    return call
+
+
+def _chain(plan: _Plan) -> tuple[Callable[..., Any], ...]:
+    """Return one function that hands the batch on, or none; it costs what the loop would."""
+
+    def transform(run: Any, batch: Any) -> Any:
+        for name, function in plan:
+            given, batch = batch, function(run, batch)
+            if type(batch) is not type(given) and not isinstance(batch, Mapping):
+                raise _wrong("simscale_transform_batch", name, "a batch", batch)
+        return batch
+
+    return (transform,) if plan else ()
+
+
+def _vote(plan: _Plan) -> tuple[Callable[..., Any], ...]:
+    """Return one function that asks every listener for its veto, or none."""
+
+    def ready(run: Any) -> bool:
+        is_vetoed = False
+        for name, function in plan:
+            answer = function(run)
+            if answer is not None and type(answer) is not bool:
+                raise _wrong("simscale_on_grads_ready", name, "True, False or nothing", answer)
+            is_vetoed = is_vetoed or answer is True
+        return is_vetoed
+
+    return (ready,) if plan else ()
+
+
+def _context(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def enter(run: Any) -> AbstractContextManager[Any] | None:
+        found = function(run)
+        if found is None or isinstance(found, AbstractContextManager):
+            return found
+        raise _wrong("simscale_eval_context", name, "a context manager or nothing", found)
+
+    return enter
+
+
+def _wrong(hook: str, name: str, expected: str, found: Any) -> PluginError:
+    got = "nothing" if found is None else type(found).__name__
+    message = f"{hook} returned a wrong value: expected {expected}, got {got} @ {name}. Correct it."
+    return PluginError(message, plugin=name)
 
 
 def _each(plan: Iterable[Callable[..., Any]]) -> Callable[..., None]:

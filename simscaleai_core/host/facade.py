@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import logging
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from types import ModuleType
 
 from simscaleai_core.errors import PluginError
@@ -12,8 +13,6 @@ from simscaleai_core.host.loading import check_required, load, record_of
 from simscaleai_core.host.lookup import import_hookspecs, resolve
 from simscaleai_core.host.records import Component, PluginRecord
 from simscaleai_core.host.selection import PluginSelection, select_plugins
-
-logger = logging.getLogger("simscaleai")
 
 
 class Host:
@@ -42,15 +41,21 @@ class Host:
         """Every declared component, after loading every plugin that may load."""
         if self._components is None:
             found = [r for r in self.records if r.state == "discovered"]
-            self._components = [*(c for record in found for c in load(record)), *self._extra]
-            self._report()
+            with redirect_stdout(sys.stderr):  # what they print may not mix with results
+                self._components = [*(c for record in found for c in load(record)), *self._extra]
+            if self.selection.strict:
+                self._refuse_faults()
             check_required(self.records, self.selection.required)
         return self._components
 
+    @property
+    def required(self) -> list[str]:
+        """Names of the plugins that were asked for, under whatever name."""
+        return [self.record(name).name for name in self.selection.required]
+
     def component(self, kind: str, name: str) -> Component:
         """Find one component by short name or full id."""
-        required = [self.record(n).name for n in self.selection.required]
-        return resolve(kind, name, self.components, required, self.records)
+        return resolve(kind, name, self.components, self.required, self.records)
 
     def of_kind(self, kind: str) -> list[Component]:
         """Return the components of one kind, sorted by id."""
@@ -82,15 +87,12 @@ class Host:
         self.components  # noqa: B018 - loads
         return [import_hookspecs(r) for r in self.records if r.info and r.info.hookspecs]
 
-    def _report(self) -> None:
-        """Say one line for each plugin with which something is wrong."""
+    def _refuse_faults(self) -> None:
+        """Refuse to go on if something is wrong with any plugin, whether it is used or not."""
         for record in self.records:
-            is_out = record.state in {"failed", "incompatible"}
-            if not is_out and not (record.state == "loaded" and record.reason):
-                continue
-            state = f"is {record.state}" if is_out else "goes by another name"
-            message = f"plugin {record.name!r} ({record.source}) {state}: {record.reason}"
-            if self.selection.strict:
-                raise PluginError(message, plugin=record.name, distribution=record.source)
-            if not {record.name, record.distribution} & set(self.selection.required):
-                logger.warning("%s. Silence this: --no-plugin %s", message, record.name)
+            if record.reason and record.state != "blocked":
+                raise PluginError(
+                    f"plugin {record.name!r} ({record.source}) is {record.state}: {record.reason}",
+                    plugin=record.name,
+                    distribution=record.source,
+                )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 import traceback
@@ -12,14 +11,12 @@ from pathlib import Path
 from types import ModuleType
 
 from simscaleai_core.errors import PluginError, UnknownComponentError, reason_of
+from simscaleai_core.host.entry_points import normalized
 from simscaleai_core.host.records import Component, PluginRecord
 from simscaleai_core.host.selection import is_file
 from simscaleai_core.host.trace import timed
 from simscaleai_core.host.validation import MARKER, plugin_faults, provider_kind
-from simscaleai_core.plugin import KINDS
-
-logger = logging.getLogger("simscaleai")
-
+from simscaleai_core.plugin import KINDS, PLUGIN_API_VERSION
 
 HEAVY = (
     "torch", "numpy", "h5py", "mujoco", "gymnasium", "matplotlib", "tensorboard", "transformers",
@@ -39,7 +36,10 @@ def load(record: PluginRecord) -> list[Component]:
         faults = plugin_faults(module)
         if faults:
             record.reason, record.faults = "; ".join(faults), tuple(faults)
-            record.state = "incompatible" if "needs plugin API" in record.reason else "failed"
+            record.state = "failed"
+            if "needs plugin API" in record.reason:
+                record.state = "incompatible"
+                record.misfit = module.PLUGIN.requires_api, PLUGIN_API_VERSION
             return []
         record.module, record.info = module, module.PLUGIN
         what = "its declarations failed: "
@@ -73,12 +73,13 @@ FIRST_PARTY = (
 
 
 def record_of(name: str, records: Sequence[PluginRecord]) -> PluginRecord:
-    """Return the record of a plugin, by its name or its distribution's."""
+    """Return the record of a plugin, by its name or its distribution's, as packaging compares."""
+    wanted = normalized(name)
     for record in records:
-        if name in {record.name, record.distribution}:
+        if wanted in {normalized(record.name), normalized(record.distribution)}:
             return record
     installed = sorted({record.name for record in records})
-    hint = f" Install it: pip install simscaleai-plugin-{name}." if name in FIRST_PARTY else ""
+    hint = f" Install it: pip install simscaleai-plugin-{wanted}." if wanted in FIRST_PARTY else ""
     raise UnknownComponentError(
         f"unknown plugin {name!r}. Installed: {', '.join(installed)}.{hint}",
         kind="plugin",
@@ -116,13 +117,12 @@ def _import_file(path: Path) -> ModuleType:
 def _declared(record: PluginRecord) -> list[Component]:
     found: list[Component] = []
     for hook, provider in vars(record.module).items():
-        if not hasattr(provider, MARKER):
-            continue
         kind = provider_kind(hook)
+        if kind is None or not hasattr(provider, MARKER):
+            continue
         for spec in timed(hook, record.name, lambda ask: list(ask() or ()))(provider):
-            if kind is None or type(spec) is not KINDS[kind]:
-                wanted = KINDS[kind].__name__ if kind else "nothing"
-                raise TypeError(f"{hook} gave {spec!r}: expected {wanted}")
+            if type(spec) is not KINDS[kind]:
+                raise TypeError(f"{hook} gave {spec!r}: expected {KINDS[kind].__name__}")
             if any(c.kind == kind and c.spec.name == spec.name for c in found):
                 raise TypeError(f"{hook} declares {spec.name!r} twice")
             found.append(Component(plugin=record.name, distribution=record.source, spec=spec))

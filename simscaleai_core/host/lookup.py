@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pkgutil
+import sys
 from collections.abc import Iterable, Sequence
+from contextlib import redirect_stdout
 from types import ModuleType
 from typing import Any
 
 from simscaleai_core.errors import PluginError, UnknownComponentError, reason_of, suggestion
+from simscaleai_core.host.entry_points import normalized
 from simscaleai_core.host.records import Component, PluginRecord
 from simscaleai_core.host.selection import BUILTIN
 from simscaleai_core.host.validation import hook_specs
@@ -30,7 +33,9 @@ def resolve(
             offered it, are named.
     """
     offered = [c for c in components if c.kind == kind]
-    fits = [c for c in offered if name in {c.id, c.spec.name}]
+    owner, _, short = name.rpartition("/")
+    fits = [c for c in offered if c.spec.name == short]
+    fits = [c for c in fits if normalized(owner) in {"", normalized(c.plugin)}]
     for preferred in ([BUILTIN], required):
         narrowed = [c for c in fits if c.plugin in preferred]
         if len(fits) > 1 and len(narrowed) == 1:
@@ -53,13 +58,20 @@ def resolve(
     message = f"unknown {readable} {name!r}. Installed: {', '.join(known) or 'none'}."
     if close:
         message += f" Did you mean {close!r}?"
-    for r in records:
-        if r.state in {"failed", "incompatible", "duplicate"}:
-            who = f"plugin {r.name!r} ({r.source}), which may have offered it"
-            message += f"\n  {who}, is {r.state}: {r.reason}"
-    if blocked := [r.name for r in records if r.state == "blocked"]:
-        message += f"\n  kept out by --no-plugin or SIMSCALE_PLUGINS: {', '.join(blocked)}"
+    message += "".join(f"\n  {line}" for line in not_loaded(records))
     raise UnknownComponentError(message, kind=kind, name=name, candidates=known)
+
+
+def not_loaded(records: Sequence[PluginRecord]) -> list[str]:
+    """Return a line for each plugin that is not loaded and may have offered what was not found."""
+    lines = [
+        f"plugin {r.name!r} ({r.source}), which may have offered it, is {r.state}: {r.reason}"
+        for r in records
+        if r.state in {"failed", "incompatible"}
+    ]
+    if blocked := [r.name for r in records if r.state == "blocked"]:
+        lines.append(f"kept out by --no-plugin or SIMSCALE_PLUGINS: {', '.join(blocked)}")
+    return lines
 
 
 def flag_of(kind: str) -> str:
@@ -98,7 +110,8 @@ def import_hookspecs(record: PluginRecord) -> ModuleType:
 
 def _imported(place: str, what: str, plugin: str, source: str) -> Any:
     try:
-        return pkgutil.resolve_name(place if ":" in place else f"{place}:")
+        with redirect_stdout(sys.stderr):  # what it prints may not mix with results
+            return pkgutil.resolve_name(place if ":" in place else f"{place}:")
     except (Exception, SystemExit) as error:
         message = f"{what} ({source}) cannot be imported from {place}: {reason_of(error)}"
         raise PluginError(message, plugin=plugin, distribution=source) from error

@@ -29,9 +29,11 @@ class PluginRecord:
     target: str
     """Module that the entry point names."""
     state: str = "discovered"
-    """``discovered``, ``blocked``, ``duplicate``, ``incompatible``, ``failed`` or ``loaded``."""
+    """``discovered``, ``blocked``, ``incompatible``, ``failed`` or ``loaded``."""
     reason: str = ""
     """Why it is not loaded, if it is not."""
+    misfit: tuple[str, str] = ("", "")
+    """Range of versions, of the core or of its plugin API, that it needs, and what there is."""
     faults: tuple[str, ...] = ()
     """Every fault found, one line each."""
     info: PluginInfo | None = None

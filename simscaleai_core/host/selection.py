@@ -7,16 +7,17 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from simscaleai_core.errors import ConfigError
+from simscaleai_core.host.entry_points import normalized
 
 BUILTIN = "builtin"
 """Name of the plugin that the core itself is."""
 
 
 class PluginSelection(NamedTuple):
-    """What the user said about plugins. Denying beats allowing."""
+    """What the user said about plugins, as packaging compares names. Denying beats allowing."""
 
     required: tuple[str, ...] = ()
-    """Plugins that must load: ``--plugin`` and ``SIMSCALE_PLUGIN``."""
+    """Plugins that must load, as they were typed: ``--plugin`` and ``SIMSCALE_PLUGIN``."""
     blocked: frozenset[str] = frozenset()
     """Plugins that are never imported: ``--no-plugin`` and ``-name`` in ``SIMSCALE_PLUGINS``."""
     allowed: frozenset[str] | None = None
@@ -31,9 +32,10 @@ class PluginSelection(NamedTuple):
 
     def blocks(self, *names: str) -> str:
         """Return why a plugin known under these names may not be imported, or nothing."""
-        if self.blocked.intersection(names):
+        known = set(map(normalized, names))
+        if self.blocked & known:
             return "blocked by --no-plugin or SIMSCALE_PLUGINS"
-        if self.allowed is not None and not self.allowed.intersection(names):
+        if self.allowed is not None and not self.allowed & known:
             return "not among the plugins that SIMSCALE_PLUGINS or --no-plugins allows"
         return ""
 
@@ -56,14 +58,15 @@ def select_plugins(
     wanted = tuple(dict.fromkeys(_split([*required, environ.get("SIMSCALE_PLUGIN", "")])))
     listed = _split([environ.get("SIMSCALE_PLUGINS", "")])
     denied = [name[1:] for name in listed if name.startswith("-")]
-    allowed: frozenset[str] | None = frozenset(n for n in listed if not n.startswith("-"))
+    kept = (name for name in listed if not name.startswith("-"))
+    allowed: frozenset[str] | None = frozenset(map(normalized, kept))
     if none:
         allowed = frozenset()
     elif "SIMSCALE_PLUGINS" not in environ or (denied and not allowed):
         allowed = None
     selection = PluginSelection(
         required=wanted,
-        blocked=frozenset([*denied, *_split(blocked)]),
+        blocked=frozenset(map(normalized, [*denied, *_split(blocked)])),
         allowed=allowed,
         strict=environ.get("SIMSCALE_PLUGINS_STRICT", "") not in {"", "0"},
     )

@@ -16,6 +16,7 @@ from simscaleai_core.plugin import KINDS, PLUGIN_API_VERSION, PluginInfo
 PREFIX = "simscale_"
 MARKER = "simscaleai_impl"
 """Attribute that the `hookimpl` marker leaves on a function."""
+_AT_MODULE = ("simscale_register_", "simscale_migrate_")
 SPEC_MARKER = "simscaleai_spec"
 """Attribute that the `hookspec` marker leaves on a function."""
 
@@ -30,7 +31,7 @@ def plugin_faults(module: ModuleType) -> list[str]:
     faults = list(_info_faults(getattr(module, "PLUGIN", None)))
     faults += listener_faults(vars(module))
     for name, value in vars(module).items():
-        if hasattr(value, MARKER) and name.startswith(f"{PREFIX}on_"):
+        if hasattr(value, MARKER) and name in hook_specs() and not name.startswith(_AT_MODULE):
             faults.append(
                 f"{name} is an event and does nothing at module level: put it on the component "
                 "that a run selects"
@@ -74,6 +75,10 @@ def provider_kind(hook: str) -> str | None:
 def _signature_faults(
     name: str, function: Callable[..., Any], spec: Callable[..., Any]
 ) -> Iterator[str]:
+    is_wrapper = any(getattr(function, MARKER).get(key) for key in ("wrapper", "hookwrapper"))
+    is_late = inspect.isgeneratorfunction(function) and not name.startswith(_AT_MODULE)
+    if inspect.iscoroutinefunction(function) or (is_late and not is_wrapper):
+        yield f"{name} is async or a generator, and would never run: make it a plain function"
     known = [p for p in inspect.signature(spec).parameters if p != "self"]
     for parameter in inspect.signature(function).parameters.values():
         if parameter.name == "self":

@@ -21,24 +21,31 @@ if TYPE_CHECKING:
     from simscaleai_core.config import TrainConfig
 
 REFUSED = (
-    "lr", "weight_decay", "warmup_steps", "max_steps", "grad_clip", "batch_size", "accumulate",
+    "lr", "weight_decay", "warmup_steps", "grad_clip", "batch_size", "accumulate",
     "seed", "eval_fraction",
 )  # fmt: skip
 """Configuration that must not change on resume unless the user says so."""
 
-REPORTED = ("backend", "eval_every", "extensions")
+REPORTED = ("max_steps", "backend", "eval_every", "extensions")
 """Configuration that may change on resume, with a warning."""
 
 HARMLESS = (
     # compared by what they lead to: the policy, its data, the precision and the ranks in effect
     "model_name", "model_kwargs", "dataset_path", "dataset_name", "dataset_kwargs", "options",
     "use_amp", "amp_dtype", "precision", "device", "distributed", "strategy", "plugins",
+    "optimizer", "schedule", "train_step", "sampler", "transforms", "adapters",
     # training takes the same steps whatever they are
     "num_workers", "checkpoint_dir", "checkpoint_backend", "save_every", "keep_last",
-    "resume_from", "allow_drift", "log_every", "loggers", "use_wandb", "wandb_project",
-    "wandb_run_name", "env", "eval_fns",
+    "resume_from", "init_from", "init_statistics", "init_partial", "allow_drift", "log_every",
+    "loggers", "use_wandb", "wandb_project", "wandb_run_name", "env", "eval_fns", "max_skipped",
 )  # fmt: skip
 """Configuration that may change on resume without a word."""
+
+_AT_FIRST: Mapping[str, Any] = {
+    "optimizer": "builtin/adamw", "schedule": "builtin/cosine",
+    "train_step": "builtin/supervised", "sampler": None, "transforms": [], "adapters": [],
+}  # fmt: skip
+"""What runs had before any of it could be chosen."""
 
 _IN_EFFECT = ("world_size", "threads", "device", "torch", "precision", "order", "plugins")
 
@@ -49,7 +56,7 @@ def drift(run: Run, tree: StateDict) -> tuple[list[str], list[str]]:
     First what makes the resumed run another one than was begun, then what may make it not bit-exact
     or changes what is measured.
     """
-    config, before = config_table(run.config), tree.get("settings", {}) | _named(tree["policy"])
+    config, before = config_table(run.config), settings_of(tree) | _named(tree["policy"])
     refused = _differences({n: config[n] for n in REFUSED}, tree["config"])
     reported: list[str] = []
     if tree["data"]:
@@ -63,6 +70,11 @@ def drift(run: Run, tree: StateDict) -> tuple[list[str], list[str]]:
     reported += _differences({n: config[n] for n in REPORTED}, tree["config"])
     reported += _differences({n: run.facts.get(n) for n in _IN_EFFECT}, tree["facts"])
     return refused, reported
+
+
+def settings_of(tree: StateDict) -> dict[str, Any]:
+    """Return the components and options that a checkpoint says its training depended on."""
+    return {**_AT_FIRST, **tree.get("settings", {})}
 
 
 def check_ranks_agree(run: Run) -> None:
@@ -92,6 +104,7 @@ def about_policy(run: Run) -> dict[str, Any]:
         "component": run.component,
         "class": f"{kind.__module__}:{kind.__qualname__}",
         "hparams": getattr(run.policy, "hparams", None),
+        "adapters": run.adapters,
     }
 
 

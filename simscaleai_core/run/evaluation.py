@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -14,10 +15,13 @@ from torch import nn
 from simscaleai_core.contracts import EvalFunction, Mean, Strategy
 from simscaleai_core.data.batches import sample_count, to_device
 from simscaleai_core.data.feed import eval_batches
-from simscaleai_core.run.events import Events
+from simscaleai_core.data.workers import NamedTransforms
+from simscaleai_core.errors import SimScaleError, reason_of
 from simscaleai_core.run.metrics import floats_of, scalars_of
 from simscaleai_core.run.state import Run
 from simscaleai_core.seeding import forked_rng
+
+logger = logging.getLogger("simscaleai")
 
 
 @frozen
@@ -28,30 +32,47 @@ class Evaluation:
     """Metrics by name, merged over ranks."""
     pictures: dict[str, Any] = field(factory=dict)
     """Pictures by name, uint8 arrays `[H, W, 3]`; this rank's own."""
+    faults: list[str] = field(factory=list)
+    """What failed and why, the same on every rank."""
 
 
-def evaluate(run: Run, functions: Sequence[tuple[str, EvalFunction]], events: Events) -> Evaluation:
+def evaluate(run: Run, functions: Sequence[tuple[str, EvalFunction]]) -> Evaluation:
     """Return what every eval function finds of the unwrapped policy, named ``eval/...``.
 
     In eval mode, without gradients, inside random states of their own; the policy is back in
-    train mode afterwards, also when a function raises.
+    train mode afterwards. A function that raises, on whatever rank, is reported and passed over.
     """
     done = Evaluation()
     with ExitStack() as contexts:
         contexts.callback(run.policy.train)
         run.policy.eval()
-        for listener in events.eval_context:
+        for listener in run.events.eval_context:
             if (context := listener(run)) is not None:
                 contexts.enter_context(context)
         _share_buffers(run)
         for name, function in functions:
             with forked_rng(run.config.seed), torch.no_grad():
-                found = function(run.policy)
+                found, fault = _measured(function, run.policy)
+                if faults := [f for f in run.strategy.gather(fault) if f]:
+                    done.faults.append(f"{name!r} failed at step {run.step}: {faults[0]}")
+                    logger.error("the evaluation %s. Training goes on.", done.faults[-1])
+                    continue
                 results = merge(found, run.strategy)
-            events.eval_end(run, name, results)
+            run.events.eval_end(run, name, results)
             done.metrics.update({f"eval/{key}": value for key, value in results.items()})
             done.pictures.update({f"eval/{k}": v for k, v in found.items() if _is_picture(v)})
     return done
+
+
+def _measured(function: EvalFunction, policy: nn.Module) -> tuple[Mapping[str, Any], str]:
+    """Return what an eval function finds, and why it failed if it did."""
+    try:
+        return function(policy), ""
+    except SimScaleError as error:
+        return {}, str(error)
+    except Exception as error:  # all that was trained would be lost
+        logger.exception("the code of an evaluation failed")
+        return {}, reason_of(error)
 
 
 def _share_buffers(run: Run) -> None:
@@ -89,7 +110,12 @@ def merge(found: Mapping[str, float | Mean], strategy: Strategy) -> dict[str, fl
 
 
 def held_out_loss(
-    policy: nn.Module, *, loader: Any, strategy: Strategy, seed: int = 0
+    policy: nn.Module,
+    *,
+    loader: Any,
+    strategy: Strategy,
+    seed: int = 0,
+    transforms: NamedTransforms = (),
 ) -> dict[str, Mean]:
     """Return (sum, count) of each scalar that the policy returns, ``loss`` among them.
 
@@ -97,9 +123,8 @@ def held_out_loss(
     """
     totals: dict[str, float] = {}
     count = 0
-    for batch in eval_batches(
-        loader, seed=seed, rank=strategy.rank, world_size=strategy.world_size
-    ):
+    order: dict[str, Any] = {"rank": strategy.rank, "world_size": strategy.world_size}
+    for batch in eval_batches(loader, seed=seed, transforms=transforms, **order):
         size = sample_count(batch)
         for name, value in scalars_of(policy(to_device(batch, strategy.device))).items():
             totals[name] = totals.get(name, 0.0) + float(value) * size

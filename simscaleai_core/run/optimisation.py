@@ -1,102 +1,47 @@
-"""The optimiser and its schedule: AdamW, linear warm-up, then half a cosine."""
+"""What a run asks of any optimiser and schedule: groups to begin with, and a state that fits."""
 
 from __future__ import annotations
 
+import copy
 import warnings
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
 
-from simscaleai_core.config import TrainConfig
 from simscaleai_core.contracts import StateDict
-from simscaleai_core.errors import PolicyError
+from simscaleai_core.errors import PolicyError, reason_of
 
-_NEARLY_ZERO = 1e-8  # LinearLR refuses a start factor of exactly 0
+if TYPE_CHECKING:
+    from simscaleai_core.run.state import Run
+
+_NOT_NEGATIVE = ("step", "exp_avg_sq", "square_avg")  # as torch's own optimisers name them
 
 
-def build_optimizer(policy: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """Return AdamW over the parameters that want a gradient, fused where torch has the kernel.
+def parameter_groups(policy: nn.Module) -> list[dict[str, Any]]:
+    """Return the groups of a policy's parameters that want a gradient, as torch takes them.
 
     The policy's ``parameter_groups()``, if it has one, decides the groups.
 
     Raises:
         PolicyError: If the policy has no parameter to train.
-
-    Source:
-        Loshchilov and Hutter 2019 (AdamW, arXiv:1711.05101), algorithm 2.
     """
-    groups: Any = getattr(policy, "parameter_groups", None)
-    parameters = groups() if groups else [p for p in policy.parameters() if p.requires_grad]
-    if not parameters:
+    ask: Any = getattr(policy, "parameter_groups", None)
+    found = list(ask() if ask else (p for p in policy.parameters() if p.requires_grad))
+    if not found:
         raise PolicyError(
             f"nothing to train: {type(policy).__name__} has no parameter that requires a gradient. "
             "Unfreeze some, or check what freezes them."
         )
-    fused = {p.device.type for p in policy.parameters()} <= {"cpu", "cuda", "mps"}
-    return torch.optim.AdamW(
-        parameters, lr=config.lr, weight_decay=config.weight_decay, fused=fused
-    )
+    if not isinstance(found[0], dict):
+        return [{"params": found}]
+    return [{**group, "params": _listed(group["params"])} for group in found]
 
 
-def state_mismatches(
-    optimizer: torch.optim.Optimizer, found: StateDict, *, has_begun: bool
-) -> list[str]:
-    """Return in words what of a state dict does not fit an optimiser, which may have begun.
-
-    torch itself accepts moments of any shape, and its fused kernel then writes out of bounds.
-    """
-    groups, ours = optimizer.param_groups, optimizer.state_dict()["param_groups"]
-    faults: list[str] = []
-    if [g["params"] for g in ours] != [g["params"] for g in found["param_groups"]]:
-        faults.append("optimizer_state_dict.param_groups: expected the numbers of the parameters")
-    if has_begun and not found["state"]:
-        faults.append("optimizer_state_dict.state: expected the moments of the updates, found none")
-    parameters = [p for group in groups for p in group["params"]]
-    for index, state in found["state"].items():
-        place = f"optimizer_state_dict.state.{index}"
-        if not 0 <= index < len(parameters) or state.keys() != {"step", "exp_avg", "exp_avg_sq"}:
-            faults.append(f"{place} is of no parameter of this run: {', '.join(map(str, state))}")
-            continue
-        for name, value in state.items():
-            like = torch.zeros(()) if name == "step" else parameters[index]
-            form = (getattr(value, "shape", None), getattr(value, "dtype", None))
-            if form != (like.shape, like.dtype):
-                faults.append(f"{place}.{name}: expected {list(like.shape)} of {like.dtype}")
-            elif not torch.isfinite(value).all() or (name != "exp_avg" and (value < 0).any()):
-                faults.append(f"{place}.{name}: expected finite numbers of at least 0")
-    return faults
-
-
-def build_schedule(
-    optimizer: torch.optim.Optimizer, *, warmup_steps: int, max_steps: int
-) -> LRScheduler:
-    """Return the learning-rate schedule: linear from 0 to the peak, then cosine to 0.
-
-    It is stepped once per applied update. A warm-up that is not shorter than the run takes all of
-    it; the peak is then not reached.
-
-    Source:
-        Loshchilov and Hutter 2017 (SGDR, arXiv:1608.03983), eq. 5 with one period.
-
-    Example:
-        >>> optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-        >>> schedule = build_schedule(optimizer, warmup_steps=2, max_steps=6)
-        >>> rates = []
-        >>> for _ in range(6):
-        ...     rates.append(round(optimizer.param_groups[0]["lr"], 3))
-        ...     optimizer.step(); schedule.step()
-        >>> rates
-        [0.0, 0.5, 1.0, 0.854, 0.5, 0.146]
-    """
-    if warmup_steps == 0:
-        return CosineAnnealingLR(optimizer, T_max=max_steps)
-    warmup = LinearLR(optimizer, start_factor=_NEARLY_ZERO, total_iters=warmup_steps)
-    if warmup_steps >= max_steps:
-        return warmup
-    cosine = CosineAnnealingLR(optimizer, T_max=max_steps - warmup_steps)
-    return SequentialLR(optimizer, [warmup, cosine], milestones=[warmup_steps])
+def _listed(parameters: Any) -> list[Tensor]:
+    return [parameters] if isinstance(parameters, Tensor) else list(parameters)
 
 
 def advance(schedule: LRScheduler, updates: int) -> None:
@@ -106,3 +51,96 @@ def advance(schedule: LRScheduler, updates: int) -> None:
         warnings.simplefilter("ignore", UserWarning)
         for _ in range(updates):
             schedule.step()
+
+
+def state_faults(run: Run, tree: StateDict) -> tuple[list[str], list[str]]:
+    """Return in words what of a checkpoint does not fit: the optimiser's state, and its rates.
+
+    torch itself accepts a state of any shape, and its fused kernels then write out of bounds. What
+    an optimiser keeps is seen after an update of one that has a parameter of each shape.
+    """
+    found, ours = tree["optimizer_state_dict"], run.optimizer.state_dict()
+    if [g["params"] for g in ours["param_groups"]] != [g["params"] for g in found["param_groups"]]:
+        place = "optimizer_state_dict.param_groups"
+        return [f"{place}: expected the numbers of the parameters"], []
+    tried = run.build_optimizer(_one_of_each_shape(parameter_groups(run.policy)))
+    schedule = run.build_schedule(tried)
+    _update(tried)
+    faults = list(_misfits(run.optimizer, tried, found["state"]))
+    if tree["counters"]["updates"] and not found["state"] and tried.state_dict()["state"]:
+        faults.append("optimizer_state_dict.state: expected that of the updates, found none")
+    try:
+        _try_rates(tried, schedule, tree)
+    except Exception as error:  # noqa: BLE001 - torch raises almost anything, or saves other keys
+        text = f"param_groups or scheduler_state_dict do not fit ({reason_of(error)})"
+        return faults, [text]
+    return faults, []
+
+
+def _one_of_each_shape(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the groups with copies of the first parameters of each shape and type."""
+    return [
+        {**g, "params": [nn.Parameter(p.detach().clone()) for p in _by_form(g["params"]).values()]}
+        for g in groups
+    ]
+
+
+def _by_form(parameters: Iterable[Tensor]) -> dict[Any, Tensor]:
+    return {(p.shape, p.dtype): p for p in reversed(list(parameters))}
+
+
+def _update(optimizer: torch.optim.Optimizer) -> None:
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+
+
+def _misfits(
+    optimizer: torch.optim.Optimizer, tried: torch.optim.Optimizer, found: dict[int, Any]
+) -> Iterator[str]:
+    """Compare what was found for each parameter with what was kept for one of its shape."""
+    kept, parameters, alike = tried.state, list[Tensor](), list[Tensor | None]()
+    for ours, theirs in zip(optimizer.param_groups, tried.param_groups, strict=False):
+        forms = _by_form(theirs["params"])
+        parameters += ours["params"]
+        alike += [forms.get((p.shape, p.dtype)) for p in ours["params"]]
+    for index, state in found.items():
+        place = f"optimizer_state_dict.state.{index}"
+        if not 0 <= index < len(parameters):
+            yield f"{place} is of no parameter of this run"
+            continue
+        stand_in = alike[index]
+        wanted = {} if stand_in is None else kept.get(stand_in, {})
+        if missing := ", ".join(sorted(map(str, wanted.keys() - state.keys()))):
+            yield f"{place}: expected {missing}, found {', '.join(map(str, state)) or 'nothing'}"
+        for name, value in state.items():
+            like = wanted.get(name, value)
+            if isinstance(like, Tensor) and _form(value) != _form(like):
+                yield f"{place}.{name}: expected {list(like.shape)} of {like.dtype}"
+            elif isinstance(value, Tensor) and not value.isfinite().all():
+                yield f"{place}.{name}: expected finite numbers"
+            elif name in _NOT_NEGATIVE and (torch.as_tensor(value) < 0).any():
+                yield f"{place}.{name}: expected numbers of at least 0"
+
+
+def _form(value: Any) -> Any:
+    return getattr(value, "shape", None), getattr(value, "dtype", None)
+
+
+def _try_rates(optimizer: torch.optim.Optimizer, schedule: LRScheduler, tree: StateDict) -> None:
+    """Take a step with a checkpoint's hyperparameters and schedule."""
+    state, counters = optimizer.state_dict(), tree["counters"]
+    both = zip(tree["optimizer_state_dict"]["param_groups"], state["param_groups"], strict=True)
+    groups = [{**theirs, "params": ours["params"]} for theirs, ours in both]
+    optimizer.load_state_dict({**state, "param_groups": groups})
+    saved = tree["scheduler_state_dict"]
+    schedule.load_state_dict(copy.deepcopy(saved))
+    if schedule.state_dict() != saved:
+        raise ValueError("something of the schedule is missing")
+    if schedule.last_epoch != counters["updates"] + counters["schedule_lag"]:
+        raise ValueError(f"the schedule is at update {schedule.last_epoch}")
+    _update(optimizer)
+    schedule.step()
+    if not all(p.isfinite().all() for group in optimizer.param_groups for p in group["params"]):
+        raise ValueError("a step with them is not finite")

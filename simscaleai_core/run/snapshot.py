@@ -7,11 +7,8 @@ exact resume needs besides. Tensors and plain containers only.
 
 from __future__ import annotations
 
-import copy
 import logging
-from typing import Any
 
-import torch
 from attrs import asdict
 from torch import nn
 
@@ -24,9 +21,9 @@ from simscaleai_core.checkpoint.schema import (
 )
 from simscaleai_core.checkpoint.store import CheckpointStore
 from simscaleai_core.contracts import StateDict
-from simscaleai_core.errors import CheckpointError, reason_of
-from simscaleai_core.run.drift import about_data, about_policy, config_table, drift
-from simscaleai_core.run.optimisation import advance, build_schedule, state_mismatches
+from simscaleai_core.errors import CheckpointError
+from simscaleai_core.run.drift import about_data, about_policy, config_table, drift, settings_of
+from simscaleai_core.run.optimisation import advance, state_faults
 from simscaleai_core.run.state import Counters, Run
 from simscaleai_core.seeding import capture_rng, restore_rng
 
@@ -37,7 +34,7 @@ def resume(run: Run, store: CheckpointStore) -> tuple[str, StateDict] | None:
     """Return source and tree of what a run continues from, all but its random states restored."""
     reference = run.config.resume_from or ""
     path, tree, fault = run.strategy.broadcast(
-        _read(store, reference) if run.strategy.rank == 0 else None
+        _read(run, store, reference) if run.strategy.rank == 0 else None
     )
     if fault:
         raise CheckpointError(fault, path=reference)
@@ -57,16 +54,16 @@ def resume(run: Run, store: CheckpointStore) -> tuple[str, StateDict] | None:
     return f"from {path} at step {run.step}", tree
 
 
-def _read(store: CheckpointStore, reference: str) -> tuple[str, StateDict | None, str]:
+def _read(run: Run, store: CheckpointStore, reference: str) -> tuple[str, StateDict | None, str]:
     """Return path, tree and fault; a fault is handed to every rank, which would else wait."""
     try:
         if (found := store.load(reference)) is None:
             return "", None, ""
         path, tree = found
         check_tree(tree, path)
+        return str(path), run.migrate(tree, str(path)), ""
     except CheckpointError as error:
         return reference, None, str(error)
-    return str(path), tree, ""
 
 
 def checkpoint_tree(run: Run) -> StateDict:
@@ -104,11 +101,14 @@ def restore(run: Run, tree: StateDict, *, path: str) -> list[str]:
         CheckpointError: If the checkpoint does not fit the policy or the configuration.
     """
     refused, reported = drift(run, tree)
-    _check_fit(run, tree, path)
-    try:
-        _try_rates(run, tree)
-    except Exception as error:  # noqa: BLE001 - torch raises almost anything, or saves other keys
-        refused.append(f"param_groups or scheduler_state_dict do not fit ({reason_of(error)})")
+    _check_weights(run, tree, path)
+    before = settings_of(tree)
+    is_fresh = before["optimizer"] != run.settings["optimizer"]
+    is_longer = tree["config"]["max_steps"] != run.config.max_steps
+    if not is_fresh:
+        faults, rates = state_faults(run, tree)
+        refuse(path, "does not fit the optimiser of this run", faults)
+        refused += [] if before["schedule"] != run.settings["schedule"] else rates
     if refused and not run.config.allow_drift:
         raise CheckpointError(
             f"this run differs from the one that wrote {path}: {'; '.join(refused)}. "
@@ -124,10 +124,11 @@ def restore(run: Run, tree: StateDict, *, path: str) -> list[str]:
     with fitting(path, misfit, "scaler_state_dict"):
         run.precision.load_state_dict(tree["scaler_state_dict"])
     run.policy.load_state_dict(tree["model_state_dict"])
-    _restore_optimizer(run, tree, keep_rates=bool(refused))
+    _restore_optimizer(run, tree, is_fresh=is_fresh, keep_rates=bool(refused) or is_longer)
     run.counters = Counters(**tree["counters"])
     run.unclaimed = {k: v for k, v in tree["states"].items() if k not in run.states}
     fresh = [f"nothing of {name!r} was saved" for name in run.states if name not in tree["states"]]
+    fresh += [_about_schedule(run, tree)] if is_longer else []
     return [*refused, *reported, *fresh]
 
 
@@ -138,9 +139,10 @@ def restore_random_state(run: Run, tree: StateDict) -> None:
         restore_rng(rng[run.strategy.rank])
 
 
-def _restore_optimizer(run: Run, tree: StateDict, *, keep_rates: bool) -> None:
+def _restore_optimizer(run: Run, tree: StateDict, *, is_fresh: bool, keep_rates: bool) -> None:
     wanted = [{**group} for group in run.optimizer.param_groups]
-    run.optimizer.load_state_dict(tree["optimizer_state_dict"])
+    if not is_fresh:
+        run.optimizer.load_state_dict(tree["optimizer_state_dict"])
     if not keep_rates:
         run.schedule.load_state_dict(tree["scheduler_state_dict"])
         return
@@ -149,11 +151,19 @@ def _restore_optimizer(run: Run, tree: StateDict, *, keep_rates: bool) -> None:
     advance(run.schedule, tree["counters"]["updates"] + tree["counters"]["schedule_lag"])
 
 
+def _about_schedule(run: Run, tree: StateDict) -> str:
+    before, now = tree["optimizer_state_dict"]["param_groups"][0], run.optimizer.param_groups[0]
+    return (
+        f"the schedule is laid out over the new max_steps: the learning rate was {before['lr']:.3g}"
+        f", goes on at {now['lr']:.3g}"
+    )
+
+
 def _param_names(policy: nn.Module) -> list[str]:
     return [name for name, p in policy.named_parameters() if p.requires_grad]
 
 
-def _check_fit(run: Run, tree: StateDict, path: str) -> None:
+def _check_weights(run: Run, tree: StateDict, path: str) -> None:
     ours, theirs = _param_names(run.policy), tree["param_names"]
     faults = tensor_mismatches(run.policy.state_dict(), tree["model_state_dict"])
     if changed := ", ".join(sorted(set(ours) ^ set(theirs))[:5]):
@@ -162,32 +172,3 @@ def _check_fit(run: Run, tree: StateDict, path: str) -> None:
         faults.append("param_names: the parameters come in another order")
     advice = "Build the policy with the options that the checkpoint was trained with"
     refuse(path, "does not fit the policy", faults, f"{advice} (simscale checkpoint show)")
-    has_begun = tree["counters"]["updates"] > 0
-    faults = state_mismatches(run.optimizer, tree["optimizer_state_dict"], has_begun=has_begun)
-    refuse(path, "does not fit the optimiser of this run", faults)
-
-
-def _try_rates(run: Run, tree: StateDict) -> None:
-    """Take a step with a checkpoint's hyperparameters and schedule, on an optimiser of its own."""
-    config, counters = run.config, tree["counters"]
-    theirs = tree["optimizer_state_dict"]["param_groups"]
-    groups = [{**group, "params": [i]} for i, group in enumerate(theirs)]
-    weights = [nn.Parameter(torch.ones(1)) for _ in groups]
-    build: Any = type(run.optimizer)
-    optimizer: torch.optim.Optimizer = build([{"params": [weight]} for weight in weights])
-    schedule = build_schedule(
-        optimizer, warmup_steps=config.warmup_steps, max_steps=config.max_steps
-    )
-    optimizer.load_state_dict({"state": {}, "param_groups": groups})
-    saved = tree["scheduler_state_dict"]
-    schedule.load_state_dict(copy.deepcopy(saved))
-    if schedule.state_dict() != saved:
-        raise ValueError("something of the schedule is missing")
-    if schedule.last_epoch != counters["updates"] + counters["schedule_lag"]:
-        raise ValueError(f"the schedule is at update {schedule.last_epoch}")
-    for weight in weights:
-        weight.grad = torch.ones(1)
-    optimizer.step()
-    schedule.step()
-    if not all(torch.isfinite(weight).all() for weight in weights):
-        raise ValueError("a step with them is not finite")

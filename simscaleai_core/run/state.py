@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from attrs import define, field
-from torch import nn
+from torch import Tensor, nn
 
 from simscaleai_core.contracts import DataSpec, Precision, StateDict, Stateful, Strategy
 from simscaleai_core.errors import ConfigError
-from simscaleai_core.run.optimisation import build_optimizer, build_schedule
+from simscaleai_core.run.events import Events
+from simscaleai_core.run.optimisation import parameter_groups
 
 if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LRScheduler
@@ -36,12 +38,13 @@ class Counters:
     schedule_lag: int = 0
     """Skipped updates that the schedule has not made up for yet [steps]."""
 
-    def correct(self, steps: int, *, applied_fraction: float) -> None:
-        """Take back updates of the last `steps` that were assumed to be applied and were not."""
+    def correct(self, steps: int, *, applied_fraction: float) -> int:
+        """Take back updates of the last `steps` that were assumed to be applied; return those."""
         skips = steps - round(applied_fraction * steps)
         self.skipped += skips
         self.updates -= skips
         self.schedule_lag += skips
+        return skips
 
 
 @define(kw_only=True, eq=False)
@@ -58,14 +61,26 @@ class Run:
     """The optimiser; set after the set-up event, so that a listener may freeze parameters."""
     schedule: LRScheduler = field(init=False)
     """The learning-rate schedule; set after the set-up event."""
+    parameters: list[Tensor] = field(factory=list)
+    """The parameters that are trained; set after the set-up event."""
+    build_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
+    """Makes the run's optimiser of parameter groups."""
+    build_schedule: Callable[[torch.optim.Optimizer], LRScheduler]
+    """Makes the run's learning-rate schedule."""
     precision: Precision
     """The precision in effect."""
     strategy: Strategy
     """The strategy in effect."""
+    migrate: Callable[[StateDict, str], StateDict] = field(default=lambda tree, _: tree)
+    """Brings a checkpoint's tree up to date with the policy's plugin."""
     component: str | None = None
     """Id of the policy's component, or None if it is no registered model."""
+    adapters: list[dict[str, Any]] = field(factory=list)
+    """The policy's adapters, each with its ``component`` and ``options``."""
     data_spec: DataSpec | None = None
     """What the training data says of itself, or None."""
+    data: Any = None
+    """The dataset, or whatever gives the batches."""
     settings: dict[str, Any] = field(factory=dict)
     """Options in effect of the components that training depends on: ``plugin/name.option``."""
     on_resume: dict[str, str] = field(factory=dict)
@@ -80,21 +95,26 @@ class Run:
     """Why the run is to stop after this step, or None."""
     save_requested: bool = False
     """Whether a listener or a signal asked for a checkpoint after this step."""
-    hook: Any = None
-    """Fires hooks that plugins define: ``run.hook.NAME_event(...)``; keyword arguments only."""
+    skipped_in_row: int = 0
+    """Updates skipped since the last one that was applied [steps]."""
+    events: Events = field(factory=Events)
+    """The compiled event hooks of the run's listeners."""
     unclaimed: dict[str, StateDict] = field(factory=dict)
     """State in the checkpoint that nothing has registered for: kept and saved again."""
 
     def prepare(self) -> None:
         """Wrap the policy and build the optimiser, now that listeners have set it up."""
-        config = self.config
         self.module = self.strategy.setup(self.policy)
-        self.optimizer = build_optimizer(self.policy, config)
-        self.schedule = build_schedule(
-            self.optimizer, warmup_steps=config.warmup_steps, max_steps=config.max_steps
-        )
-        trained = sum(p.numel() for p in self.policy.parameters() if p.requires_grad)
+        self.optimizer = self.build_optimizer(parameter_groups(self.policy))
+        self.schedule = self.build_schedule(self.optimizer)
+        self.parameters = [p for p in self.policy.parameters() if p.requires_grad]
+        trained = sum(p.numel() for p in self.parameters)
         self.facts["policy"] = f"{type(self.policy).__name__}, {trained} parameters to train"
+
+    @property
+    def hook(self) -> Any:
+        """Fires hooks that plugins define: ``run.hook.NAME_event(...)``; keyword arguments only."""
+        return self.events.hook
 
     @property
     def step(self) -> int:

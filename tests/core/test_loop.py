@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 from simscaleai_devkit.support.hosts import host_with
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from training_kit import (
     DrawingData,
@@ -35,7 +35,13 @@ from training_kit import (
 
 from simscaleai_core.checkpoint.store import CheckpointStore
 from simscaleai_core.contracts import Mean
-from simscaleai_core.errors import CheckpointError, PolicyError, SaveError
+from simscaleai_core.errors import (
+    CheckpointError,
+    DataError,
+    EvaluationError,
+    PolicyError,
+    SaveError,
+)
 from simscaleai_core.plugin import LoggerSpec, hookimpl
 
 STEPS = 12
@@ -391,9 +397,60 @@ def test_the_policy_trains_again_after_an_evaluation_that_fails(tmp_path: Path) 
         policy.eval()
         raise ValueError("simulator gone")
 
-    with pytest.raises(ValueError, match="simulator gone"):
+    with pytest.raises(EvaluationError, match="'eval_fn' failed at step 2: ValueError: simulator"):
         train(tmp_path, policy=policy, eval_fn=fail, eval_every=2)
     assert policy.training
+
+
+def test_an_evaluation_that_fails_costs_nothing_else(tmp_path: Path) -> None:
+    """Every step, every other evaluation and the final checkpoint are there."""
+
+    def fail(policy: nn.Module) -> dict[str, float]:
+        raise DataError("the held-out data is gone")
+
+    fields: dict[str, Any] = {
+        "eval_every": 3,
+        "loggers": ("jsonl",),
+        "eval_loader": dummy_loader(8),
+    }
+    train(tmp_path / "sound", eval_fn=lambda _: {}, **fields)
+    with pytest.raises(
+        EvaluationError, match=r"'eval_fn' failed at step 3: the held-out data"
+    ) as caught:
+        train(tmp_path / "failing", eval_fn=fail, **fields)
+    assert caught.value.exit_status == 3
+    assert not _same_end(tmp_path / "sound", tmp_path / "failing")
+    assert _rows(tmp_path / "sound") == _rows(tmp_path / "failing")
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_run_whose_updates_are_all_skipped_stops(tmp_path: Path, accumulate: int) -> None:
+    class Broken(TinyPolicy):
+        def forward(self, batch: Any) -> dict[str, Tensor]:
+            return {"loss": super().forward(batch)["loss"] * float("nan")}
+
+    said = (
+        r"4 updates in a row were skipped, up to step 4: .* the metric loss is nan; the first that "
+        r"is not finite is the gradient of '[\w.]+'"
+    )
+    with pytest.raises(PolicyError, match=said):
+        train(tmp_path, policy=Broken(), max_skipped=4, save_every=2, accumulate=accumulate)
+    assert read(tmp_path / "step_4.pt")["counters"]["skipped"] == 4
+    assert not (tmp_path / "final.pt").exists()
+
+
+def test_updates_that_are_applied_in_between_begin_the_count_again(tmp_path: Path) -> None:
+    class Now(TinyPolicy):
+        calls = 0
+
+        def forward(self, batch: Any) -> dict[str, Tensor]:
+            Now.calls += 1
+            bad = float("nan") if Now.calls % 4 else 1.0
+            return {"loss": super().forward(batch)["loss"] * bad}
+
+    done = train(tmp_path, policy=Now(), max_skipped=3, grad_clip=0)
+    assert done["global_step"] == STEPS
+    assert read(tmp_path / "final.pt")["counters"]["updates"] == STEPS // 4
 
 
 def test_a_frozen_part_stays_in_its_mode_after_an_evaluation(tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ from simscaleai.training.data.dataset import DummyTrajectoryDataset, TrajectoryD
 from simscaleai.training.trainer import TrainConfig, Trainer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, SequentialLR
 
+from simscaleai_core.builtin.schedules import cosine
 from simscaleai_core.builtin.single import find_device
-from simscaleai_core.run.optimisation import build_schedule
 
 DOCUMENT = Path(__file__).parent / "seed" / "training.md"
 
@@ -300,7 +300,7 @@ def test_learning_rate_schedule() -> None:
     """Linear from 0 to `lr` over the warm-up, then half a cosine to 0."""
     lr, warmup, steps = 1e-4, 50, 200
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=lr)
-    schedule = build_schedule(optimizer, warmup_steps=warmup, max_steps=steps)
+    schedule = cosine(optimizer, TrainConfig(warmup_steps=warmup, max_steps=steps))
     assert isinstance(schedule, SequentialLR)
     assert [type(part) for part in schedule._schedulers] == [LinearLR, CosineAnnealingLR]
     rates = []

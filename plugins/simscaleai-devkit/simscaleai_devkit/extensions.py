@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
-
-import torch
 
 from simscaleai_core.builtin.fp32 import Float32
 from simscaleai_core.builtin.single import SingleDevice
 from simscaleai_core.checkpoint.serialisation import to_serialisable
 from simscaleai_core.errors import ConfigError, PluginError
+from simscaleai_core.host.components import maker
 from simscaleai_core.host.events import compile_events
 from simscaleai_core.host.validation import MARKER, listener_faults
 from simscaleai_core.plugin import hookimpl
+from simscaleai_core.run.evaluation import evaluate
 from simscaleai_core.run.events import Events
 from simscaleai_core.run.state import Run
+from simscaleai_core.run.train_step import Supervised
 from simscaleai_devkit.checks import (
     NotApplicable,
     checks_in,
@@ -25,14 +26,16 @@ from simscaleai_devkit.checks import (
     expect_none,
     left_to,
     must_work,
+    raised_by,
+    text_of,
 )
 from simscaleai_devkit.subject import Subject
 from simscaleai_devkit.suite import Suite
 from simscaleai_devkit.support.listeners import FailAt, PlannedError
 from simscaleai_devkit.support.log import collected_warnings
 from simscaleai_devkit.support.policies import TinyPolicy
-from simscaleai_devkit.support.process import process_unchanged
-from simscaleai_devkit.support.runs import FinishedRun, loader
+from simscaleai_devkit.support.process import process_unchanged, random_states
+from simscaleai_devkit.support.runs import FinishedRun, loader, logged_curves
 from simscaleai_devkit.support.trees import expect_equal
 
 
@@ -70,23 +73,31 @@ def check_state_is_plain(subject: Subject) -> None:
 
 
 def check_resume_is_exact(subject: Subject) -> None:
-    """Training 10 steps equals training 5, saving, loading and training 5 more, to the last bit."""
-    whole = _train(subject, "whole", eval_every=5)
-    fields = {**_fields(subject), "eval_every": 5}
+    """Training 10 steps equals training 5, saving, loading and training 5 more, to the last bit.
+
+    The metrics that are logged are the same too, but for times.
+    """
+    fields = {**_fields(subject), "eval_every": 5, "loggers": ("builtin/jsonl",)}
+    whole = _train(subject, "whole", **fields)
     remedy = "Have what steps change saved: run.register_state(name, self)."
     subject.expect_exact_resume(whole, fields, at=5, remedy=remedy, held_out=True)
+    changed = _changed_metrics(subject, "second")
+    if changed:  # what differs between two whole runs is measured, such as times
+        _train(subject, "again", **fields)
+        measured = _changed_metrics(subject, "again")
+        changed = {k: v for k, v in changed.items() if k not in measured}
+    fact, expected = "metrics after a run was resumed", "those of a run that was not"
+    expect_none(list(changed.values()), fact, expected=expected, remedy=remedy)
 
 
 def check_batch_is_not_changed(subject: Subject) -> None:
     """`simscale_transform_batch` returns a new batch and leaves the one it is given alone."""
-    events = _compiled([("under test", subject.build())])
-    if not events.transform_batch:
+    run = _started(subject)
+    if not run.events.transform_batch:
         raise NotApplicable("it transforms no batch")
-    run = _bare_run(subject)
-    _set_up(events, run)
     batch = next(iter(loader()))
     kept = copy.deepcopy(batch)
-    found = events.transform_batch[0](run, batch)
+    found = run.events.transform_batch[0](run, batch)
     fact, kind = "what transform_batch returned", type(found).__name__
     is_batch, remedy = isinstance(found, Mapping), "Return {**batch, ...}."
     expect(is_batch, fact, expected="a batch", found=kind, remedy=remedy)
@@ -100,19 +111,39 @@ def check_random_state_is_left_alone(subject: Subject) -> None:
     A transformation of batches may draw: it is part of training.
     """
     before, after = _RandomStates(), _RandomStates()
-    events = _compiled([("before", before), ("under test", subject.build()), ("after", after)])
-    run = _bare_run(subject)
-    _set_up(events, run)
-    out = {"loss": torch.zeros(())}
+    run = _started(subject, before=before, after=after)
     for _ in range(6):
-        run.counters.step += 1
-        for hook in events.step_end:
-            hook(run, out)
-        events.metrics(run, {"train/loss": 0.5})
-        events.eval_end(run, "held_out_loss", {"loss": 0.5})
-    is_same, fact = before.found == after.found, "the random state before and after its hooks"
-    remedy = "Draw from a torch.Generator of your own."
-    expect(is_same, fact, expected="equality", found="a difference", remedy=remedy)
+        _train_step(run)
+        run.events.metrics(run, {"train/loss": 0.5})
+        _evaluate(run)
+    pairs = zip(before.found, after.found, strict=True)
+    drawn = sorted({one[0] for one, other in pairs if one != other})
+    fact = "events in which its hooks draw from the global random generators"
+    expect_none(drawn, fact, remedy="Draw from a torch.Generator of your own.")
+
+
+def check_evaluation_leaves_the_weights(subject: Subject) -> None:
+    """Evaluations, also one that raises, and logging leave the weights as they were."""
+    judge = _FailingJudge()
+    run = _started(subject, after=judge)
+    for _ in range(3):
+        _train_step(run)
+    cases: dict[str, Callable[[], object]] = {
+        "an evaluation": lambda: _evaluate(run),
+        "an evaluation that raises": lambda: judge.fail_in(lambda: _evaluate(run)),
+        "a logging window": lambda: run.events.metrics(run, {"train/loss": 0.5}),
+    }
+    for case, call in cases.items():
+        before = copy.deepcopy(dict(run.policy.state_dict()))
+        error, after = raised_by(call), dict(run.policy.state_dict())
+        remedy = (
+            "Change weights within simscale_eval_context only, and put them back in a `finally`."
+        )
+        expect_equal(after, before, f"weights after {case}", expected="as before", remedy=remedy)
+        wanted = PlannedError if case.endswith("raises") else type(None)
+        fact, expected = f"the error of {case}", "its own" if error is None else "no other"
+        is_wanted, found = isinstance(error, wanted), text_of(error)
+        expect(is_wanted, fact, expected=expected, found=found, remedy="Let errors through.")
 
 
 def check_failed_run_is_cleaned_up(subject: Subject) -> None:
@@ -155,25 +186,69 @@ class _States:
 
 
 class _RandomStates:
-    """Keeps torch's random state at each event."""
+    """Keeps the global random states at each event."""
 
     def __init__(self) -> None:
-        self.found: list[int] = []
+        self.found: list[tuple[str, dict[str, Any]]] = []
 
-    def _keep(self) -> None:
-        self.found.append(hash(torch.get_rng_state().numpy().tobytes()))
+    def _keep(self, event: str) -> None:
+        self.found.append((event, random_states()))
+
+    @hookimpl
+    def simscale_on_grads_ready(self) -> None:
+        self._keep("grads_ready")
 
     @hookimpl
     def simscale_on_step_end(self) -> None:
-        self._keep()
+        self._keep("step_end")
 
     @hookimpl
     def simscale_on_metrics(self) -> None:
-        self._keep()
+        self._keep("metrics")
+
+    @hookimpl
+    @contextmanager
+    def simscale_eval_context(self) -> Iterator[None]:
+        self._keep("the beginning of an evaluation")
+        yield
+        self._keep("the end of an evaluation")
 
     @hookimpl
     def simscale_on_eval_end(self) -> None:
-        self._keep()
+        self._keep("eval_end")
+
+
+class _FailingJudge:
+    """A listener that ends an evaluation when it is told to."""
+
+    def __init__(self) -> None:
+        self._fails = False
+
+    def fail_in(self, call: Callable[[], object]) -> None:
+        """Fail in what a call evaluates."""
+        self._fails = True
+        try:
+            call()
+        finally:
+            self._fails = False
+
+    @hookimpl
+    def simscale_on_eval_end(self) -> None:
+        if self._fails:
+            raise PlannedError("planned in an evaluation")
+
+
+def _changed_metrics(subject: Subject, run: str) -> dict[tuple[str, int], str]:
+    """Return what a run logged otherwise than the whole run did after step 5, in words."""
+    wanted, found = (
+        {(name, step): v for name, curve in curves.items() for step, v in curve if step > 5}
+        for curves in (logged_curves(subject.folder / name) for name in ("whole", run))
+    )
+    return {
+        (name, step): f"{name} at step {step}: {found.get((name, step), 'nothing')}, not {value}"
+        for (name, step), value in wanted.items()
+        if repr(found.get((name, step))) != repr(value) and not name.startswith("perf/")
+    }
 
 
 def _fields(subject: Subject) -> dict[str, Any]:
@@ -217,18 +292,35 @@ def _compiled(listeners: list[tuple[str, Any]]) -> Events:
         raise NotApplicable("see the check 'hooks_are_sound'") from error
 
 
-def _bare_run(subject: Subject) -> Run:
-    config = subject.config()
-    return Run(
+def _started(subject: Subject, *, before: object = None, after: object = None) -> Run:
+    """Return a run that has begun, with listeners before and after the one under test."""
+    config, policy = subject.config(), TinyPolicy()
+    listeners = [("before", before), ("under test", subject.build()), ("after", after)]
+    run = Run(
         config=config,
-        policy=TinyPolicy(),
+        policy=policy,
         precision=Float32(config),
         strategy=SingleDevice(config),
+        build_optimizer=maker(subject.host, "optimizer", config.optimizer, config),
+        build_schedule=maker(subject.host, "schedule", config.schedule, config),
+        events=_compiled([(name, one) for name, one in listeners if one is not None]),
     )
-
-
-def _set_up(events: Events, run: Run) -> None:
     with left_to("trains_to_the_end", "it does not start"):
-        events.run_setup(run)
+        run.events.run_setup(run)
         run.prepare()
-        events.run_start(run)
+        run.events.run_start(run)
+    return run
+
+
+def _train_step(run: Run) -> None:
+    """Train one step and fire its events."""
+    with left_to("trains_to_the_end", "it does not train"):
+        result = Supervised(run.config).update(run, next(iter(loader())))
+        run.counters.step += 1
+        for hook in run.events.step_end:
+            hook(run, result.out)
+
+
+def _evaluate(run: Run) -> None:
+    """Evaluate as a run does."""
+    evaluate(run, [("held_out_loss", lambda policy: {"loss": 0.5})])  # noqa: ARG005 - the contract

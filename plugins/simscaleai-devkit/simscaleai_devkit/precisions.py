@@ -17,6 +17,7 @@ from simscaleai_devkit.support.process import process_unchanged
 from simscaleai_devkit.support.trees import expect_equal
 
 _MAX_RELATIVE_DIFFERENCE = 0.05
+_MAX_ROUNDING = 1e-5
 
 
 def check_says_what_is_in_effect(subject: Subject) -> None:
@@ -88,14 +89,27 @@ def check_veto_is_obeyed(subject: Subject) -> None:
 
 
 def check_weights_stay_float32(subject: Subject) -> None:
-    """Weights and gradients keep float32, whatever the forward pass computes in."""
-    trial = _Trial(subject)
-    trial.step()
-    dtypes = {p.dtype for p in trial.policy.parameters()}
-    dtypes |= {p.grad.dtype for p in trial.policy.parameters() if p.grad is not None}
-    names, remedy = ", ".join(sorted(map(str, dtypes))), "Cast in autocast(), not the module."
-    fact, is_float32 = "dtypes of weights and gradients", dtypes == {torch.float32}
-    expect(is_float32, fact, expected="float32", found=names, remedy=remedy)
+    """Weights and gradients keep float32 and every bit of it, whatever is computed in."""
+    trial, exact = _Trial(subject), _Trial(subject)
+    for _ in range(2):
+        trial.step()
+        found = list(trial.policy.parameters())
+        dtypes = {t.dtype for p in found for t in (p, p.grad) if t is not None}
+        names, remedy = ", ".join(sorted(map(str, dtypes))), "Cast in autocast(), not the module."
+        fact, is_float32 = "dtypes of weights and gradients", dtypes == {torch.float32}
+        expect(is_float32, fact, expected="float32", found=names, remedy=remedy)
+        for ours, theirs in zip(found, exact.policy.parameters(), strict=True):
+            theirs.grad = ours.grad
+        exact.optimizer.step()
+        trial.optimizer.zero_grad()
+    gap = float((trial.weights() - exact.weights()).abs().max())
+    expect(
+        gap < _MAX_ROUNDING,
+        "weights after two updates",
+        expected=f"those that the optimiser gives in float32, within {_MAX_ROUNDING:g}",
+        found=f"a difference of {gap:.3g}",
+        remedy="Keep the weights in float32 and round copies of them, as torch.autocast does.",
+    )
 
 
 def check_state_is_plain(subject: Subject) -> None:
@@ -113,10 +127,9 @@ def check_state_is_plain(subject: Subject) -> None:
 
 
 def check_process_is_left_alone(subject: Subject) -> None:
-    """Settings of torch are as before, after a step."""
-    _ready(subject)
+    """Settings and functions of torch are as before, after `setup` and a step."""
     remedy = "Keep settings inside autocast()."
-    with process_unchanged("the process after a step", remedy=remedy, ignore_random=True):
+    with process_unchanged("the process after setup and a step", remedy=remedy, ignore_random=True):
         _Trial(subject).step()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +23,7 @@ from simscaleai_core.plugin import KINDS
 from simscaleai_core.seeding import forked_rng
 from simscaleai_devkit.checks import NotApplicable, must_work, text_of
 from simscaleai_devkit.support.hosts import host_with
+from simscaleai_devkit.support.process import settings_restored
 from simscaleai_devkit.support.runs import FinishedRun, small_config, train
 from simscaleai_devkit.support.speed import no_fsync, one_thread
 from simscaleai_devkit.support.trees import expect_equal
@@ -176,7 +177,8 @@ class Subject:
 def component_subject(suite: Any) -> Iterator[Subject]:
     """Prepare what a check of a component examines.
 
-    One thread, random states of its own, a folder that is removed, and no waiting for the disk.
+    One thread, random states of its own, a folder that is removed, no waiting for the disk, and
+    torch's settings and the environment as they were before the check.
 
     Args:
         suite: The suite, with its component.
@@ -186,7 +188,10 @@ def component_subject(suite: Any) -> Iterator[Subject]:
     """
     with scratch() as folder:
         host, component = _find(suite)
-        yield Subject(suite=suite, component=component, host=host, folder=folder)
+        with suppress(Exception):  # another check is about that; imports change what they change
+            import_target(component)
+        with settings_restored():
+            yield Subject(suite=suite, component=component, host=host, folder=folder)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +81,17 @@ class Sound(torch.utils.data.Dataset):
             low=values.amin(0).tolist(), high=values.amax(0).tolist(),
         )  # fmt: skip
 
+    def rows(self, values):
+        """All timesteps of the episodes that this part has."""
+        return torch.cat([values[self.ends[e] - LENGTHS[e] : self.ends[e]] for e in self.episodes])
+
     def describe(self):
+        state, actions = self.rows(self.state), self.rows(self.actions)
         return DataSpec(
             observations={"state": (6,), "image": (3, 4, 5)}, action_dim=2, seq_len=self.seq_len,
-            statistics={"state": self.statistics(self.state), "actions": self.statistics(self.actions)},
+            statistics={"state": self.statistics(state), "actions": self.statistics(actions)},
             language=True, num_episodes=len(self.episodes), num_samples=len(self),
-            fingerprint=f"{float(self.state.sum()):.6f}",
+            fingerprint=f"{float(state.sum()):.6f}",
         )  # fmt: skip
 
     def split(self, fraction, seed):
@@ -165,6 +171,18 @@ class SortsBatches(Sound):
         return super().__getitems__(sorted(indices))
 
 
+@fails("batches_are_the_samples", "views")
+class GivesRunsAsViews(Sound):
+    """Copies a batch, unless its samples lie in a row."""
+
+    def __getitems__(self, indices):
+        found = super().__getitems__(indices)
+        first = self.starts[indices[0]]
+        if [self.starts[i] for i in indices] == list(range(first, first + len(indices))):
+            found.batch["actions"] = self.actions[first : first + len(indices)]
+        return found
+
+
 @fails("pickles", "lock")
 class HoldsLock(Sound):
     def __init__(self, path, seq_len=1):
@@ -186,6 +204,16 @@ class SampleDeviation(Sound):
         return attrs.evolve(super().statistics(values), std=values.std(0).tolist())
 
 
+@fails("statistics_are_those_of_the_data", "without what is held out")
+class NormalisesByAll(Sound):
+    def rows(self, values):
+        return values
+
+    def describe(self):
+        fingerprint = f"{float(Sound.rows(self, self.state).sum()):.6f}"
+        return attrs.evolve(super().describe(), fingerprint=fingerprint)
+
+
 @fails("windows_stay_in_their_episode", "4 episodes")
 class CrossesEpisodes(Sound):
     def select(self, episodes):
@@ -201,14 +229,55 @@ class SkipsTimesteps(Sound):
         return found if self.seq_len == 1 else found[[0, 2, 1]]
 
 
-@fails("split_is_by_episode", "both parts")
-class SplitsWindows(Sound):
-    """Half of the windows here and half there, and one in both."""
+class SplitsSamples(Sound):
+    """Half of the samples of each episode here, and half there."""
 
     def split(self, fraction, seed):
-        one, held = self.part([0]), self.part([0])
-        one.starts, held.starts = self.starts[:-3], self.starts[-4:-1]
+        order = torch.randperm(len(self), generator=torch.Generator().manual_seed(seed)).tolist()
+        count = round(fraction * len(order))
+        parts = self.part(range(4)), self.part(range(4))
+        for part, chosen in zip(parts, (order[count:], order[:count]), strict=True):
+            part.starts = sorted(self.starts[i] for i in chosen)
+        return parts
+
+    def rows(self, values):
+        return values[torch.as_tensor(self.starts)] if self.seq_len == 1 else super().rows(values)
+
+
+fails("split_is_by_episode", "together 4, got 4 and 4")(SplitsSamples)
+
+
+@fails("split_is_by_episode", "samples in both parts")
+class SplitsWithOverlap(SplitsSamples):
+    def split(self, fraction, seed):
+        one, held = super().split(fraction, seed)
+        held.starts[0] = one.starts[0]
         return one, held
+
+
+@fails("split_is_by_episode", "timesteps in both parts")
+class SplitsSamplesAndHidesIt(SplitsSamples):
+    def describe(self):
+        spec = super().describe()
+        return attrs.evolve(spec, num_episodes=round(4 * len(self) / sum(LENGTHS)) or 1)
+
+
+@fails("split_follows_its_seed", "splits of 17 seeds")
+class SplitsAlwaysAlike(Sound):
+    def split(self, fraction, seed):
+        return super().split(fraction, 0)
+
+
+@fails("split_follows_its_seed", "two splits with one seed")
+class SplitsByChance(Sound):
+    def split(self, fraction, seed):
+        return super().split(fraction, next(_NUMBERS))
+
+
+@fails("same_data_has_the_same_fingerprint", "again")
+class ConstantFingerprint(Sound):
+    def describe(self):
+        return attrs.evolve(super().describe(), fingerprint="version 1")
 
 
 @fails("same_data_has_the_same_fingerprint", "random")
@@ -224,6 +293,31 @@ class LeavesFilesOpen(Sound):
         os.open(path, os.O_RDONLY)
 
 
+@fails("closes_its_files", "a second time")
+class OpensForEachSample(Sound):
+    """Keeps a file open for each sample that it gave, as long as it is there itself."""
+
+    def __getitem__(self, index):
+        self.__dict__.setdefault("files", _Files()).add(self.path)
+        return super().__getitem__(index)
+
+    def __init__(self, path, seq_len=1):
+        super().__init__(path, seq_len)
+        self.path = path
+
+
+class _Files(list):
+    def add(self, path):
+        self.append(os.open(path, os.O_RDONLY))
+
+    def __reduce__(self):
+        return _Files, ()
+
+    def __del__(self):
+        for file in self:
+            os.close(file)
+
+
 @fails("missing_file_is_named", "FileNotFoundError")
 class SystemError_(Sound):
     def __init__(self, path, seq_len=1):
@@ -232,4 +326,28 @@ class SystemError_(Sound):
         super().__init__(path, seq_len)
 
 
+class HashesTheFile(Sound):
+    """Sound too: its fingerprint is that of the file, in each part of it."""
+
+    def __init__(self, path, seq_len=1):
+        super().__init__(path, seq_len)
+        self.digest = f"{zlib.crc32(Path(path).read_bytes()):x}"
+
+    def describe(self):
+        return attrs.evolve(super().describe(), fingerprint=self.digest)
+
+
+class NamesTheFileBeside(Sound):
+    """Sound too: its error has the path, and its text is in other words."""
+
+    def __init__(self, path, seq_len=1):
+        if not Path(path).exists():
+            raise DataError("nothing was recorded yet: expected a file.", path=path)
+        super().__init__(path, seq_len)
+
+
 SOUND = [(SoundDataset, Sound)]
+SOUND_TOO = [
+    (SoundDataset, HashesTheFile, "same_data_has_the_same_fingerprint"),
+    (SoundDataset, NamesTheFileBeside, "missing_file_is_named"),
+]

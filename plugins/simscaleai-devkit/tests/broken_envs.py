@@ -100,6 +100,20 @@ class RemembersWind(Sound):
             self.wind += 0.01
 
 
+@fails("two_at_once", "on the instance")
+class SharesItsPlace(Sound):
+    """Keeps where the point is on the class, and finds it again after each reset."""
+
+    places: ClassVar[list[Any]] = []
+
+    def move(self, action):
+        if self.steps == 1:
+            SharesItsPlace.places = [self.x]
+        self.x = SharesItsPlace.places[0]
+        super().move(action)
+        SharesItsPlace.places = [self.x]
+
+
 @fails("seeds_differ", "np_random")
 class OneStart(Sound):
     def reset(self, *, seed=None, options=None):
@@ -173,6 +187,50 @@ class NearIsFar(Sound):
 
 fails("factory_pickles", "module")(lambda: Sound())  # noqa: PLW0108 - what is wrong with it
 SOUND = [(SoundEnv, Sound)]
+
+
+class OneArray(Sound):
+    """Sound too: its observation is one array, which an expert sees as ``state``."""
+
+    def __init__(self):
+        super().__init__()
+        self.observation_space = gymnasium.spaces.Box(-20.0, 20.0, (2,), np.float32)
+
+    def observe(self):
+        return np.concatenate([self.x, self.target])
+
+
+def expert_of_state(observation):
+    state = observation["state"]
+    return np.clip((state[:, 1:] - state[:, :1]) / 0.4, -1, 1)
+
+
+class OneByOne:
+    """An expert that remembers where its episodes began; it is told when one does."""
+
+    first = None
+
+    def reset(self, mask):
+        assert mask.dtype == bool and mask.all()
+        self.first = None
+
+    def __call__(self, observation):
+        self.first = observation["target"] if self.first is None else self.first
+        return np.clip((self.first - observation["x"]) / 0.4, -1, 1)
+
+
+class OneArrayEnv(SoundEnv):
+    expert = staticmethod(expert_of_state)
+
+
+class OneByOneEnv(SoundEnv):
+    expert = OneByOne()
+
+
+SOUND_TOO = [
+    (OneArrayEnv, OneArray, "expert_succeeds"),
+    (OneByOneEnv, Sound, "expert_succeeds"),
+]
 
 
 class LostExpert(SoundEnv):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 import os
-from contextlib import contextmanager, nullcontext
+import random
+from contextlib import contextmanager, nullcontext, suppress
 
 import numpy as np
 import torch
@@ -141,11 +143,31 @@ class ArrayState(Scaled):
         self.scale = float(state["scale"][0])
 
 
-@precision_fails("process_is_left_alone", "matmul")
-class SetsDefaultDtype(Scaled):
+@precision_fails("weights_stay_float32", "within 1e-05")
+class RoundsWeights(Scaled):
     def step(self, optimizer, norm, veto):
-        torch.set_float32_matmul_precision(("high", "medium")[next(_NUMBERS) % 2])
-        return super().step(optimizer, norm, veto)
+        applied = super().step(optimizer, norm, veto)
+        for parameter in optimizer.param_groups[0]["params"] if applied else ():
+            parameter.data = parameter.data.bfloat16().float()
+        return applied
+
+
+@precision_fails("process_is_left_alone", "matmul")
+class LowersMatmulInSetup(Scaled):
+    def setup(self, device):
+        torch.set_float32_matmul_precision("medium")
+
+
+@precision_fails("process_is_left_alone", "torch.nn.Linear.forward")
+class PatchesLinear(Scaled):
+    """Computes what torch computes, in every layer of the process."""
+
+    def setup(self, device):
+        nn.Linear.forward = _linear
+
+
+def _linear(self, x):
+    return torch.nn.functional.linear(x, self.weight, self.bias)
 
 
 @precision_fails("resume_is_exact", "state_dict")
@@ -370,6 +392,20 @@ class ForgetsCount(Counter):
         pass
 
 
+@extension_fails("resume_is_exact", "train/seen at step 6: 1.0, not 6.0")
+class CountsForTheLog(Counter):
+    seen = 0
+
+    @hookimpl
+    def simscale_on_metrics(self, metrics):
+        metrics["train/seen"] = float(self.seen)
+
+    @hookimpl
+    def simscale_on_step_end(self, run):
+        super().simscale_on_step_end(run)
+        self.seen += 1
+
+
 @extension_fails("batch_is_not_changed", "out-of-place")
 class WeighsInPlace(Counter):
     @hookimpl
@@ -384,6 +420,59 @@ class DrawsNoise(Counter):
     def simscale_on_step_end(self, run):
         self.count += 1
         torch.rand(())
+
+
+@extension_fails("random_state_is_left_alone", "grads_ready")
+class DrawsBeforeTheUpdate(Counter):
+    @hookimpl
+    def simscale_on_grads_ready(self):
+        np.random.rand()
+
+
+@extension_fails("random_state_is_left_alone", "the end of an evaluation")
+class DrawsAfterEvaluations(Counter):
+    @hookimpl
+    @contextmanager
+    def simscale_eval_context(self):
+        yield
+        random.random()
+
+
+@extension_fails("evaluation_leaves_the_weights", "weights after an evaluation:")
+class RoundsAfterEvaluations(Counter):
+    @hookimpl
+    def simscale_on_eval_end(self, run):
+        for parameter in run.policy.parameters():
+            parameter.data = parameter.data.bfloat16().float()
+
+
+@extension_fails("evaluation_leaves_the_weights", "after an evaluation that raises")
+class EvaluatesZeros(Counter):
+    """Puts the weights back only if nothing was raised."""
+
+    @hookimpl
+    @contextmanager
+    def simscale_eval_context(self, run):
+        kept = copy.deepcopy(run.policy.state_dict())
+        for parameter in run.policy.parameters():
+            parameter.data.zero_()
+        yield
+        run.policy.load_state_dict(kept)
+
+
+@extension_fails("evaluation_leaves_the_weights", "after a logging window")
+class ShrinksWithTheLog(Counter):
+    @hookimpl
+    def simscale_on_metrics(self, run):
+        for parameter in run.policy.parameters():
+            parameter.data.mul_(0.99)
+
+
+@extension_fails("evaluation_leaves_the_weights", "its own")
+class HidesFailures(Counter):
+    @hookimpl
+    def simscale_eval_context(self):
+        return suppress(RuntimeError)
 
 
 @extension_fails("failed_run_is_cleaned_up", "no best")

@@ -188,6 +188,39 @@ class DeadLayer(Sound):
         self.spare = nn.Linear(2, 2)
 
 
+@fails("every_parameter_learns", "net.3.bias")
+class ForgetsTheLastBias(Sound):
+    def parameter_groups(self):
+        return [{"params": [p for n, p in self.named_parameters() if n != "net.3.bias"]}]
+
+
+@fails("every_parameter_learns", "more than one parameter group")
+class GroupsTwice(Sound):
+    def parameter_groups(self):
+        return [{"params": list(self.parameters())}, {"params": [self.net[0].bias]}]
+
+
+@fails("loss_follows_the_seed", "that the forward pass seeds: expected none, got torch")
+class SeedsItsNoise(Sound):
+    def forward(self, batch):
+        torch.manual_seed(0)
+        return super().forward(batch)
+
+
+@fails("predict_repeats", "that predict seeds: expected none, got NumPy")
+class SeedsItsActions(Sound):
+    def final(self, actions):
+        np.random.seed(0)
+        return actions
+
+
+@fails("build_follows_the_seed", "that building the policy seeds")
+class SeedsItsWeights(Sound):
+    def __init__(self, **options):
+        torch.manual_seed(0)
+        super().__init__(**options)
+
+
 @fails("loss_follows_the_seed", "global generator")
 class OwnNoise(Sound):
     def forward(self, batch):
@@ -252,6 +285,47 @@ class StatisticsBesideChecked(StatisticsBeside):
         if data.action_dim != self.action_dim:
             raise DataError(f"expected {self.action_dim} action dimensions, got {data.action_dim}.")
         super().adapt_to(data)
+
+
+@fails("state_is_complete", "persistent buffers")
+class UnsavedGain(Sound):
+    """A buffer that no checkpoint holds, moved by training and used only to act."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.register_buffer("gain", torch.ones(()), persistent=False)
+
+    def forward(self, batch):
+        if self.training:
+            self.gain.mul_(1.01)
+        return super().forward(batch)
+
+    def final(self, actions):
+        return actions * self.gain
+
+
+@fails("two_at_once", "on the instance")
+class PlansOnTheClass(Sound):
+    def acting(self, obs, language):
+        self.__dict__.update(vars(PlansOnTheClass).get("kept", {}))
+        found = super().acting(obs, language)
+        PlansOnTheClass.kept = {"_plans": self._plans, "_left": self._left}
+        return found
+
+    def reset(self, mask=None):
+        super().reset(mask)
+        PlansOnTheClass.kept = {"_plans": self._plans, "_left": self._left}
+
+
+@fails("process_is_left_alone", "torch.nn.Linear.forward")
+class PatchesLinear(Sound):
+    def __init__(self, **options):
+        super().__init__(**options)
+        nn.Linear.forward = _linear
+
+
+def _linear(self, x):
+    return torch.nn.functional.linear(x, self.weight, self.bias)
 
 
 @fails("statistics_come_from_the_data", "Normalizer")
@@ -370,4 +444,14 @@ class StaysOnCpu(Sound):
         return super().normalized(state) + torch.zeros(state.shape)
 
 
+class RefusesInOtherWords(Sound):
+    """Sound too: its error names neither number."""
+
+    def adapt_to(self, data):
+        if data.action_dim != self.action_dim:
+            raise DataError("this robot has other joints: expected those that it was trained for.")
+        super().adapt_to(data)
+
+
 SOUND = [(SoundModel, Sound)]
+SOUND_TOO = [(SoundModel, RefusesInOtherWords, "wrong_data_is_named")]

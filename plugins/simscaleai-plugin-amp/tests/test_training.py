@@ -74,8 +74,8 @@ def train(folder: Path, *, recorder: Recorder | None = None, **given: Any) -> Fi
     return train_small(folder, **{"policy": DtypePolicy, "listeners": listeners, **mixed, **given})
 
 
-def use_foreach(policy: torch.nn.Module, config: Any) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(policy.parameters(), lr=config.lr, foreach=True)
+def use_foreach(groups: Any, config: Any, options: Any) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(groups, lr=config.lr, foreach=True)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -108,7 +108,7 @@ def test_an_infinite_loss_skips_the_update_and_shifts_the_schedule(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, fused: bool
 ) -> None:
     if not fused:
-        monkeypatch.setattr("simscaleai_core.run.state.build_optimizer", use_foreach)
+        monkeypatch.setattr("simscaleai_core.builtin.optimizers.adamw", use_foreach)
     good, bad = Recorder(), Recorder(bad=4)
     train(tmp_path / "good", recorder=good, amp_dtype=dtype)
     train(tmp_path / "bad", recorder=bad, amp_dtype=dtype)

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from simscaleai_core import TrainConfig, Trainer
 from simscaleai_core.builtin.dummy import DummyTrajectoryDataset
-from simscaleai_core.data.feed import MapFeed, sample_keys
+from simscaleai_core.data.feed import MapFeed
+from simscaleai_core.data.workers import sample_keys
 
 KEYS = sample_keys(0, 0, list(range(64)))
 

@@ -74,3 +74,19 @@ class FreezeOptions:
 
     patterns: tuple[str, ...] = ()
     """Parameter names to freeze, with the wildcards * ? and [...]."""
+
+
+@frozen(kw_only=True)
+class LoraOptions:
+    """What can be chosen for low-rank adaptation."""
+
+    rank: int = field(default=8, validator=ge(1))
+    """Rank of the added weights."""
+    alpha: int = field(default=16, validator=ge(1))
+    """Scale of the added weights, times the rank."""
+    dropout: float = field(default=0.0, validator=and_(ge(0.0), lt(1.0)))
+    """Dropout before the added weights."""
+    targets: tuple[str, ...] = ("*",)
+    """Linear layers to adapt, by name with the wildcards * ? and [...]."""
+    train: tuple[str, ...] = ()
+    """Parameters to train besides, as they are, by name with wildcards."""

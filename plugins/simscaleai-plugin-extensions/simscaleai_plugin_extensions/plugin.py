@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from simscaleai_core.plugin import ExtensionSpec, PluginInfo, provides
+from simscaleai_core.plugin import AdapterSpec, ExtensionSpec, PluginInfo, provides
 
-PLUGIN = PluginInfo(summary="EMA, early stopping, best-k, throughput, profiler, freezing")
+PLUGIN = PluginInfo(summary="EMA, early stopping, best-k, throughput, profiler, freezing, LoRA")
 
 _PACKAGE = "simscaleai_plugin_extensions"
 _EXTENSIONS = (
@@ -29,5 +29,15 @@ simscale_register_extensions = provides(
             summary=summary,
         )
         for name, target, summary in _EXTENSIONS
+    )
+)
+
+simscale_register_adapters = provides(
+    AdapterSpec(
+        name="lora",
+        target=f"{_PACKAGE}.lora:apply",
+        merge=f"{_PACKAGE}.lora:merge",
+        options=f"{_PACKAGE}.options:LoraOptions",
+        summary="Low-rank weights beside the linear layers, through peft",
     )
 )

@@ -176,9 +176,9 @@ OPTIMISER_MISFITS: list[tuple[Callable[[Tree], None], str]] = [
     (_put("optimizer_state_dict/state/0/step", torch.zeros(7)), r"state\.0\.step"),
     (_put("optimizer_state_dict/state/0/step", 6), r"state\.0\.step"),
     (_put("optimizer_state_dict/state/0/step", torch.tensor(math.inf)), r"state\.0\.step"),
-    (_put("optimizer_state_dict/state/0", {}), "of no parameter"),
+    (_put("optimizer_state_dict/state/0", {}), "expected exp_avg, exp_avg_sq, step, found nothing"),
     (_put("optimizer_state_dict/state/77", lambda _: {}), "of no parameter"),
-    (_put("optimizer_state_dict/state", {}), "expected the moments"),
+    (_put("optimizer_state_dict/state", {}), "expected that of the updates, found none"),
     (_put("optimizer_state_dict/param_groups", []), "expected the numbers of the parameters"),
     (
         _put("optimizer_state_dict/param_groups/0/params", [0]),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 from simscaleai_core.errors import PluginError
@@ -100,6 +102,71 @@ def test_every_listener_votes(votes: list[bool | None], vetoed: bool) -> None:
     events = compile_events([(str(i), _voter(v)) for i, v in enumerate(votes)])
     assert any([bool(ready("run")) for ready in events.grads_ready]) is vetoed  # noqa: C419
     assert [str(v) for v in votes] == LOG
+
+
+@pytest.mark.parametrize(
+    ("hook", "returned", "got"),
+    [("transform_batch", None, "a batch, got nothing"), ("transform_batch", [1], "a batch, got list"),
+     ("on_grads_ready", "yes", "True, False or nothing, got str"), ("on_grads_ready", 1, "got int"),
+     ("on_grads_ready", torch.tensor(False), "got Tensor"),
+     ("eval_context", 3, "a context manager or nothing, got int")],
+)  # fmt: skip
+def test_what_a_listener_returns_is_checked(hook: str, returned: Any, got: str) -> None:
+    """The listener that returned it is named, among others that are sound."""
+    sound = {"transform_batch": {}, "on_grads_ready": True, "eval_context": nullcontext()}[hook]
+    named = [("first", sound), ("wrong", returned), ("last", sound)]
+    returning = _returning_batch if hook == "transform_batch" else _returning
+    events = compile_events(
+        [(name, _listener(**{f"simscale_{hook}": returning(value)})) for name, value in named]
+    )
+    with pytest.raises(PluginError, match=f"simscale_{hook} .*{got} @ wrong") as caught:
+        for function in getattr(events, hook.removeprefix("on_")):
+            function(*(["run", {}] if hook == "transform_batch" else ["run"]))
+    assert caught.value.plugin == "wrong"
+
+
+def _returning(value: Any) -> Any:
+    return lambda self, run: value
+
+
+def _returning_batch(value: Any) -> Any:
+    return lambda self, run, batch: value
+
+
+def test_a_wrong_veto_is_found_under_a_wrapper_too() -> None:
+    wrong = _listener(simscale_on_grads_ready=_returning("yes"))
+    events = compile_events([("wrapper", Wrapper()), ("w", wrong), ("v", _voter(True))])
+    with pytest.raises(PluginError, match="got str @ wrapper, w, v"):
+        events.grads_ready[0]("run")
+
+
+def test_a_wrapper_that_keeps_the_answer_is_no_crash() -> None:
+    class Silent:
+        @hookimpl(wrapper=True)
+        def simscale_on_grads_ready(self) -> Iterator[None]:
+            yield
+
+        @hookimpl(wrapper=True)
+        def simscale_on_step_end(self) -> Iterator[None]:
+            yield
+
+    events = compile_events([("silent", Silent()), ("v", _voter(True)), ("a", _logging("a"))])
+    assert not events.grads_ready[0]("run")
+    events.step_end[0]("run", {})
+    assert LOG == ["True", "a.step"]
+
+
+@pytest.mark.parametrize("kind", ["generator", "async"])
+def test_a_listener_whose_body_would_never_run_is_refused(kind: str) -> None:
+    def generator(self: Any) -> Iterator[None]:
+        yield
+
+    async def coroutine(self: Any) -> None:
+        pass
+
+    function: Any = {"generator": generator, "async": coroutine}[kind]
+    with pytest.raises(PluginError, match="x: simscale_on_step_end is async or a generator"):
+        compile_events([("x", _listener(simscale_on_step_end=function))])
 
 
 class Wrapper:

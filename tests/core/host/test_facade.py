@@ -22,7 +22,7 @@ from simscaleai_core.errors import (
     SimScaleError,
     UnknownComponentError,
 )
-from simscaleai_core.host.defaults import fill_defaults
+from simscaleai_core.host.defaults import fill_defaults, used_plugins
 from simscaleai_core.host.facade import Host
 from simscaleai_core.host.loading import record_of
 from simscaleai_core.host.lookup import import_target
@@ -120,6 +120,10 @@ BROKEN = {
         HEAD + INFO.format("") + "@hookimpl\ndef simscale_on_run_start(run): pass\n",
         "an event and does nothing at module level",
     ),
+    "hot": (
+        HEAD + INFO.format("") + "@hookimpl\ndef simscale_transform_batch(batch): return batch\n",
+        "an event and does nothing at module level",
+    ),
     "badrange": (sound("x", info=", requires_api='newest'"), "not a version range"),
     "badkind": (sound("x", info=", selects={'modle': 'x'}"), "unknown kind 'modle'"),
 }
@@ -139,10 +143,12 @@ def test_many_broken_plugins_at_once_leave_the_others_alone(
     assert set(states) == set(BROKEN)
     assert set(states.values()) <= {"failed", "incompatible"}
     assert {host.component("model", n).plugin for n in ("first", "last")} == {"agood", "zgood"}
+    assert not caplog.text, "nobody has missed them yet"
+    with pytest.raises(UnknownComponentError) as caught:
+        host.component("model", "nowhere")
     for name, (_, text) in BROKEN.items():
         assert text in _reason(host, name), name
-        assert f"plugin '{name}' (simscaleai-plugin-{name} 1.0)" in caplog.text
-        assert f"--no-plugin {name}" in caplog.text
+        assert f"plugin '{name}' (simscaleai-plugin-{name} 1.0)" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["importing", "exiting", "oldapi", "wrongrecord"])
@@ -275,6 +281,20 @@ def test_a_missing_plugin_is_named_and_only_first_party_ones_are_suggested(site:
     assert "pip install" not in str(caught.value)
 
 
+def test_what_is_printed_on_import_goes_to_standard_error(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    provider = "@hookimpl\ndef simscale_register_models():\n    print('providing')\n"
+    spec = "    yield ModelSpec(name='x', target='fake_simscaleai_plugin_loud.target:X')\n"
+    site.add("loud", HEAD + "print('loading')\n" + INFO.format("") + provider + spec)
+    target = site.folder / "fake_simscaleai_plugin_loud" / "target.py"
+    target.write_text("print('importing')\nX = int\n")
+    assert import_target(Host().component("model", "x")) is int
+    printed = capsys.readouterr()
+    assert not printed.out
+    assert printed.err.split() == ["loading", "providing", "importing"]
+
+
 def test_a_target_that_cannot_be_imported_names_its_plugin(site: Site) -> None:
     for name, target in [("gone", "no_such.module:X"), ("attr", "json:NoSuchName"),
                          ("exits", "fake_simscaleai_plugin_exits.bad:X")]:  # fmt: skip
@@ -304,6 +324,76 @@ def test_the_order_does_not_depend_on_the_path(
     assert found[0] == found[2]
     assert found[1] == found[3]
     assert found[0][0] == ("builtin", "simscaleai-core")
+
+
+@pytest.mark.parametrize("name", ["My_Plugin", "my-plugin", "ACME.my--Plugin", "acme_my_plugin"])
+def test_names_are_compared_as_packaging_does(site: Site, name: str) -> None:
+    site.add("my-plugin", sound("pi"), distribution="Acme.My_Plugin")
+    host = Host(select_plugins([name]))
+    assert host.required == ["my-plugin"]
+    assert host.record(name).distribution == "acme-my-plugin"
+    assert (
+        _states(Host(select_plugins(environ={"SIMSCALE_PLUGINS": name})))["my-plugin"] == "loaded"
+    )
+    for selection in (
+        select_plugins(blocked=[name], environ={}),
+        select_plugins(environ={"SIMSCALE_PLUGINS": f"-{name}"}),
+    ):
+        assert Host(selection).record("my-plugin").state == "blocked"
+    with pytest.raises(SimScaleError, match="kept out"):
+        Host(select_plugins([name], blocked=["MY_plugin", "acme.MY.plugin"])).components  # noqa: B018
+
+
+def test_an_id_is_compared_as_packaging_does(site: Site) -> None:
+    site.add("my_plugin", sound("pi"))
+    for name in ("my_plugin/pi", "my-plugin/pi", "My.Plugin/pi"):
+        assert Host().component("model", name).id == "my_plugin/pi"
+
+
+def test_two_plugins_whose_names_packaging_takes_for_one(site: Site) -> None:
+    site.add("my_vision", sound("a"), distribution="acme-vision")
+    site.add("my-vision", sound("b"))
+    host = Host()
+    assert {c.id for c in host.of_kind("model")} == {"my-vision/b", "acme-vision/a"}
+
+
+# --- what a default means --------------------------------------------------------------------
+
+
+def _offering(**offered: str) -> str:
+    code = HEAD + INFO.format("")
+    for hook, spec in offered.items():
+        code += f"simscale_register_{hook} = provides({spec})\n"
+    return code
+
+
+def test_a_default_means_ours_whoever_offers_its_name(site: Site) -> None:
+    code = _offering(
+        models="ModelSpec(name='bc', target='a:B')",
+        loggers="LoggerSpec(name='console', target='a:B'), LoggerSpec(name='wandb', target='a:B')",
+        checkpoint_backends="CheckpointBackendSpec(name='pt', target='a:B')",
+        optimizers="OptimizerSpec(name='adamw', target='a:B')",
+        eval_functions="EvalFunctionSpec(name='closed_loop', target='a:B')",
+    )
+    site.add("acme", code)
+    for selection in (None, select_plugins(["acme"])):
+        host = Host(selection)
+        config = fill_defaults(TrainConfig(use_wandb=True, env="reach"), host)
+        assert config.model_name == "bc/bc"
+        assert config.loggers == ("console", "jsonl", "wandb/wandb")
+        assert config.eval_fns == ("gym/closed_loop",)
+        used = ("logger", "console"), ("checkpoint_backend", "pt"), ("optimizer", "adamw")
+        assert {host.component(*each).plugin for each in used} == {"builtin"}
+        assert used_plugins(config, host) == ["builtin"]
+        typed = fill_defaults(TrainConfig(), host, given=["model_name"])
+        assert typed.model_name == "bc", "it is for the user to decide"
+
+
+def test_a_plugin_may_select_a_logger_that_is_called_like_another(site: Site) -> None:
+    code = _offering(loggers="LoggerSpec(name='console', target='a:B')")
+    site.add("acme", code.replace("'A plugin'", "'A plugin', selects={'logger': 'console'}"))
+    config = fill_defaults(TrainConfig(), Host(select_plugins(["acme"])))
+    assert config.loggers == ("console", "jsonl", "acme/console")
 
 
 # --- selection ------------------------------------------------------------------------------

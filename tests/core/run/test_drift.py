@@ -87,4 +87,8 @@ def test_what_was_not_saved_is_said(
 
 def test_settings_are_saved(half_way: Path) -> None:
     assert BARE_HOST.of_kind("model") == []
-    assert read(half_way)["settings"] == {}
+    assert read(half_way)["settings"] == {
+        "optimizer": "builtin/adamw", "schedule": "builtin/cosine",
+        "train_step": "builtin/supervised", "sampler": None, "transforms": [], "adapters": [],
+        "builtin/adamw.beta1": 0.9, "builtin/adamw.beta2": 0.999, "builtin/adamw.eps": 1e-8,
+    }  # fmt: skip

@@ -12,7 +12,6 @@ from simscaleai_core.builtin.single import SingleDevice
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.contracts import Mean
 from simscaleai_core.run.evaluation import evaluate, merge
-from simscaleai_core.run.events import Events
 from simscaleai_core.run.state import Run
 
 
@@ -48,8 +47,9 @@ def test_pictures_are_uint8_arrays_with_three_channels(tmp_path: Path) -> None:
 
     config = TrainConfig(device="cpu", checkpoint_dir=str(tmp_path))
     strategy: Any = SingleDevice(config)
-    run = Run(config=config, policy=torch.nn.Linear(1, 1), precision=None, strategy=strategy)
-    done = evaluate(run, [("look", look)], Events())
+    parts: dict[str, Any] = dict.fromkeys(("precision", "build_optimizer", "build_schedule"))
+    run = Run(config=config, policy=torch.nn.Linear(1, 1), strategy=strategy, **parts)
+    done = evaluate(run, [("look", look)])
     assert list(done.pictures) == ["eval/episode"]
     assert done.metrics == {"eval/loss": 1.0}
     assert run.policy.training

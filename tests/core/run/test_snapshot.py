@@ -65,8 +65,8 @@ def test_a_checkpoint_has_the_seed_documents_keys(half_way: Path) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("lr", 0.5), ("weight_decay", 0.5), ("warmup_steps", 3), ("max_steps", 20),
-     ("batch_size", 5), ("accumulate", 2), ("seed", 1), ("grad_clip", 0.5)],
+    [("lr", 0.5), ("weight_decay", 0.5), ("warmup_steps", 3), ("batch_size", 5),
+     ("accumulate", 2), ("seed", 1), ("grad_clip", 0.5)],
 )  # fmt: skip
 def test_drift_is_an_error_that_names_old_and_new(
     half_way: Path, tmp_path: Path, field: str, value: Any
@@ -79,8 +79,8 @@ def test_drift_is_an_error_that_names_old_and_new(
 
 
 def test_all_drift_is_named_at_once(half_way: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"lr was .*; max_steps was .*; seed was "):
-        train(tmp_path / "b", resume_from=str(half_way), lr=0.5, seed=3, max_steps=99)
+    with pytest.raises(CheckpointError, match=r"lr was .*; batch_size was .*; seed was "):
+        train(tmp_path / "b", resume_from=str(half_way), lr=0.5, seed=3, batch_size=2)
 
 
 def test_other_data_is_drift(half_way: Path, tmp_path: Path) -> None:
@@ -110,6 +110,20 @@ def test_allow_drift_builds_the_schedule_again(
     assert resumed.rates == pytest.approx(fresh.rates[6:], rel=1e-9)
     assert len(resumed.rates) == max_steps - 6
     assert resumed.rates == sorted(resumed.rates, reverse=True)  # it never climbs again
+
+
+def test_more_steps_are_no_drift_and_lay_the_schedule_out_again(
+    half_way: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fresh, resumed = Recorder(), Recorder()
+    train(tmp_path / "fresh", listeners=(fresh,), max_steps=24)
+    with caplog.at_level(logging.WARNING, "simscaleai"):
+        train(tmp_path / "b", listeners=(resumed,), resume_from=str(half_way), max_steps=24)
+    assert resumed.rates == pytest.approx(fresh.rates[6:], rel=1e-9)
+    assert "max_steps was 12, is 24" in caplog.text
+    before = read(half_way)["optimizer_state_dict"]["param_groups"][0]["lr"]
+    rates = f"the learning rate was {before:.3g}, goes on at {resumed.rates[0]:.3g}"
+    assert f"the schedule is laid out over the new max_steps: {rates}" in caplog.text
 
 
 def test_allow_drift_says_what_differs(

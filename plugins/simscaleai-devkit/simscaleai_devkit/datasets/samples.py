@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,69 @@ def _containers(sample: Any) -> dict[str, Any]:
     return {k: dict(v) if k == "observations" else v for k, v in sample.items()}
 
 
-def rows_of(data: Any) -> list[bytes]:
-    """Return the first samples as bytes."""
-    found: Sequence[Any] = [tensors_of(data[i]).values() for i in range(min(len(data), 500))]
-    return [b"".join(t.contiguous().numpy().tobytes() for t in row) for row in found]
+def rows_of(data: Any, key: str = "") -> list[bytes]:
+    """Return the first samples, or one tensor of each, as bytes."""
+    found: Sequence[Any] = [tensors_of(data[i]) for i in range(min(len(data), 500))]
+    return [b"".join(_bytes(t) for k, t in row.items() if key in {"", k}) for row in found]
+
+
+def actions_of(data: Any) -> set[bytes]:
+    """Return each timestep's action `[A]` in the first samples as bytes."""
+    samples = (data[i] for i in range(min(len(data), 500)))
+    return {_bytes(action) for sample in samples for action in sample["actions"]}
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    raw: bytes = tensor.contiguous().numpy().tobytes()
+    return raw
+
+
+def parts_of(data: Any, seed: int = 3) -> tuple[Any, Any]:
+    """Return the two parts of a split in half.
+
+    Args:
+        data: The dataset.
+        seed: Seed of the split.
+
+    Returns:
+        What to train on and what is held out.
+
+    Raises:
+        NotApplicable: If there is nothing to split.
+    """
+    if data.describe().num_episodes < 2 or not hasattr(data, "split"):
+        raise NotApplicable("it has a single episode, or no split")
+    one, held = data.split(0.5, seed)
+    return one, held
+
+
+def altered(path: Path, place: float, other: Path) -> Path:
+    """Write a copy of a file with one byte changed; of an archive, in its largest member.
+
+    Args:
+        path: The file.
+        place: Where the byte is, as a fraction of the length.
+        other: Where to write the copy.
+
+    Returns:
+        The path of the copy.
+    """
+    if not zipfile.is_zipfile(path):
+        other.write_bytes(_with_change(path.read_bytes(), place))
+        return other
+    with zipfile.ZipFile(path) as archive, zipfile.ZipFile(other, "w") as copy:
+        largest = max(archive.infolist(), key=lambda member: member.file_size)
+        for member in archive.infolist():
+            content = archive.read(member)
+            changed = _with_change(content, place) if member is largest else content
+            copy.writestr(member.filename, changed)
+    return other
+
+
+def _with_change(content: bytes, place: float) -> bytes:
+    """Change one byte: a digit stays a digit."""
+    changed, index = bytearray(content), int(len(content) * place)
+    byte = changed[index]
+    is_digit = 48 <= byte < 58
+    changed[index] = 48 + (byte - 47) % 10 if is_digit else byte ^ 4
+    return bytes(changed)

@@ -141,7 +141,7 @@ def check_index_bounds(subject: Subject) -> None:
 
 
 def check_batches_are_the_samples(subject: Subject) -> None:
-    """`__getitems__` gives what the single samples are, in the order asked for."""
+    """`__getitems__` gives what the single samples are, in the order asked for, as copies."""
     data = opened(subject)
     if not hasattr(data, "__getitems__"):
         raise NotApplicable("it has no __getitems__")
@@ -149,6 +149,12 @@ def check_batches_are_the_samples(subject: Subject) -> None:
     for index, sample in zip(indices, data.__getitems__(indices), strict=True):
         fact = f"sample {index} as a row of a batch"
         expect_same(data[index], sample, fact, "Gather in the order of the indices.")
+    first = copy.deepcopy(data[0])
+    for sample in data.__getitems__(list(range(min(len(data), MAX_SAMPLES)))):
+        for tensor in tensors_of(sample).values():
+            tensor.zero_()
+    fact = "sample 0 after a batch with it was set to zero"
+    expect_same(first, data[0], fact, "Return copies, not views into the data.")
 
 
 def check_pickles(subject: Subject) -> None:

@@ -44,11 +44,24 @@ def begin_episode(env: Any, seed: int) -> Any:
     return env.reset(seed=seed)
 
 
-def play(env: Any, *, seed: int, limit: int = 60) -> list[Any]:
-    """Return what an episode of random actions gives, step by step, as values to compare."""
+def play(
+    env: Any, *, seed: int, limit: int = 60, meanwhile: Callable[[], object] = lambda: None
+) -> list[Any]:
+    """Return what an episode of random actions gives, step by step, as values to compare.
+
+    Args:
+        env: The environment.
+        seed: Seed of the episode and of its actions.
+        limit: Longest episode [steps].
+        meanwhile: Called before each step.
+
+    Returns:
+        The first observation, then what each step returned.
+    """
     observation, _ = begin_episode(env, seed)
     found: list[Any] = [frozen(observation)]
     for _ in range(limit):
+        meanwhile()
         observation, reward, terminated, truncated, _ = env.step(env.action_space.sample())
         found.append((frozen(observation), float(reward), bool(terminated), bool(truncated)))
         if terminated or truncated:
@@ -106,21 +119,32 @@ def success_rate(subject: Subject, act: Callable[[Any], Any]) -> float:
 
     Args:
         subject: The environment under test.
-        act: From a batched observation, each key `[1, ...]`, to actions `[1, A]`.
+        act: From a batched observation, each key `[1, ...]`, to actions `[1, A]`; may have a
+            ``reset`` that takes a mask `[1]` of the environments in which an episode begins.
 
     Returns:
         The success rate, in [0, 1].
     """
     successes = 0
+    reset = getattr(act, "reset", lambda mask: None)  # noqa: ARG005 - the contract
     with opened_env(subject) as env:
         for episode in range(subject.suite.episodes):
             observation, info = begin_episode(env, 1000 + episode)
+            reset(np.ones(1, dtype=bool))
             for _ in range(subject.suite.most_steps):
-                batched = {k: v[None] for k, v in arrays_of(observation).items()}
-                hidden = arrays_of(info.get("privileged", {}))
-                action = np.asarray(act({**batched, **{k: v[None] for k, v in hidden.items()}}))[0]
+                seen = {**_seen(observation), **_seen(info.get("privileged", {}))}
+                action = np.asarray(act({k: v[None] for k, v in seen.items()}))[0]
                 observation, _, terminated, truncated, info = env.step(action)
                 if terminated or truncated:
                     break
             successes += bool(info.get("is_success"))
     return float(successes / subject.suite.episodes)
+
+
+def _seen(observation: Any) -> dict[str, Any]:
+    """Return an observation by the keys that an expert knows: one array is state or image."""
+    arrays = arrays_of(observation)
+    if list(arrays) != [""]:
+        return arrays
+    (array,) = arrays.values()
+    return {"image" if array.ndim == 3 and array.dtype == np.uint8 else "state": array}

@@ -76,6 +76,23 @@ def check_episodes_do_not_remember(subject: Subject) -> None:
     )
 
 
+def check_two_at_once(subject: Subject) -> None:
+    """Two environments in one process do not disturb each other: nothing is kept on the class."""
+    alone, again = (episode_of(subject, seed=5) for _ in range(2))
+    if alone != again:
+        raise NotApplicable("its episodes differ anyway: see the check 'episodes_repeat'")
+    with opened_env(subject) as env, opened_env(subject) as other:
+        begin_episode(other, 6)
+        found = play(env, seed=5, meanwhile=lambda: other.step(other.action_space.sample()))
+    expect(
+        found == alone,
+        "an episode while another environment is stepped",
+        expected="that of an environment alone",
+        found="another",
+        remedy="Keep everything on the instance, not on the class or in globals.",
+    )
+
+
 def check_seeds_differ(subject: Subject) -> None:
     """Two seeds give two episodes: evaluation over seeds would measure one otherwise."""
     with opened_env(subject) as env:

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
 
-from simscaleai_devkit.checks import NotApplicable, checks_in, expect, expect_none, must_work
+from simscaleai_core.seeding import seed_everything
+from simscaleai_devkit.checks import (
+    NotApplicable,
+    checks_in,
+    expect,
+    expect_none,
+    left_to,
+    must_work,
+)
 from simscaleai_devkit.models.driver import (
     act,
     acted,
     begin,
+    expect_no_seeding,
     fresh_actions,
     policy_and_data,
+    policy_of,
     predict,
 )
 from simscaleai_devkit.subject import Subject
+from simscaleai_devkit.support.synthetic import SyntheticDataset
+from simscaleai_devkit.support.trees import expect_equal
 
 _CLOSE = 1e-4
 
@@ -59,10 +75,13 @@ def check_predict_keeps_no_graph(subject: Subject) -> None:
 def check_predict_repeats(subject: Subject) -> None:
     """After a reset the same observation gives the same actions, whatever the random state is."""
     policy, data = policy_and_data(subject)
-    torch.manual_seed(1)
-    one = fresh_actions(policy, data, [0, 1, 2])
-    torch.manual_seed(2)
-    two = fresh_actions(policy, data, [0, 1, 2])
+
+    def actions(seed: int) -> Any:
+        seed_everything(seed)
+        return fresh_actions(policy, data, [0, 1, 2])
+
+    expect_no_seeding("predict", actions)
+    one, two = actions(1), actions(2)
     expect(
         (one == two).all(),
         "actions for one observation, twice",
@@ -147,6 +166,36 @@ def check_reset_of_one_slot(subject: Subject) -> None:
         found=f"differences of {gaps[0]:.3g} and {gaps[1]:.3g}",
         remedy="Clear only the rows where mask is true.",
     )
+
+
+def check_two_at_once(subject: Subject) -> None:
+    """Two policies in one process do not disturb each other: nothing is kept on the class."""
+    original, data = policy_and_data(subject)
+    other = policy_of(subject, data)
+    results = []
+    for is_alone in (True, True, False):
+        with left_to("copies_act_alike", "it cannot be copied"):
+            policy = copy.deepcopy(original).eval()
+        begin(policy)
+        actions = [_seeded_actions(policy, data, [0, 1])]
+        if not is_alone:
+            fresh_actions(other, data, [4, 5])
+            acted(other, data, [5, 6])
+        results.append([*actions, _seeded_actions(policy, data, [2, 3])])
+    if results[0] != results[1]:
+        raise NotApplicable("its actions differ anyway: see the check 'predict_repeats'")
+    expect_equal(
+        results[2],
+        results[0],
+        "the actions of a policy while another one acts",
+        expected="those that it gives alone",
+        remedy="Keep everything on the instance, not on the class or in globals.",
+    )
+
+
+def _seeded_actions(policy: Any, data: SyntheticDataset, rows: Sequence[int]) -> Any:
+    seed_everything(0)
+    return acted(policy, data, rows).tolist()
 
 
 ACTING_CHECKS = checks_in(globals())

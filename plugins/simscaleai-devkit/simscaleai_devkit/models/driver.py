@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from simscaleai_core.host.components import check_options
 from simscaleai_core.host.lookup import import_target
 from simscaleai_core.seeding import seed_everything
-from simscaleai_devkit.checks import NotApplicable, left_to
+from simscaleai_devkit.checks import NotApplicable, expect_none, left_to
 from simscaleai_devkit.subject import Subject
+from simscaleai_devkit.support.process import random_states
 from simscaleai_devkit.support.synthetic import SyntheticDataset
 
 
@@ -113,6 +114,37 @@ def mean_loss(policy: nn.Module, batch: Mapping[str, Any], draws: int = 8) -> fl
     """Return the loss in train mode, averaged over what the policy draws."""
     with torch.no_grad():
         return sum(float(loss_of(policy, batch, seed=s)) for s in range(draws)) / draws
+
+
+def trained(policy: nn.Module, batch: Mapping[str, Any], steps: int = 2) -> None:
+    """Train the policy on a batch, so that what training changes is no longer as it was built."""
+    policy.train()
+    optimizer = torch.optim.SGD([p for p in policy.parameters() if p.requires_grad], lr=1e-3)
+    for step in range(steps):
+        loss = loss_of(policy, batch, seed=step)
+        with left_to("loss_is_a_scalar", "its loss has no gradient"):
+            torch.autograd.backward(loss)
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def expect_no_seeding(fact: str, call: Callable[[int], object]) -> None:
+    """Fail a check if a call sets the global random generators to a state of its own.
+
+    Args:
+        fact: What the call does.
+        call: Seeds the generators with what it is given, and then does it.
+    """
+    found = []
+    for seed in (5, 6):
+        call(seed)
+        found.append(random_states())
+    one, other = found
+    expect_none(
+        [name.removeprefix("the random state of ") for name in one if one[name] == other[name]],
+        f"random generators that {fact} seeds",
+        remedy="Draw from the global generators as they are, or within torch.random.fork_rng().",
+    )
 
 
 def predict(

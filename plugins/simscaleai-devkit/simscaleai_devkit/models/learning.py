@@ -5,12 +5,19 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from simscaleai_devkit.checks import NotApplicable, checks_in, expect, expect_none, must_work
-from simscaleai_devkit.models.driver import loss_of, mean_loss, policy_and_batch, policy_and_data
+from simscaleai_devkit.models.driver import (
+    expect_no_seeding,
+    loss_of,
+    mean_loss,
+    policy_and_batch,
+    policy_and_data,
+)
 from simscaleai_devkit.subject import Subject
 from simscaleai_devkit.support.trees import expect_equal
 
@@ -68,8 +75,12 @@ def check_batch_is_not_changed(subject: Subject) -> None:
 
 
 def check_every_parameter_learns(subject: Subject) -> None:
-    """Every parameter that asks for a gradient gets a finite one: DDP waits for all of them."""
+    """Every parameter that asks for a gradient gets a finite one, and is in one of its groups.
+
+    DistributedDataParallel waits for all gradients; an optimiser moves what the groups hold.
+    """
     policy, batch = policy_and_batch(subject, 8)
+    _expect_complete_groups(policy)
     for seed in range(3):
         torch.autograd.backward(loss_of(policy, batch, seed=seed))
     without = [n for n, p in policy.named_parameters() if p.requires_grad and p.grad is None]
@@ -82,11 +93,12 @@ def check_every_parameter_learns(subject: Subject) -> None:
 
 
 def check_loss_follows_the_seed(subject: Subject) -> None:
-    """Under one seed the loss of a batch is the same to the last bit."""
+    """Under one seed the loss of a batch is the same to the last bit; forward sets no seed."""
     policy, batch = policy_and_batch(subject, 4)
     one, two = (float(loss_of(copy.deepcopy(policy), batch, seed=5).detach()) for _ in range(2))
     remedy = "Draw from torch's, NumPy's or Python's global generator only."
     expect_equal(two, one, "two losses of one batch under one seed", remedy=remedy)
+    expect_no_seeding("the forward pass", lambda s: loss_of(copy.deepcopy(policy), batch, seed=s))
 
 
 def check_overfits_one_batch(subject: Subject) -> None:
@@ -131,6 +143,20 @@ def check_padding_is_ignored(subject: Subject) -> None:
     fact = "the loss after padded actions were changed"
     remedy = "Multiply the error by ~batch['is_pad'] and divide by its sum."
     expect(is_same, fact, expected=expected, found=f"{two:.6g}", remedy=remedy)
+
+
+def _expect_complete_groups(policy: Any) -> None:
+    """Fail a check unless ``parameter_groups()``, if there is one, holds what is to be trained."""
+    if not hasattr(policy, "parameter_groups"):
+        return
+    remedy = "Return torch's parameter groups: [{'params': [...], 'weight_decay': 0.0}, ...]."
+    with must_work("parameter_groups() in an optimiser", remedy=remedy):
+        optimizer = torch.optim.SGD(policy.parameter_groups(), lr=0.0)
+    grouped = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    named = [(n, p) for n, p in policy.named_parameters() if p.requires_grad]
+    forgotten = [name for name, parameter in named if id(parameter) not in grouped]
+    remedy = "Put each into one group, or set requires_grad_(False)."
+    expect_none(forgotten, "parameters that parameter_groups() leaves out", remedy=remedy)
 
 
 LEARNING_CHECKS = checks_in(globals())

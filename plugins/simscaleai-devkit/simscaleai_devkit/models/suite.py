@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import attrs
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
@@ -15,20 +16,31 @@ from torch.utils.data import DataLoader
 from simscaleai_core.checkpoint.serialisation import to_serialisable
 from simscaleai_core.contracts import Statistics
 from simscaleai_core.errors import ConfigError, DataError
-from simscaleai_devkit.checks import NotApplicable, checks_in, expect, expect_error, must_work
+from simscaleai_devkit.checks import (
+    NotApplicable,
+    checks_in,
+    expect,
+    must_work,
+    raised_by,
+    text_of,
+)
 from simscaleai_devkit.models.acting import ACTING_CHECKS
 from simscaleai_devkit.models.driver import (
     dataset,
+    expect_no_seeding,
     fresh_actions,
     loss_of,
     make,
     policy_and_data,
     policy_of,
+    trained,
 )
 from simscaleai_devkit.models.learning import LEARNING_CHECKS
 from simscaleai_devkit.models.portability import PORTABILITY_CHECKS
 from simscaleai_devkit.subject import Subject
 from simscaleai_devkit.suite import Suite
+from simscaleai_devkit.support.process import process_unchanged, settings_restored
+from simscaleai_devkit.support.synthetic import SyntheticDataset
 from simscaleai_devkit.support.trees import expect_equal
 
 _OVERFIT_STEPS = 300
@@ -56,7 +68,7 @@ def check_builds(subject: Subject) -> None:
 
 
 def check_build_follows_the_seed(subject: Subject) -> None:
-    """Built twice under one seed it has the same weights to the last bit."""
+    """Built twice under one seed it has the same weights to the last bit; building sets no seed."""
     one, two = (policy_of(subject, seed=3).state_dict() for _ in range(2))
     expect_equal(
         dict(two),
@@ -64,12 +76,13 @@ def check_build_follows_the_seed(subject: Subject) -> None:
         "the weights of two policies that were built under one seed",
         remedy="Draw from torch's global generator, with no seed and no generator of your own.",
     )
+    expect_no_seeding("building the policy", lambda seed: policy_of(subject, seed=seed))
 
 
 def check_hparams_rebuild_it(subject: Subject) -> None:
     """``hparams`` are plain values that build the same policy: a checkpoint alone can be used.
 
-    With the weights loaded, it acts the same to the last bit, statistics included.
+    After training, with its weights loaded, it acts the same to the last bit.
 
     Raises:
         NotApplicable: If it has no hparams.
@@ -85,13 +98,31 @@ def check_hparams_rebuild_it(subject: Subject) -> None:
         torch.manual_seed(11)
         again = subject.target(**hparams)
         again.load_state_dict(policy.state_dict())
+    _expect_same_actions(policy, again, data, "built again from hparams and its state dict")
+
+
+def check_state_is_complete(subject: Subject) -> None:
+    """After training, its state dict has everything that shapes the actions."""
+    policy, data = policy_and_data(subject)
+    again = policy_of(subject, data, seed=7)
+    again.load_state_dict(policy.state_dict())
+    before = fresh_actions(policy, data, [0, 1, 2]), fresh_actions(again, data, [0, 1, 2])
+    if not np.array_equal(*before):
+        raise NotApplicable("its copies differ untrained: see the check 'hparams_rebuild_it'")
+    trained(policy, data.batch(4))
+    again.load_state_dict(policy.state_dict())
+    _expect_same_actions(policy, again, data, "built again, with the state dict after training")
+
+
+def _expect_same_actions(policy: Any, again: Any, data: SyntheticDataset, which: str) -> None:
     one, two = fresh_actions(policy, data, [0, 1, 2]), fresh_actions(again, data, [0, 1, 2])
     expect(
         (one == two).all(),
-        "actions of the policy that was built again from hparams and its state dict",
+        f"actions of the policy that was {which}",
         expected=one[0],
         found=two[0],
-        remedy="Keep statistics as buffers, and everything that shapes the actions in hparams.",
+        remedy="Keep statistics and whatever training changes in persistent buffers, and all else "
+        "that shapes the actions in hparams.",
     )
 
 
@@ -123,19 +154,19 @@ def check_statistics_come_from_the_data(subject: Subject) -> None:
 
 
 def check_wrong_data_is_named(subject: Subject) -> None:
-    """Data with another number of action dimensions is refused with both numbers."""
+    """Data with another number of action dimensions is refused with a `DataError`."""
     policy, data = policy_and_data(subject)
     if not hasattr(policy, "adapt_to"):
         raise NotApplicable("it has no adapt_to")
-    wrong = attrs.evolve(data.describe(), action_dim=data.action_dim + 3)
-    dims = (str(data.action_dim), str(data.action_dim + 3))
-    expect_error(
-        lambda: policy.adapt_to(wrong),
-        DataError,
-        f"data with {dims[1]} action dimensions for a policy of {dims[0]}",
-        mentions=dims,
-        expected="a DataError with both numbers",
-        remedy="Compare data.action_dim in adapt_to and raise DataError.",
+    count = data.action_dim + 3
+    wrong = attrs.evolve(data.describe(), action_dim=count)
+    error = raised_by(lambda: policy.adapt_to(wrong))
+    expect(
+        isinstance(error, DataError),
+        f"data with {count} action dimensions for a policy of {data.action_dim}",
+        expected="a DataError",
+        found=text_of(error),
+        remedy="Compare data.action_dim in adapt_to and raise DataError with both numbers.",
     )
 
 
@@ -154,6 +185,22 @@ def check_resume_is_exact(subject: Subject) -> None:
         raise NotApplicable("it cannot be saved: see the check 'hparams_rebuild_it'") from error
     remedy = "Keep everything that training changes in parameters or buffers."
     subject.expect_exact_resume(whole, fields, at=3, remedy=remedy, **given)
+
+
+def check_process_is_left_alone(subject: Subject) -> None:
+    """Building, training and acting leave torch's settings and functions and the process alone."""
+    with settings_restored():  # imports that come late are not the policy's doing
+        _build_train_and_act(subject)
+    fact = "the process after a policy was built, trained and asked to act"
+    remedy = "Change nothing that is not the policy's own."
+    with process_unchanged(fact, remedy=remedy, ignore_random=True):
+        _build_train_and_act(subject)
+
+
+def _build_train_and_act(subject: Subject) -> None:
+    policy, data = policy_and_data(subject)
+    trained(policy, data.batch(2), steps=1)
+    fresh_actions(policy, data, [0, 1])
 
 
 class ModelSuite(Suite):

@@ -73,7 +73,7 @@ def check_options_are_light(subject: PluginSubject) -> None:
     modules = sorted({target.partition(":")[0] for target in targets})
     if not modules:
         raise NotApplicable("no component has options")
-    found = probe_report(subject.record.target, *modules)
+    found = probe_report(subject.module_name, *modules)
     remedy = "Keep options in a module of their own that imports attrs only."
     for name in modules:
         expect_none(
@@ -149,7 +149,7 @@ def check_entry_point(subject: PluginSubject) -> None:
 
 def check_package_is_typed(subject: PluginSubject) -> None:
     """The package has ``py.typed``: without it, type checkers ignore its annotations."""
-    package = subject.record.target.partition(".")[0]
+    package = subject.module_name.partition(".")[0]
     home = getattr(importlib.import_module(package), "__path__", None) if subject.module() else None
     if home is None:
         raise NotApplicable(f"{package} is a single module")

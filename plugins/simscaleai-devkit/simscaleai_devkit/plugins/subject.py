@@ -12,6 +12,7 @@ from attrs import frozen
 
 from simscaleai_core.host.facade import Host
 from simscaleai_core.host.records import Component, PluginRecord
+from simscaleai_core.host.selection import is_file, is_unpublished
 from simscaleai_devkit.checks import NotApplicable
 from simscaleai_devkit.plugins.probe import probe_report
 
@@ -36,10 +37,16 @@ class PluginSubject:
         mine = [c for c in self.host.components if c.plugin == self.record.name]
         return sorted(mine, key=lambda c: (c.kind, c.id))
 
+    @property
+    def module_name(self) -> str:
+        """Name to import the plugin's module by, also if it is given as a file."""
+        target = self.record.target
+        return Path(target).stem if is_file(target) else target
+
     def module(self) -> Any:
         """Return the plugin's module, imported here only if another process survived it."""
         self.require_importable()
-        return importlib.import_module(self.record.target)
+        return importlib.import_module(self.module_name)
 
     def state(self) -> str:
         """Have the host load the plugin, and return the state that it has then."""
@@ -58,7 +65,13 @@ class PluginSubject:
             raise NotApplicable(f"it is {state}: see the other checks")
 
     def distribution(self) -> metadata.Distribution:
-        """Return the distribution that ships the plugin."""
+        """Return the distribution that ships the plugin.
+
+        Raises:
+            NotApplicable: If the plugin is a file or a module that is being written.
+        """
+        if is_unpublished(self.record.distribution):
+            raise NotApplicable("it is being written and has no distribution yet")
         return metadata.distribution(self.record.distribution)
 
     def probed(self, attempt: int = 0) -> Mapping[str, Any]:
@@ -67,7 +80,7 @@ class PluginSubject:
         Args:
             attempt: Another number measures again.
         """
-        return probe_report(self.record.target, attempt=attempt)[self.record.target]
+        return probe_report(self.module_name, attempt=attempt)[self.module_name]
 
     def require_importable(self) -> Mapping[str, Any]:
         """Return what another process reports; skip the check if it cannot import the module.

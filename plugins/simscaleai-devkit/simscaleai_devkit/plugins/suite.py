@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any, ClassVar
 
 from simscaleai_core.host.facade import Host
 from simscaleai_core.host.loading import record_of
-from simscaleai_core.host.selection import select_plugins
+from simscaleai_core.host.selection import is_file, select_plugins
 from simscaleai_core.host.validation import plugin_faults
 from simscaleai_devkit.checks import NotApplicable, checks_in, expect, expect_none
 from simscaleai_devkit.plugins.declarations import DECLARATION_CHECKS
@@ -127,6 +129,8 @@ def _opened(suite: type[Suite]) -> Iterator[PluginSubject]:
     with scratch() as folder:
         host, name = Host(select_plugins()), str(suite.component)
         record = record_of(name, host.records)
+        if is_file(record.target):
+            sys.path.append(str(Path(record.target).resolve().parent))  # as the host does
         yield PluginSubject(suite=suite, host=host, record=record, folder=folder)
 
 

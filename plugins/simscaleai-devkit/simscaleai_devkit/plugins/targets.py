@@ -42,7 +42,7 @@ def import_report(subject: PluginSubject) -> dict[str, Any]:
     Returns:
         ``errors`` by target, ``changes`` of the process and what was ``printed``.
     """
-    targets, package = targets_of(subject), subject.record.target.partition(".")[0]
+    targets, package = targets_of(subject), subject.module_name.partition(".")[0]
     _, others = in_child(lambda: _others(targets, package))
     others = others if isinstance(others, list) else []
     status, found = in_child(lambda: _imported_afresh(targets, package, others))

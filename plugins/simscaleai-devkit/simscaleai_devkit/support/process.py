@@ -16,9 +16,11 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import FunctionType
 from typing import Any
 
 from simscaleai_devkit.checks import expect_none
+from simscaleai_devkit.support.leaks import watched_leaks
 
 _SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP", "SIGCHLD")
 
@@ -29,7 +31,7 @@ def process_state() -> dict[str, Any]:
     state: dict[str, Any] = {
         "the environment": dict(os.environ),
         "the working directory": os.getcwd(),  # noqa: PTH109 - as the system gives it
-        "the random state of Python": hash(random.getstate()),
+        **random_states(),
         "the root logger": (root.level, [type(h).__name__ for h in root.handlers]),
         "the warning filters": len(warnings.filters),
         "sys.path": list(sys.path),
@@ -46,18 +48,26 @@ def process_state() -> dict[str, Any]:
     return state
 
 
+def random_states() -> dict[str, Any]:
+    """Return the states of the global random generators as values that can be compared."""
+    states: dict[str, Any] = {"the random state of Python": hash(random.getstate())}
+    if "numpy" in sys.modules:
+        _, keys, position, *_ = sys.modules["numpy"].random.get_state()
+        states["the random state of NumPy"] = (hash(keys.tobytes()), position)
+    if "torch" in sys.modules:
+        state = sys.modules["torch"].get_rng_state()
+        states["the random state of torch"] = hash(state.numpy().tobytes())
+    return states
+
+
 def _numpy_state(numpy: Any) -> dict[str, Any]:
-    _, keys, position, *_ = numpy.random.get_state()
-    return {
-        "the random state of NumPy": (hash(keys.tobytes()), position),
-        "NumPy's error handling": dict(numpy.geterr()),
-    }
+    return {"NumPy's error handling": dict(numpy.geterr())}
 
 
 def _torch_state(torch: Any) -> dict[str, Any]:
     cudnn = torch.backends.cudnn
     return {
-        "the random state of torch": hash(torch.get_rng_state().numpy().tobytes()),
+        "torch's functions": _torch_functions(torch),
         "torch's default dtype": str(torch.get_default_dtype()),
         "torch's default device": str(torch.get_default_device()),
         "torch's number of threads": torch.get_num_threads(),
@@ -68,6 +78,66 @@ def _torch_state(torch: Any) -> dict[str, Any]:
         "the cudnn flags": (cudnn.benchmark, cudnn.deterministic, cudnn.enabled),
         "torch's matmul precision": torch.get_float32_matmul_precision(),
     }
+
+
+def _torch_functions(torch: Any) -> dict[str, Any]:
+    """Return what stands by name in the place of torch's own functions, methods and layers.
+
+    What torch puts there itself when it needs it is left out.
+    """
+    home = os.path.dirname(torch.__file__)  # noqa: PTH120 - as code names its file
+    return {
+        f"{place}.{name}": value
+        for (place, name), (_, value) in _named_in(torch).items()
+        if not _file_of(value).startswith(home)
+    }
+
+
+def _named_in(torch: Any) -> dict[tuple[str, str], tuple[Any, Any]]:
+    """Return torch's functions, methods and layers: place and name to owner and value."""
+    layers = {n: v for n, v in vars(torch.nn).items() if isinstance(v, type)}
+    owners = {
+        "torch": torch,
+        "torch.Tensor": torch.Tensor,
+        "torch.nn.functional": torch.nn.functional,
+        **{f"torch.nn.{n}": v for n, v in layers.items()},
+    }
+    return {
+        (place, name): (owner, value)
+        for place, owner in owners.items()
+        for name, value in vars(owner).items()
+        if isinstance(value, FunctionType)
+    } | {("torch.nn", n): (torch.nn, v) for n, v in layers.items()}
+
+
+def _file_of(value: Any) -> str:
+    if isinstance(value, FunctionType):
+        return value.__code__.co_filename
+    return str(getattr(sys.modules.get(value.__module__), "__file__", ""))
+
+
+@contextmanager
+def settings_restored() -> Iterator[None]:
+    """Put back after the body what it changed in torch and in the environment.
+
+    A check begins with the settings of the process, whatever a component did in the one before.
+    """
+    import torch
+
+    environment, functions = dict(os.environ), _named_in(torch)
+    dtype, matmul = torch.get_default_dtype(), torch.get_float32_matmul_precision()
+    try:
+        yield
+    finally:
+        for name in [n for n in os.environ if n not in environment]:
+            del os.environ[name]
+        os.environ.update(environment)
+        torch.set_default_dtype(dtype)
+        torch.set_float32_matmul_precision(matmul)
+        replaced = _torch_functions(torch)
+        for (place, name), (owner, value) in functions.items():
+            if replaced.get(f"{place}.{name}", value) is not value:
+                setattr(owner, name, value)
 
 
 def state_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
@@ -115,7 +185,7 @@ def process_unchanged(
     ignore_random: bool = False,
     check_stdout: bool = False,
 ) -> Iterator[None]:
-    """Fail a check if the body changes the state of this process.
+    """Fail a check if the body changes the state of this process, or leaves something running.
 
     Args:
         fact: What the process is compared after.
@@ -125,9 +195,9 @@ def process_unchanged(
         check_stdout: Whether the body may write nothing to standard output.
     """
     before = process_state()
-    with captured_stdout() as printed:
+    with watched_leaks() as left, captured_stdout() as printed:
         yield
-    changes = state_changes(before, process_state())
+    changes = [*state_changes(before, process_state()), *left]
     changes = [c for c in changes if not (ignore_random and "random state" in c)]
     changes += ["standard output"] if check_stdout and printed() else []
     expect_none(changes, fact, expected=expected, remedy=remedy)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from simscaleai_core.errors import ConfigError, PluginError
 from simscaleai_core.host.facade import Host
-from simscaleai_core.host.lookup import import_target
+from simscaleai_core.host.lookup import import_target, not_loaded
 
 if TYPE_CHECKING:
     from simscaleai_core.host.records import Component
@@ -180,10 +180,11 @@ def unknown_env(name: str, gymnasium_ids: Iterable[str], host: Host | None = Non
     close = difflib.get_close_matches(name, [*aliases, *gymnasium_ids], n=1, cutoff=0.6)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     missing = missing_tasks(host)
+    unloaded = "".join(f"\n  {line}" for line in not_loaded(host.records))
     return ConfigError(
         f"unknown environment {name!r}. Installed: {', '.join(sorted(_names(declared))) or 'none'};"
         " any Gymnasium id such as 'CartPole-v1' or 'module:EnvId-v0' works too."
-        f"{hint}{' ' if missing else ''}{missing}"
+        f"{hint}{' ' if missing else ''}{missing}{unloaded}"
     )
 
 

@@ -63,7 +63,7 @@ def make_env(
         >>> env.close()
     """
     check_ranges({"env_timeout_s": env_timeout_s})
-    return _build(name, _find(name, host), options, env_timeout_s)
+    return _build(name, find_env(name, host), options, env_timeout_s)
 
 
 def make_vector_env(
@@ -99,7 +99,7 @@ def make_vector_env(
         EnvError: If building it takes too long.
     """
     check_ranges({"num_envs": num_envs, "env_timeout_s": env_timeout_s})
-    declared = _find(name, host)
+    declared = find_env(name, host)
     kind = vectorization
     if kind is None:
         kind = "native" if has_native_batch(declared) else "sync"
@@ -176,8 +176,16 @@ def construction_error(name: str, options: Mapping[str, Any], error: BaseExcepti
     return ConfigError(f"environment {name!r}{given} cannot be made: {_reason(error)}")
 
 
-def _find(name: str, host: Host | None) -> Component | None:
-    """Return the declared environment of a name, or None if it is Gymnasium's."""
+def find_env(name: str, host: Host | None = None) -> Component | None:
+    """Return the declared environment of a name, or None if it is Gymnasium's.
+
+    Args:
+        name: As for `make_env`.
+        host: As for `make_env`.
+
+    Raises:
+        ConfigError: If nothing has that name.
+    """  # noqa: DOC501 - built by unknown_env
     declared = find_declared(name, host)
     if declared is None and ":" not in name and name not in gymnasium.registry:
         raise unknown_env(name, gymnasium.registry, host)

@@ -8,7 +8,9 @@ from typing import Any
 from simscaleai_core.contracts import Mean
 from simscaleai_core.errors import ConfigError
 from simscaleai_core.host.facade import Host
-from simscaleai_plugin_gym.envs.construction import make_vector_env
+from simscaleai_core.host.lookup import import_target
+from simscaleai_core.host.selection import select_plugins
+from simscaleai_plugin_gym.envs.construction import find_env, make_vector_env
 from simscaleai_plugin_gym.envs.failures import close_env
 from simscaleai_plugin_gym.evaluate.evaluation import EvalConfig, evaluate_policy
 from simscaleai_plugin_gym.evaluate.image_inputs import check_images, env_options
@@ -20,15 +22,15 @@ class ClosedLoop:
     """Measures a policy by what it does.
 
     Several ranks share the episodes: rank r of W runs every W-th from the r-th on. An environment
-    that fails ends the run with one error, as any eval function that fails does; its processes are
-    ended, and checkpoints that were written before stay.
+    that fails is one error, as any eval function that fails is, and its processes are ended.
 
     Args:
         config: The run's configuration; its ``env`` names the environment.
         options: Episodes and seeds; None takes the defaults.
 
     Raises:
-        ConfigError: If the configuration names no environment, or a number is out of range.
+        SimScaleError: If the configuration names no environment, or one that cannot be found or
+            imported, or a number is out of range.
     """
 
     def __init__(self, config: Any, options: ClosedLoopOptions | None = None) -> None:
@@ -39,7 +41,9 @@ class ClosedLoop:
             )
         self._env: str = config.env
         self._options = ClosedLoopOptions() if options is None else options
-        self._host = Host()
+        self._host = Host(select_plugins(config.plugins))
+        if (declared := find_env(self._env, self._host)) is not None:
+            import_target(declared)  # what is missing is said before the first step
         given = self._options
         self._config = EvalConfig(n_episodes=given.episodes, seed=given.seed)
 

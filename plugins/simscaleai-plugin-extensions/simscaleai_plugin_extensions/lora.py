@@ -1,0 +1,88 @@
+"""Low-rank adaptation of a policy's linear layers, through peft."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import nn
+
+from simscaleai_core.errors import ConfigError
+from simscaleai_plugin_extensions.options import LoraOptions
+
+_SHOWN = 8
+
+
+def apply(policy: nn.Module, options: LoraOptions | None = None) -> nn.Module:
+    """Add low-rank weights to linear layers and freeze everything else.
+
+    The added weights change nothing until they are trained: the second factor starts at 0.
+
+    Args:
+        policy: The policy, changed in place.
+        options: The adapter's options; the defaults if None.
+
+    Returns:
+        The same policy.
+
+    Raises:
+        ConfigError: If peft is not installed, or a pattern matches nothing.
+
+    Source:
+        Hu et al. 2022 (LoRA, arXiv:2106.09685), section 4.1.
+    """
+    options = options or LoraOptions()
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError:
+        raise ConfigError(
+            "the adapter 'lora' needs peft: expected it installed, found none. Install it: "
+            "pip install 'simscaleai-plugin-extensions[lora]'."
+        ) from None
+    layers = [name for name, m in policy.named_modules() if type(m) is nn.Linear]
+    targets = _matching(layers, options.targets, "linear layer", "targets")
+    trained = _matching(list(dict(policy.named_parameters())), options.train, "parameter", "train")
+    policy.requires_grad_(False)
+    config = LoraConfig(
+        r=options.rank, lora_alpha=options.alpha, lora_dropout=options.dropout,
+        target_modules=targets,
+    )  # fmt: skip
+    parameters = dict(policy.named_parameters())
+    for name in trained:
+        parameters[name].requires_grad_(True)
+    inject_adapter_in_model(config, policy)
+    return policy
+
+
+def merge(policy: nn.Module) -> nn.Module:
+    """Add the low-rank weights to those that they belong to, and take the layers back as they were.
+
+    Args:
+        policy: An adapted policy, changed in place.
+
+    Returns:
+        The same policy.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    adapted: list[tuple[str, Any]] = [
+        (name, m) for name, m in policy.named_modules() if isinstance(m, LoraLayer)
+    ]
+    for name, layer in adapted:
+        layer.merge()
+        parent, _, own = name.rpartition(".")
+        setattr(policy.get_submodule(parent), own, layer.get_base_layer())
+    return policy
+
+
+def _matching(names: list[str], patterns: tuple[str, ...], what: str, option: str) -> list[str]:
+    """Return the names that match any of the patterns, each of which must match one."""
+    idle = [p for p in patterns if not any(fnmatchcase(n, p) for n in names)]
+    if idle:
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        found = ", ".join(names[:_SHOWN]) or "none"
+        raise ConfigError(
+            f"the adapter 'lora' finds no {what} {idle[0]!r}: expected one of {found}{more}. "
+            f"Change --lora.{option}."
+        )
+    return [n for n in names if any(fnmatchcase(n, p) for p in patterns)]
