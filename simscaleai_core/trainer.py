@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from simscaleai_core.checkpoint.background import Saver
 from simscaleai_core.checkpoint.manifest import list_checkpoints
@@ -17,6 +18,7 @@ from simscaleai_core.checkpoint.store import CheckpointStore
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.contracts import DataSpec, EvalFunction, Precision, Strategy, is_sharded
 from simscaleai_core.data.feed import Feed, build_feed, describe
+from simscaleai_core.errors import ConfigError
 from simscaleai_core.host import components, defaults
 from simscaleai_core.host.events import compile_events
 from simscaleai_core.host.facade import Host
@@ -78,7 +80,8 @@ class Trainer:
         listeners: Sequence[object] = (),
         built: Sequence[tuple[Component, Mapping[str, Any]]] = (),
     ) -> None:
-        config = config or TrainConfig()
+        config = TrainConfig() if config is None else config
+        check_arguments(model, train_loader, config)
         self.host = host or Host(select_plugins(config.plugins))
         self.config = config if host else defaults.fill_defaults(config, self.host)
         self.policy = model
@@ -255,3 +258,26 @@ class Trainer:
             "torch": str(torch.__version__),
             "plugins": {r.name: r.source for r in self.host.records if r.name in used},
         }
+
+
+def check_arguments(policy: Any, loader: Any, config: Any) -> None:
+    """Refuse what cannot be trained with, before anything is built.
+
+    Raises:
+        ConfigError: If something is of the wrong kind; all of it is named.
+    """
+    rules = {
+        "model": (policy, isinstance(policy, nn.Module), "an nn.Module"),
+        "train_loader": (loader, hasattr(loader, "__iter__"), "a DataLoader"),
+        "config": (config, isinstance(config, TrainConfig), "a TrainConfig"),
+    }
+    found = [
+        f"{name}: expected {wanted}, got {type(value).__name__}."
+        for name, (value, fits, wanted) in rules.items()
+        if not fits
+    ]
+    if not found and (lazy := [n for n, p in policy.named_parameters() if is_lazy(p)]):
+        names = ", ".join(lazy[:5])
+        found = [f"model: expected parameters with a shape, got {names}. Call it on a batch first."]
+    if found:
+        raise ConfigError(*found)

@@ -15,10 +15,12 @@ import attrs
 from simscaleai_core.cli.configuration import field_docs, read_toml
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.errors import ConfigError
+from simscaleai_core.host.defaults import MANY_FIELDS, ONE_FIELDS
 from simscaleai_core.host.facade import Host
 from simscaleai_core.host.lookup import import_target
 from simscaleai_core.host.records import Component
 from simscaleai_core.host.selection import select_plugins
+from simscaleai_core.plugin import KINDS
 
 SUMMARY = """Train a policy.
 
@@ -37,7 +39,7 @@ _SHORT = {
     "init_statistics": "--init-from.statistics",
     "init_partial": "--init-from.partial",
 }
-_ONE_OF_A_KIND = ("precision", "strategy", "optimizer", "schedule", "train_step", "sampler")
+_ALWAYS_THERE = ("optimizer", "schedule", "train_step")
 _OWN = {
     "config": (Path, "TOML file with fields of the configuration; flags override it."),
     "json": (bool, "Print one JSON object to standard output and nothing else."),
@@ -188,30 +190,27 @@ def _shown(default: Any) -> str:
 
 def _in_play(host: Host, tokens: Sequence[str], table: Mapping[str, Any]) -> list[Component]:
     """Return the components of required plugins, and those that a field names."""
-    in_file = table.get("model_name")
-    names = {
-        "model": _values(tokens, "--model", "--model-name")
-        or ([in_file] if isinstance(in_file, str) else []),
-        "logger": _values(tokens, "--logger", "--loggers"),
-        "eval_function": _values(tokens, "--eval-fn", "--eval-fns"),
-        "extension": _values(tokens, "--extension", "--extensions"),
-        "dataset": _values(tokens, "--dataset-name"),
-        **{kind: _values(tokens, f"--{kind.replace('_', '-')}") for kind in _ONE_OF_A_KIND},
-        "transform": _values(tokens, "--transform", "--transforms"),
-        "adapter": _values(tokens, "--adapter", "--adapters"),
-    }
-    if _values(tokens, "--env"):
-        names["eval_function"].append("gym/closed_loop")
+    names = {kind: set(_named(tokens, table, kind)) for kind in KINDS}
+    if _values(tokens, "--env") or table.get("env"):
+        names["eval_function"].add("gym/closed_loop")
     required = {host.record(n).name for n in host.selection.required}
     found = [
-        c
-        for c in host.components
-        if c.plugin in required or {c.id, c.spec.name} & set(names.get(c.kind, ()))
+        c for c in host.components if c.plugin in required or {c.id, c.spec.name} & names[c.kind]
     ]
     by_name: dict[str, Component] = {}
     for component in found:
         by_name.setdefault(component.spec.name, component)
     return list(by_name.values())
+
+
+def _named(tokens: Sequence[str], table: Mapping[str, Any], kind: str) -> list[str]:
+    """Return the components of a kind that the arguments name, or else the table or the default."""
+    field = MANY_FIELDS.get(kind) or ONE_FIELDS[kind]
+    given = _values(tokens, f"--{field.replace('_', '-')}", _SHORT.get(field, ""))
+    found = table.get(field, getattr(TrainConfig(), field) if kind in _ALWAYS_THERE else None)
+    others = found if isinstance(found, (list, tuple)) else [found]
+    is_open = kind in MANY_FIELDS or not given
+    return [*given, *(n for n in others if isinstance(n, str) and is_open)]
 
 
 def _values(tokens: Sequence[str], *flags: str) -> list[str]:

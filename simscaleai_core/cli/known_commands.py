@@ -46,7 +46,7 @@ OWN_COMMANDS = {
     "plot": (),
     "plugins": ("list", "info", "doctor"),
     "hooks": ("list", "show", "trace"),
-    "checkpoint": ("show", "list"),
+    "checkpoint": ("show", "list", "merge"),
 }
 """The core's own commands, each with its subcommands; no plugin can take the name of one."""
 

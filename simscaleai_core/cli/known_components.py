@@ -15,6 +15,7 @@ COMPONENTS = {
     "checkpoint_backend": {"dcp": "dcp", "safetensors": "safetensors"},
     "eval_function": {"gym": "closed_loop"},
     "extension": {"extensions": "best-k early-stopping ema freeze profiler throughput"},
+    "adapter": {"extensions": "lora"},
 }
 """Names of components by kind and plugin; a name that a user or a file gives is never suggested."""
 

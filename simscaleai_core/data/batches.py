@@ -10,10 +10,20 @@ from typing import Any
 import torch
 
 from simscaleai_core.contracts import Batch
+from simscaleai_core.errors import DataError
 
 
 def sample_count(batch: Batch) -> int:
-    """Return the number of samples of a batch: the length of its first tensor or list."""
+    """Return the number of samples of a batch: the length of its first tensor or list.
+
+    Raises:
+        DataError: If it is no table of tensors.
+    """
+    if not hasattr(batch, "values"):
+        raise DataError(
+            f"the loader gives {type(batch).__name__}: expected batches as dicts with "
+            "'observations' and 'actions'. Give it a collate_fn that makes them."
+        )
     for value in batch.values():
         if isinstance(value, Mapping):
             return sample_count(value)

@@ -23,7 +23,7 @@ from simscaleai_core.host.lookup import flag_of, not_loaded
 
 logger = logging.getLogger("simscaleai")
 
-_ONE_FIELDS = {
+ONE_FIELDS = {
     "model": "model_name",
     "dataset": "dataset_name",
     "env": "env",
@@ -35,14 +35,16 @@ _ONE_FIELDS = {
     "train_step": "train_step",
     "sampler": "sampler",
 }
+"""Fields of `TrainConfig` that name one component, by its kind."""
 _OWN = {"bc": "bc/bc", "closed_loop": "gym/closed_loop", "wandb": "wandb/wandb"}
-_MANY_FIELDS = {
+MANY_FIELDS = {
     "logger": "loggers",
     "eval_function": "eval_fns",
     "extension": "extensions",
     "transform": "transforms",
     "adapter": "adapters",
 }
+"""Fields of `TrainConfig` that name several."""
 
 
 def fill_defaults(
@@ -64,7 +66,7 @@ def fill_defaults(
         fields = [f.name for f in attrs.fields(TrainConfig)]
         given = [n for n in fields if getattr(config, n) != getattr(defaults, n)]
     changes: dict[str, Any] = {}
-    for kind, name in _ONE_FIELDS.items():
+    for kind, name in ONE_FIELDS.items():
         chosen = host.selected(kind) if host.selection.required and name not in given else []
         if len(chosen) > 1:
             raise ConfigError(
@@ -77,7 +79,7 @@ def fill_defaults(
             changes[name] = _meant(host, kind, getattr(config, name))
     env = changes.get("env", config.env)
     wanted = {"logger": ["wandb"] * config.use_wandb, "eval_function": ["closed_loop"] * bool(env)}
-    for kind, name in _MANY_FIELDS.items():
+    for kind, name in MANY_FIELDS.items():
         names = list(getattr(config, name))
         selected = host.selected(kind) if host.selection.required else []
         for extra in (*selected, *(_meant(host, kind, n) for n in wanted.get(kind, ()))):
@@ -124,7 +126,7 @@ def _refuse_twice(host: Host, kind: str, names: Sequence[str]) -> None:
         first = by_id.setdefault(host.component(kind, name).id, name)
         if first != name:
             raise ConfigError(
-                f"{_MANY_FIELDS[kind]!r} has one {kind.replace('_', ' ')} twice, as {first!r} and "
+                f"{MANY_FIELDS[kind]!r} has one {kind.replace('_', ' ')} twice, as {first!r} and "
                 f"{name!r}. Name it once."
             )
 
@@ -151,8 +153,8 @@ def precision_name(config: TrainConfig, host: Host, device: str) -> tuple[str, s
 
 def used_plugins(config: TrainConfig, host: Host) -> list[str]:
     """Return the plugins of which a configuration names a component, sorted."""
-    named = [(kind, getattr(config, field)) for kind, field in _ONE_FIELDS.items()]
-    named += [(kind, n) for kind, field in _MANY_FIELDS.items() for n in getattr(config, field)]
+    named = [(kind, getattr(config, field)) for kind, field in ONE_FIELDS.items()]
+    named += [(kind, n) for kind, field in MANY_FIELDS.items() for n in getattr(config, field)]
     used = set()
     for kind, name in named:
         with suppress(UnknownComponentError):  # such as an environment of Gymnasium's

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -25,9 +26,14 @@ from simscaleai_devkit.checks import (
 )
 from simscaleai_devkit.subject import Subject
 from simscaleai_devkit.suite import Suite
+from simscaleai_devkit.support.leaks import (
+    watched_envs,
+    watched_leaks,
+    watched_temporary_files,
+)
 from simscaleai_devkit.support.listeners import PlannedError
 from simscaleai_devkit.support.policies import TinyPolicy
-from simscaleai_devkit.support.process import process_unchanged
+from simscaleai_devkit.support.process import process_unchanged, settings_restored
 from simscaleai_devkit.support.trees import expect_equal
 
 
@@ -78,18 +84,27 @@ def check_policy_is_left_alone(subject: Subject) -> None:
 
 
 def check_process_is_left_alone(subject: Subject) -> None:
-    """Gradient mode, settings, folder, environment and logging are as before."""
+    """Gradient mode, settings, folder, environment and logging are as before; nothing is left open.
+
+    Neither an environment, a file nor a process.
+    """
     function, policy = subject.build(), _policy(subject)
-    _tried(subject, function, policy)
+    with settings_restored():
+        _tried(subject, function, policy)
     fact, remedy = "the process after a measurement", "Undo what is changed, and print nothing."
-    with process_unchanged(fact, remedy=remedy, check_stdout=True):
+    with (
+        _nothing_left(subject, "a measurement"),
+        process_unchanged(fact, remedy=remedy, check_stdout=True),
+    ):
         _tried(subject, function, policy)
 
 
 def check_failure_is_raised(subject: Subject) -> None:
-    """An exception of the policy comes through, and the next measurement works."""
+    """An exception of the policy comes through, nothing is left, and the next measurement works."""
     function = subject.build()
     _tried(subject, function, _policy(subject))
+    with left_to("process_is_left_alone"), _nothing_left(subject, "a measurement"):
+        _tried(subject, function, _policy(subject))
     broken = _policy(subject)
     called: list[bool] = []
 
@@ -98,15 +113,32 @@ def check_failure_is_raised(subject: Subject) -> None:
         raise PlannedError("planned")
 
     broken.predict = broken.forward = fail
-    error = raised_by(lambda: _measured(subject, function, broken))
-    if error is None and not called:
+    with _nothing_left(subject, "a measurement that failed"):
+        error = raised_by(lambda: _measured(subject, function, broken))
+        is_planned, found = "planned" in str(error), text_of(error)
+        error = None  # and with it what its traceback holds
+    if found == "no error" and not called:
         raise NotApplicable("it does not call the policy")
-    is_raised, fact = "planned" in str(error), "an exception of the policy"
-    remedy = "Do not catch it."
-    expect(is_raised, fact, expected="to come through", found=text_of(error), remedy=remedy)
+    fact, remedy = "an exception of the policy", "Do not catch it."
+    expect(is_planned, fact, expected="to come through", found=found, remedy=remedy)
     remedy = "Close in `finally` what was opened."
     with must_work("a measurement after one that failed", remedy=remedy):
         _measured(subject, function, _policy(subject))
+
+
+@contextmanager
+def _nothing_left(subject: Subject, what: str) -> Iterator[None]:
+    """Fail a check if the body leaves environments, files or processes."""
+    with (
+        watched_leaks() as held,
+        watched_temporary_files(subject.folder / "temporary") as files,
+        watched_envs() as envs,
+    ):
+        yield
+    left = [f"an environment {name} that is not closed" for name in sorted(set(envs))]
+    left += [*held, *(f"the temporary file {name}" for name in files)]
+    remedy = "Close in `finally` what was opened, and end what was started."
+    expect_none(left, f"what {what} left", expected="nothing", remedy=remedy)
 
 
 class EvalFunctionSuite(Suite):

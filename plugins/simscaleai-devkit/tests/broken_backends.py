@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import shutil
+import tempfile
 import time
 import zipfile
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -75,6 +78,23 @@ class PrintsProgress(Sound):
     def save(self, path, tree):
         print("saving", path)
         super().save(path, tree)
+
+
+@fails("writes_only_where_it_is_told", "checkpoint.tmp")
+class OneTemporaryName(Sound):
+    def save(self, path, tree):
+        temporary = path.with_name("checkpoint.tmp")
+        torch.save(tree, str(temporary))
+        temporary.replace(path)
+
+
+@fails("writes_only_where_it_is_told", "spool")
+class SpoolsForAllRuns(Sound):
+    def save(self, path, tree):
+        spool = Path(tempfile.gettempdir()) / f"simscale-kit-spool-{os.getpid()}"
+        with spool.open("wb") as file:
+            torch.save(tree, file)
+        shutil.move(spool, path)
 
 
 @fails("same_tree_gives_same_bytes", "times")
@@ -171,4 +191,24 @@ def _listed(node):
     return [_listed(v) for v in node] if isinstance(node, list | tuple) else node
 
 
+class PlainTorch(Sound):
+    """Sound too: on a full disk torch raises an error of its own."""
+
+    def save(self, path, tree):
+        torch.save(tree, path)
+
+
+class SpoolsUnderItsOwnName(Sound):
+    """Sound too: no two saves share what they write for a while."""
+
+    def save(self, path, tree):
+        with tempfile.TemporaryDirectory(prefix=path.name, dir=path.parent) as folder:
+            super().save(Path(folder) / "tree", tree)
+            (Path(folder) / "tree").replace(path)
+
+
+SOUND_TOO = [
+    (CheckpointBackendSuite, PlainTorch, "full_disk_is_reported"),
+    (CheckpointBackendSuite, SpoolsUnderItsOwnName, "writes_only_where_it_is_told"),
+]
 SOUND = [(CheckpointBackendSuite, Sound)]

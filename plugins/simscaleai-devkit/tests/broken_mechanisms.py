@@ -7,8 +7,13 @@ import itertools
 import math
 import os
 import random
+import subprocess
+import tempfile
 from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import ClassVar
 
+import gymnasium
 import numpy as np
 import torch
 from simscaleai_devkit import EvalFunctionSuite, ExtensionSuite, PrecisionSuite, StrategySuite
@@ -307,6 +312,58 @@ class PrintsResults(Measure):
     def __call__(self, policy):
         print("measured")
         return super().__call__(policy)
+
+
+class Box(gymnasium.Env):
+    """Nothing happens in it."""
+
+    def __init__(self):
+        self.states = np.zeros((8, 6), np.float32)
+
+    def close(self):
+        pass
+
+
+@eval_function_fails("process_is_left_alone", "an environment Box that is not closed")
+class LeavesEnvironments(Measure):
+    def __call__(self, policy):
+        return {"mean_action": float(policy.predict(Box().states).mean())}
+
+
+@eval_function_fails("process_is_left_alone", "broken_mechanisms.py open 1 times more")
+class LeavesFiles(Measure):
+    kept: ClassVar[list[object]] = []
+
+    def __call__(self, policy):
+        self.kept.append(Path(__file__).open())  # noqa: SIM115 - what is wrong with it
+        return super().__call__(policy)
+
+
+@eval_function_fails("process_is_left_alone", "episode.mp4")
+class LeavesTemporaryFiles(Measure):
+    def __call__(self, policy):
+        (Path(tempfile.gettempdir()) / "episode.mp4").touch()
+        return super().__call__(policy)
+
+
+@eval_function_fails("process_is_left_alone", "still running")
+class LeavesProcesses(Measure):
+    kept: ClassVar[list[object]] = []
+
+    def __call__(self, policy):
+        self.kept.append(subprocess.Popen(["sleep", "5"]))
+        return super().__call__(policy)
+
+
+@eval_function_fails("failure_is_raised", "a measurement that failed left")
+class ClosesAfterwards(Measure):
+    """Closes its environment only if nothing was raised."""
+
+    def __call__(self, policy):
+        box = Box()
+        found = {"mean_action": float(policy.predict(box.states).mean())}
+        box.close()
+        return found
 
 
 @eval_function_fails("failure_is_raised", "come through")

@@ -119,9 +119,10 @@ def test_what_a_listener_returns_is_checked(hook: str, returned: Any, got: str) 
     events = compile_events(
         [(name, _listener(**{f"simscale_{hook}": returning(value)})) for name, value in named]
     )
+    values = ["run", {}] if hook == "transform_batch" else ["run"]
+    functions = getattr(events, hook.removeprefix("on_"))
     with pytest.raises(PluginError, match=f"simscale_{hook} .*{got} @ wrong") as caught:
-        for function in getattr(events, hook.removeprefix("on_")):
-            function(*(["run", {}] if hook == "transform_batch" else ["run"]))
+        [function(*values) for function in functions]
     assert caught.value.plugin == "wrong"
 
 

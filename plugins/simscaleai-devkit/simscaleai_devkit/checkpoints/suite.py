@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 
 from simscaleai_devkit.checkpoints.damage import DAMAGE_CHECKS
 from simscaleai_devkit.checkpoints.driver import SUFFIX, loaded, saved, store_in, suffix_of
-from simscaleai_devkit.checks import checks_in, expect, must_work
+from simscaleai_devkit.checks import checks_in, expect, expect_none, must_work
 from simscaleai_devkit.subject import Subject
 from simscaleai_devkit.suite import Suite
 from simscaleai_devkit.support.listeners import StateKeeper
 from simscaleai_devkit.support.process import process_unchanged
 from simscaleai_devkit.support.trees import edge_case_tree, expect_equal
+from simscaleai_devkit.support.writes import watched_writes
 
 
 def check_suffix_is_one(subject: Subject) -> None:
@@ -76,7 +79,10 @@ def check_loaded_memory_is_its_own(subject: Subject) -> None:
 
 
 def check_writes_only_where_it_is_told(subject: Subject) -> None:
-    """Saving makes one file or one directory, and leaves the process as it was."""
+    """Saving makes one file or one directory, and leaves the process as it was.
+
+    What it writes elsewhere for a while has a name that no other save uses.
+    """
     folder = subject.folder / "only"
     folder.mkdir()
     backend = subject.build()
@@ -93,6 +99,14 @@ def check_writes_only_where_it_is_told(subject: Subject) -> None:
         found=", ".join(names) or "nothing",
         remedy="Write to `path` itself; the core renames it.",
     )
+    elsewhere = []
+    for path in (folder / f".step_{n}{suffix_of(backend)}.tmp-{n}" for n in (2, 3)):
+        with watched_writes() as written:
+            backend.save(path, edge_case_tree())
+        elsewhere.append({p for p in written if not p.is_relative_to(path)} - {Path(os.devnull)})
+    fact = "paths that two saves write to, besides those that they are given"
+    remedy = "Write to `path` itself, or to a name that begins with it: saves may run at once."
+    expect_none([p.name for p in elsewhere[0] & elsewhere[1]], fact, remedy=remedy)
 
 
 def check_same_tree_gives_same_bytes(subject: Subject) -> None:

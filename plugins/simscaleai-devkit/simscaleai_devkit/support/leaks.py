@@ -6,6 +6,7 @@ import functools
 import gc
 import os
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -63,6 +64,27 @@ def _left_since(files: Counter[str], processes: dict[int, str]) -> list[str]:
         *(f"{Path(path).name} open {count} times more" for path, count in sorted(more.items())),
         *(f"the process {text:.60} still running" for text in started.values()),
     ]
+
+
+@contextmanager
+def watched_temporary_files(folder: Path) -> Iterator[list[str]]:
+    """Give the body a folder of its own for temporary files.
+
+    Args:
+        folder: The folder; it is made if it is not there.
+
+    Yields:
+        A list that is filled after the body with the names of what is left in it.
+    """
+    folder.mkdir(exist_ok=True)
+    there = set(folder.iterdir())
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    left: list[str] = []
+    try:
+        yield left
+    finally:
+        tempfile.tempdir = before
+    left += sorted(path.name for path in set(folder.iterdir()) - there)
 
 
 @contextmanager
