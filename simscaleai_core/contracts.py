@@ -241,7 +241,10 @@ class Precision(Stateful, Protocol):
         """Run the backward pass from the loss `[]`."""
 
     def unscale(self, optimizer: torch.optim.Optimizer) -> None:
-        """Bring the gradients back to their true scale; called exactly once per step."""
+        """Bring an optimiser's gradients back to their true scale.
+
+        Called exactly once per step and optimiser, for all of them before the first is stepped.
+        """
 
     def step(self, optimizer: torch.optim.Optimizer, norm: Tensor, veto: bool) -> bool | Tensor:
         """Update the parameters unless the gradient norm `[]` is not finite or a listener vetoed.

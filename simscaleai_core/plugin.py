@@ -4,10 +4,11 @@ Light by contract: the standard library, attrs and pluggy only. Heavy things are
 ``"package.module:attr"``, and imported only when a run selects them.
 
 Example:
-    >>> from simscaleai_core.plugin import ModelSpec, PluginInfo, hookimpl
+    >>> from simscaleai_core.hookspecs import simscale_register_models
+    >>> from simscaleai_core.plugin import ModelSpec, PluginInfo
     >>> PLUGIN = PluginInfo(summary="My policy", selects={"model": "mine"})
-    >>> @hookimpl
-    ... def simscale_register_models():
+    >>> @simscale_register_models
+    ... def models():
     ...     yield ModelSpec(name="mine", target="my_package.policy:MyPolicy", summary="An MLP")
 """
 
@@ -15,19 +16,118 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from functools import partial, wraps
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Concatenate,
+    Literal,
+    ParamSpec,
+    Protocol,
+    TypeVar,
+    overload,
+)
 
 import pluggy
 from attrs import Attribute, field, frozen
 from attrs.validators import optional
+
+if TYPE_CHECKING:
+    from simscaleai_core.run.state import Run
 
 PLUGIN_API_VERSION = "1.2"
 """Version of the hooks and records: major on removal or renaming, minor on additions."""
 
 hookimpl = pluggy.HookimplMarker("simscaleai")
 """Marks a function or a method as the implementation of the hook of its name."""
-hookspec = pluggy.HookspecMarker("simscaleai")
-"""Marks a function of `PluginInfo.hookspecs` as the signature of a hook of the plugin's own."""
+
+_Args = ParamSpec("_Args")
+_AllButRun = ParamSpec("_AllButRun")
+_Result = TypeVar("_Result")
+_Result_co = TypeVar("_Result_co", covariant=True)
+_Self = TypeVar("_Self")
+_Spec = TypeVar("_Spec", bound="ComponentSpec")
+
+
+class _OfRun(Protocol[_Result_co]):
+    def __call__(self, listener: Any, /, run: Run) -> _Result_co: ...
+
+
+class Hook(Protocol[_Args, _Result]):
+    """A hook, which marks a method or a provider of any name as its implementation.
+
+    Type checkers see a wrong argument or answer. A method takes all arguments of the hook, none,
+    only `run`, or all but `run`.
+    """
+
+    __name__: str
+
+    @overload
+    def __call__(
+        self, implementation: Callable[Concatenate[_Self, _Args], _Result], /
+    ) -> Callable[Concatenate[_Self, _Args], _Result]: ...
+    @overload
+    def __call__(
+        self, implementation: Callable[_Args, _Result], /
+    ) -> Callable[_Args, _Result]: ...
+    @overload
+    def __call__(
+        self, implementation: Callable[[_Self], _Result], /
+    ) -> Callable[[_Self], _Result]: ...
+    @overload
+    def __call__(
+        self: Hook[Concatenate[Run, _AllButRun], _Result],
+        implementation: Callable[Concatenate[_Self, _AllButRun], _Result],
+        /,
+    ) -> Callable[Concatenate[_Self, _AllButRun], _Result]: ...
+    @overload
+    def __call__(self, implementation: _OfRun[_Result], /) -> Callable[[Any, Run], _Result]: ...
+
+
+@overload
+def hookspec(signature: Callable[_Args, _Result], /) -> Hook[_Args, _Result]: ...
+@overload
+def hookspec(**options: Any) -> Callable[[Callable[_Args, _Result]], Hook[_Args, _Result]]: ...
+def hookspec(signature: Any = None, /, **options: Any) -> Any:
+    """Return the hook that has a function's name and signature; `options` are pluggy's.
+
+    Example:
+        >>> @hookspec
+        ... def gripper_on_grasp(run, force_newton):
+        ...     "Called on every rank when the gripper closes."
+        >>> class Counter:
+        ...     @gripper_on_grasp
+        ...     def count(self, run, force_newton): ...
+    """
+    if signature is None:
+        return partial(hookspec, **options)
+
+    @wraps(pluggy.HookspecMarker("simscaleai")(signature, **options))
+    def hook(implementation: Any) -> Any:
+        return hookimpl(implementation, specname=signature.__name__)
+
+    return hook
+
+
+Kind = Literal[
+    "model",
+    "dataset",
+    "env",
+    "precision",
+    "strategy",
+    "logger",
+    "checkpoint_backend",
+    "eval_function",
+    "extension",
+    "optimizer",
+    "schedule",
+    "train_step",
+    "sampler",
+    "transform",
+    "adapter",
+]
+"""Name of a kind of component."""
 
 HARMLESS: Mapping[str, str] = {"on_resume": "harmless"}
 """Metadata of an option that a resumed run may change without a word: ``field(default=4,
@@ -63,11 +163,11 @@ class PluginInfo:
     """One line for listings."""
     requires_api: str = ">=1.0,<2"
     """Range of `PLUGIN_API_VERSION` that the plugin works with."""
-    selects: Mapping[str, str] = field(factory=dict)
+    selects: Mapping[Kind, str] = field(factory=dict)
     """Components that ``--plugin NAME`` chooses where the user left it open, by kind."""
     hookspecs: str | None = None
     """Module with hooks of the plugin's own, named ``NAME_...`` and marked `hookspec`: components
-    fire them with ``run.hook.NAME_...(...)``, and whatever a run selected may implement them."""
+    fire them with ``run.fire(NAME_..., ...)``, and whatever a run selected may implement them."""
 
 
 @frozen(kw_only=True)
@@ -212,7 +312,7 @@ class AdapterSpec(ComponentSpec):
     was built, or None. ``simscale checkpoint merge`` calls it."""
 
 
-def provides(*specs: ComponentSpec) -> Callable[[], tuple[ComponentSpec, ...]]:
+def provides(*specs: _Spec) -> Callable[[], tuple[_Spec, ...]]:
     """Return a provider hook that offers these components.
 
     Example:
@@ -255,6 +355,7 @@ __all__ = [
     "EnvSpec",
     "EvalFunctionSpec",
     "ExtensionSpec",
+    "Hook",
     "LoggerSpec",
     "ModelSpec",
     "OptimizerSpec",

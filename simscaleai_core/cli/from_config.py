@@ -31,6 +31,7 @@ from simscaleai_core.host.defaults import check_option_tables, fill_defaults, us
 from simscaleai_core.host.facade import Host
 from simscaleai_core.host.lookup import import_target, not_loaded
 from simscaleai_core.host.records import Component, naming_origin
+from simscaleai_core.host.registry import load_checkpoint
 from simscaleai_core.plugin import DatasetSpec
 from simscaleai_core.seeding import seed_everything, stream_seed
 from simscaleai_core.trainer import Trainer
@@ -129,20 +130,30 @@ def warn_of_unused(config: TrainConfig, host: Host) -> None:
 def build_policy(host: Host, config: TrainConfig, data: DataSpec | None) -> nn.Module:
     """Return the policy that a configuration names, built for the data if there is some.
 
-    Its weights depend on `config.seed` only.
+    Its weights depend on `config.seed` only. One that takes the weights of a checkpoint is built as
+    that one was, but for the options that the user gives.
     """
     component = host.component("model", config.model_name)
-    kwargs = {**options_of(component, config), **config.model_kwargs}
+    first = _first_options(host, config, component)
+    kwargs = {**first, **options_of(component, config), **config.model_kwargs}
     check_keyword_options(component, config, config.model_kwargs)
     target = import_target(component)
     check_keywords(target, kwargs, owner=f"model {component.id!r}")
     seed_everything(stream_seed(config.seed, "init"))
     policy: nn.Module
-    if data is not None and hasattr(target, "from_data"):
+    if data is not None and not first and hasattr(target, "from_data"):
         policy = target.from_data(data, **kwargs)
     else:
         policy = target(**kwargs)
     return policy
+
+
+def _first_options(host: Host, config: TrainConfig, component: Component) -> dict[str, Any]:
+    """Return what a policy of this component was built with whose weights all are to be taken."""
+    if not config.init_from or config.init_partial:
+        return {}
+    about = load_checkpoint(config.init_from, host)["policy"]
+    return dict(about["hparams"] or {}) if about["component"] == component.id else {}
 
 
 def load_data(host: Host, config: TrainConfig) -> LoadedData:
@@ -188,7 +199,8 @@ def _wanted_by_policy(host: Host, config: TrainConfig, dataset: Any) -> dict[str
     if ask is None:
         return {}
     check_keyword_options(component, config, config.model_kwargs)
-    wanted = ask(**{**options_of(component, config), **config.model_kwargs})
+    first = _first_options(host, config, component)
+    wanted = ask(**{**first, **options_of(component, config), **config.model_kwargs})
     taken = inspect.signature(dataset).parameters
     return {name: value for name, value in wanted.items() if name in taken}
 

@@ -112,9 +112,21 @@ class Run:
         self.facts["policy"] = f"{type(self.policy).__name__}, {trained} parameters to train"
 
     @property
-    def hook(self) -> Any:
-        """Fires hooks that plugins define: ``run.hook.NAME_event(...)``; keyword arguments only."""
+    def hook(self) -> object:
+        """Fires hooks that plugins define, by name and without types; `fire` has them."""
         return self.events.hook
+
+    def fire(
+        self, hook: Hook[_Args, _Result], *args: _Args.args, **named: _Args.kwargs
+    ) -> list[_Result]:
+        """Fire a hook that a plugin defines: ``run.fire(gripper_on_grasp, run, force_newton=3)``.
+
+        Returns:
+            What the listeners answered, without None.
+        """
+        caller = getattr(self.events.hook, hook.__name__)
+        answers: list[_Result] = caller(**dict(zip(caller.spec.argnames, args)), **named)
+        return answers
 
     @property
     def step(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -28,13 +28,20 @@ class Supervised:
 
     def update(self, run: Run, batch: Batch) -> StepResult:
         """Train on a batch."""
-        metrics, out = backward(run, batch)
+        metrics, out = backward(run, micro_batches(run, batch))
         applied = apply_gradients(run, metrics)
         return StepResult(metrics, applied, out)
 
 
-def micro_batches(run: Run, batch: Batch) -> Iterator[tuple[Batch, float, bool]]:
-    """Yield each micro-batch, transformed and on the device, its weight, and if it is the last."""
+MicroBatch = tuple[Batch, float, bool]
+"""A micro-batch on the device, its weight, and whether it is the last of its step."""
+
+
+def micro_batches(run: Run, batch: Batch) -> Iterator[MicroBatch]:
+    """Yield the micro-batches of a batch, which is on the host, transformed by the listeners.
+
+    A train step with several passes keeps them in a list: each pass then sees the same.
+    """
     parts = run.config.accumulate
     pieces = [batch] if parts == 1 else split_batch(batch, parts)
     size = sample_count(batch)
@@ -47,13 +54,15 @@ def micro_batches(run: Run, batch: Batch) -> Iterator[tuple[Batch, float, bool]]
 
 
 def backward(
-    run: Run, batch: Batch, loss: Callable[[Mapping[str, Any], Batch], Tensor] | None = None
+    run: Run,
+    micros: Iterable[MicroBatch],
+    loss: Callable[[Mapping[str, Any], Batch], Tensor] | None = None,
 ) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
-    """Add a batch's gradients to the parameters', micro-batch by micro-batch.
+    """Add the gradients of micro-batches to those of the parameters.
 
     Args:
         run: The run.
-        batch: The batch, on the host.
+        micros: All micro-batches of a step, from `micro_batches`.
         loss: Makes the loss `[]` of what the policy returned and the micro-batch; the policy's own
             ``"loss"`` if None.
 
@@ -62,7 +71,7 @@ def backward(
     """
     out: Mapping[str, Any] = {}
     scalars: dict[str, Tensor] = {}
-    for micro, weight, is_last in micro_batches(run, batch):
+    for micro, weight, is_last in micros:
         with run.strategy.sync(run.module, is_last):
             with run.precision.autocast():
                 out = run.module(micro)
@@ -75,18 +84,15 @@ def backward(
 
 
 def apply_gradients(
-    run: Run,
-    metrics: dict[str, Tensor],
-    optimizer: torch.optim.Optimizer | None = None,
-    parameters: Sequence[Tensor] | None = None,
+    run: Run, metrics: dict[str, Tensor], *optimizers: torch.optim.Optimizer
 ) -> bool | Tensor:
     """Clip the gradients, update unless they are not finite or vetoed, and let go of them.
 
     Args:
         run: The run.
         metrics: Scalars `[]` of the step; gets the gradients' norm as ``grad_norm``.
-        optimizer: The optimiser to step; the run's if None.
-        parameters: Its parameters; all that are trained if None.
+        optimizers: Those to step, all or none; the run's own, of all that is trained, if not given.
+            Only their parameters are clipped, by one norm, and lose their gradients.
 
     Returns:
         Whether the update was applied, as `StepResult` has it.
@@ -94,19 +100,20 @@ def apply_gradients(
     Raises:
         PolicyError: If `max_skipped` updates in a row were skipped.
     """  # noqa: DOC501 - built by _stuck
-    optimizer = run.optimizer if optimizer is None else optimizer
-    parameters = run.parameters if parameters is None else parameters
-    run.precision.unscale(optimizer)
+    groups = (group for optimizer in optimizers for group in optimizer.param_groups)
+    parameters = [p for group in groups for p in group["params"]] or run.parameters
+    for optimizer in (stepped := optimizers or (run.optimizer,)):
+        run.precision.unscale(optimizer)
     veto = False
     for listener in run.events.grads_ready:
         veto = bool(listener(run)) or veto
     metrics["grad_norm"] = norm = run.strategy.clip(parameters, run.config.grad_clip or None)
     if run.skipped_in_row >= run.config.max_skipped and (veto or not norm.isfinite()):
         raise _stuck(run, metrics)
-    applied = run.precision.step(optimizer, norm, veto)
+    applied = [run.precision.step(optimizer, norm, veto) for optimizer in stepped]
     for parameter in parameters:
         parameter.grad = None
-    return applied
+    return applied[0]
 
 
 def _stuck(run: Run, metrics: Mapping[str, Tensor]) -> PolicyError:

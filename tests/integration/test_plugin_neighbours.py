@@ -38,7 +38,7 @@ class Policy(torch.nn.Module):
     def predict(self, obs):
         return self.action.expand(len(next(iter(obs.values()))), 4)
 """
-NOISE = "print('noise'); os.write(1, b'noise'); os.system('echo noise')"
+NOISE = "print('clatter'); os.write(1, b'clatter'); os.system('echo clatter')"
 MINE = "ModelSpec(name='mine', target='acme.policy:Policy')"
 
 
@@ -74,7 +74,7 @@ def run(here: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment:
 
 
 def test_a_plugin_with_our_names_changes_no_run(run: Any, tmp_path: Path) -> None:
-    run(*TRAIN, "--checkpoint-dir", "without", "--env", "reach", "--eval-every", 0)
+    run(*TRAIN, "--checkpoint-dir", "without")
     offered = {
         "models": "ModelSpec(name='bc', target='a:B')",
         "loggers": "LoggerSpec(name='console', target='a:B')",
@@ -104,11 +104,11 @@ def test_what_a_plugin_prints_is_no_result(run: Any, tmp_path: Path) -> None:
     install(tmp_path / "site", plugin, POLICY.format(NOISE, NOISE))
     listed = run("models", "--json")
     assert "acme/mine" in {m["id"] for m in json.loads(listed.stdout)["models"]}
-    assert listed.stderr.count("noise") == 3
+    assert listed.stderr.count("clatter") == 3
     trained = run(*TRAIN, "--model", "mine", "--json")
     assert json.loads(trained.stdout)["global_step"] == 2
-    assert trained.stderr.count("noise") >= 12
-    assert "noise" not in run("models").stdout, "a table is read by programs too"
+    assert trained.stderr.count("clatter") >= 12
+    assert "clatter" not in run("models").stdout, "a table is read by programs too"
 
 
 def test_a_missing_plugin_is_named_by_the_checkpoint(run: Any, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ ENV = """
 from simscaleai_core.plugin import EnvSpec, PluginInfo, provides
 
 PLUGIN = PluginInfo(summary="an environment")
-simscale_register_envs = provides(EnvSpec(name="drafted", target="draft:make"))
+simscale_register_envs = provides(EnvSpec(name="drafted", target="draft:make", summary="A draft"))
 
 
 def make(**options):

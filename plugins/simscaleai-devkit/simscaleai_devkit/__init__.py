@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from simscaleai_devkit.datasets.suite import DatasetSuite
     from simscaleai_devkit.envs.suite import EnvSuite
     from simscaleai_devkit.eval_functions import EvalFunctionSuite
-    from simscaleai_devkit.extensions import ExtensionSuite
+    from simscaleai_devkit.extensions.suite import ExtensionSuite
     from simscaleai_devkit.loggers.suite import LoggerSuite
     from simscaleai_devkit.models.suite import ModelSuite
     from simscaleai_devkit.plugins.suite import PluginSuite
@@ -36,7 +36,7 @@ _HOMES = {
     "DatasetSuite": "datasets.suite",
     "EnvSuite": "envs.suite",
     "EvalFunctionSuite": "eval_functions",
-    "ExtensionSuite": "extensions",
+    "ExtensionSuite": "extensions.suite",
     "LoggerSuite": "loggers.suite",
     "ModelSuite": "models.suite",
     "NotApplicable": "checks",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import shutil
 import socket
+import tempfile
 import time
 from pathlib import Path
 
@@ -156,6 +158,21 @@ class IsSlow(Sound):
         until = time.process_time() + 0.008
         while len(metrics) == 20 and time.process_time() < until:
             pass
+
+
+@fails("calls_are_quick", "50 ms")
+class WaitsForAServer(Sound):
+    def log(self, metrics, step):
+        super().log(metrics, step)
+        time.sleep(0.06 if len(metrics) == 20 else 0)
+
+
+@fails("temporary_names_differ", "rows.tmp")
+class OneTemporaryName(Sound):
+    def write(self):
+        temporary = Path(tempfile.gettempdir()) / "simscale-kit-rows.tmp"
+        temporary.write_text(json.dumps(self.rows))
+        shutil.move(temporary, self.path)
 
 
 @fails("works_in_a_run", "KeyError")

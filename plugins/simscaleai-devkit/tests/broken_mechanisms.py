@@ -257,6 +257,13 @@ class TearsDownOnce(Local):
             raise RuntimeError("the group is gone")
 
 
+@strategy_fails("process_is_left_alone", "torch.nn.Linear.forward")
+class PatchesEveryLayer(Local):
+    def setup(self, policy):
+        nn.Linear.forward = _linear
+        return policy
+
+
 # --- eval functions ---------------------------------------------------------------------------
 
 
@@ -545,6 +552,28 @@ class SetsEnvironment(Counter):
     @hookimpl
     def simscale_on_run_start(self, run):
         os.environ["KIT_EXTENSION"] = str(next(_NUMBERS))
+
+
+@extension_fails("ranks_communicate_alike", "gather in checkpoint_saved on rank 0 alone")
+class GathersAfterSaves(Counter):
+    @hookimpl
+    def simscale_on_checkpoint_saved(self, run):
+        run.strategy.gather(self.count)
+
+
+@extension_fails("ranks_communicate_alike", "reduce in metrics on rank 0 alone")
+class ReducesOnRankZero(Counter):
+    @hookimpl
+    def simscale_on_metrics(self, run, metrics):
+        if run.strategy.rank == 0:
+            metrics["train/count"] = float(run.strategy.reduce(torch.ones(1)))
+
+
+@extension_fails("process_is_left_alone", "torch.nn.Linear.forward")
+class PatchesLayers(Counter):
+    @hookimpl
+    def simscale_on_run_start(self, run):
+        nn.Linear.forward = _linear
 
 
 TABLES = [

@@ -43,6 +43,7 @@ class MixedPrecision:
         self._context: AbstractContextManager[Any] = nullcontext()
         self._scaler: torch.amp.GradScaler | None = None
         self._is_applied = False
+        self._unscaled: set[torch.optim.Optimizer] = set()  # and not stepped yet
 
     def setup(self, device: torch.device) -> None:
         """Build the autocast context, and the gradient scaler for float16.
@@ -77,6 +78,7 @@ class MixedPrecision:
         """Bring the gradients back to their true scale; torch refuses a second call per step."""
         if self._scaler is not None:
             self._scaler.unscale_(optimizer)
+            self._unscaled.add(optimizer)
 
     def step(self, optimizer: torch.optim.Optimizer, norm: Tensor, veto: bool) -> bool | Tensor:
         """Update unless a gradient or the norm `[]` is not finite or a listener vetoed.
@@ -97,8 +99,10 @@ class MixedPrecision:
                 self._scaler.step(optimizer)
             finally:
                 watch.remove()
-        # what `unscale` found decides here too, so a skipped step lowers the factor
-        self._scaler.update()
+        self._unscaled.discard(optimizer)
+        if not self._unscaled:  # the factor is one for all optimisers of a step
+            # what `unscale` found decides here too, so a skipped step lowers the factor
+            self._scaler.update()
         return self._is_applied
 
     def state_dict(self) -> StateDict:

@@ -63,15 +63,24 @@ def simscale(site: Site, *arguments: str, cwd: Path) -> subprocess.CompletedProc
     )
 
 
-def test_a_run_that_needs_none_of_them_works_and_says_one_line_each(
+def test_a_run_that_needs_none_of_them_works_and_is_not_told_of_them(
     broken: Site, tmp_path: Path
 ) -> None:
     done = simscale(broken, *TRAIN, "good", "--no-plugin", "exits", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    lines = done.stderr.splitlines()
+    for name in REASONS:
+        assert f"plugin {name!r}" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_run_that_misses_something_is_told_one_line_each(broken: Site, tmp_path: Path) -> None:
+    arguments = ("--model", "nowhere", "--no-plugin", "exits")
+    done = simscale(broken, *TRAIN, "good", *arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
     for name, reason in REASONS.items():
-        (line,) = [text for text in lines if text.startswith(f"warning: plugin {name!r}")]
-        assert reason in line and f"--no-plugin {name}" in line
+        if name != "acme-good":  # it works, under its distribution's name
+            (line,) = [t for t in done.stderr.splitlines() if f"plugin {name!r}" in t]
+            assert reason in line and "may have offered it" in line
     assert "Traceback" not in done.stderr
 
 
@@ -125,7 +134,8 @@ def test_two_plugins_that_offer_one_model(tmp_path: Path) -> None:
     assert "--model act/vlx" in ambiguous.stderr and "--model vlb/vlx" in ambiguous.stderr
     decided = simscale(site, *TRAIN, "act", cwd=tmp_path)
     assert decided.returncode == 0, decided.stderr
-    resumed = simscale(site, *TRAIN, "vlb", "--resume", "c/final.pt", cwd=tmp_path)
+    other = ("--model", "vlb/vlx", "--resume", "c/final.pt")
+    resumed = simscale(site, *TRAIN, "vlb", *other, cwd=tmp_path)
     assert resumed.returncode == 2, resumed.stderr
     assert "act/vlx" in resumed.stderr and "vlb/vlx" in resumed.stderr
 

@@ -103,7 +103,8 @@ def check_writes_only_where_it_is_told(subject: Subject) -> None:
     for path in (folder / f".step_{n}{suffix_of(backend)}.tmp-{n}" for n in (2, 3)):
         with watched_writes() as written:
             backend.save(path, edge_case_tree())
-        elsewhere.append({p for p in written if not p.is_relative_to(path)} - {Path(os.devnull)})
+        paths = (written.opened | written.moved) - {Path(os.devnull)}
+        elsewhere.append({p for p in paths if not p.is_relative_to(path)})
     fact = "paths that two saves write to, besides those that they are given"
     remedy = "Write to `path` itself, or to a name that begins with it: saves may run at once."
     expect_none([p.name for p in elsewhere[0] & elsewhere[1]], fact, remedy=remedy)

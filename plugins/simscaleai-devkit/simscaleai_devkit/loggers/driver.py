@@ -13,6 +13,7 @@ import torch
 
 from simscaleai_core.errors import SimScaleError
 from simscaleai_devkit.checks import NotApplicable
+from simscaleai_devkit.loggers.search import rows_in
 from simscaleai_devkit.subject import Subject
 
 Rows = Mapping[str, Sequence[tuple[int, float]]]
@@ -96,7 +97,53 @@ def close_quietly(logger: Any) -> None:
         logger.close("failed")
 
 
-def rows_of(subject: Subject, folder: Path | None = None) -> Rows:
-    """Read back what was logged."""
-    rows: Rows = subject.suite.read_back(folder or subject.folder)
-    return rows
+def rows_of(
+    subject: Subject, sent: Rows, folder: Path | None = None, *, dropped: Rows | None = None
+) -> Rows:
+    """Read back what was logged, by the suite's own reader or by a search in what was written.
+
+    Args:
+        subject: The logger under test.
+        sent: What was logged and is to be there; a search looks for nothing else.
+        folder: Checkpoint directory; the check's folder if None.
+        dropped: What was logged before a resume and is not to be there.
+
+    Returns:
+        What is there.
+    """
+    folder = folder or subject.folder
+    with suppress(NotApplicable):
+        rows: Rows = subject.suite.read_back(folder)
+        return rows
+    found = _searched(folder, sent, dropped or {})
+    if not found:
+        _require_readable(subject)
+    return found
+
+
+def _searched(folder: Path, sent: Rows, dropped: Rows) -> Rows:
+    rows, void = (
+        [(name, step, value) for name, curve in table.items() for step, value in curve]
+        for table in (sent, dropped)
+    )
+    found: dict[str, list[tuple[int, float]]] = {}
+    for name, step, value in rows_in(folder, rows, void):
+        found.setdefault(name, []).append((step, value))
+    return {name: sorted(curve) for name, curve in found.items()}
+
+
+def _require_readable(subject: Subject) -> None:
+    """Skip the check unless a search finds what was logged in a run that ended well.
+
+    Raises:
+        NotApplicable: If it finds nothing.
+    """
+    folder = subject.folder / "readable"
+    sent = {"train/loss": [(1, 0.71934)], "eval/loss": [(1, 0.28471)]}
+    with started_logger(subject, folder=folder) as logger:
+        log(logger, {name: curve[0][1] for name, curve in sent.items()}, 1)
+    if not _searched(folder, sent, {}):
+        raise NotApplicable(
+            "values are not checked: the suite has no read_back(folder), and no file holds them as "
+            "text or as floats"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import time
 
 from simscaleai_devkit.checks import checks_in, expect, expect_none, must_work
@@ -11,6 +12,8 @@ from simscaleai_devkit.subject import Subject
 from simscaleai_devkit.support.process import captured_stdout, no_network, process_unchanged
 
 _CALL_BUDGET_S = 0.005
+_WAIT_BUDGET_S = 0.05  # of any clock: generous, for machines that are busy
+_FEW = 5
 _SECRET = "wNq7Zr4mXk2Lh9Tb"  # noqa: S105 - planted, to be looked for
 
 
@@ -67,20 +70,36 @@ def check_no_secret_is_written(subject: Subject) -> None:
 
 
 def check_calls_are_quick(subject: Subject) -> None:
-    """Logging twenty metrics costs less than 5 ms of processor time on average."""
+    """Logging twenty metrics costs less than 5 ms of processor time on average, and never waits.
+
+    Training stands still meanwhile.
+    """
     metrics = {f"train/metric_{i}": float(i) for i in range(20)}
+    waited_s: list[float] = []
     with started_logger(subject) as logger:
         log(logger, metrics, 1)
         started = time.process_time()
         for step in range(2, 52):
+            began = time.perf_counter()
             logger.log(metrics, step)
-        used_s = (time.process_time() - started) / 50
+            waited_s.append(time.perf_counter() - began)
+            if len(waited_s) >= _FEW and min(waited_s) > _WAIT_BUDGET_S:
+                break  # every call waits: there is no need to wait for all of them
+        used_s = (time.process_time() - started) / len(waited_s)
     expect(
         used_s < _CALL_BUDGET_S,
         "processor time of one call of `log` with 20 metrics",
         expected=f"less than {1e3 * _CALL_BUDGET_S:.0f} ms",
         found=f"{1e3 * used_s:.1f} ms",
         remedy="Buffer, and write in larger pieces.",
+    )
+    typical_s = statistics.median(waited_s)
+    expect(
+        typical_s < _WAIT_BUDGET_S,
+        "time that one call of `log` takes",
+        expected=f"less than {1e3 * _WAIT_BUDGET_S:.0f} ms",
+        found=f"{1e3 * typical_s:.0f} ms",
+        remedy="Send from a thread of its own, and wait for it in `close`.",
     )
 
 

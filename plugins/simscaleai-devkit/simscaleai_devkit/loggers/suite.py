@@ -26,6 +26,7 @@ from simscaleai_devkit.suite import Suite
 from simscaleai_devkit.support.listeners import Recorder
 from simscaleai_devkit.support.log import collected_warnings
 from simscaleai_devkit.support.trees import expect_equal
+from simscaleai_devkit.support.writes import watched_writes
 
 _NUMBERS: dict[str, Any] = {
     "float": 1.5,
@@ -43,11 +44,14 @@ _NUMBERS: dict[str, Any] = {
 
 def check_values_read_back(subject: Subject) -> None:
     """What was logged is found again under its name and step."""
-    sent = {"train/loss": [(1, 0.5), (2, 0.25), (7, -3.0)], "eval/success_rate": [(7, 1.0)]}
+    sent = {
+        "train/loss": [(1, 0.53217), (2, 0.27431), (7, -3.16283)],
+        "eval/success_rate": [(7, 0.83719)],
+    }
     with started_logger(subject) as logger:
         for step in (1, 2, 7):
             log(logger, {n: dict(v)[step] for n, v in sent.items() if step in dict(v)}, step)
-    found = rows_of(subject)
+    found = rows_of(subject, sent)
     for name, values in sent.items():
         expect(
             [(s, round(v, 5)) for s, v in found.get(name, ())] == values,
@@ -60,14 +64,15 @@ def check_values_read_back(subject: Subject) -> None:
 
 def check_resume_drops_later_rows(subject: Subject) -> None:
     """Continued at step 4, rows after it, left by a killed run, are replaced."""
-    with started_logger(subject, status="failed") as logger:
-        for step in range(1, 7):
-            log(logger, {"loss": float(step)}, step)
-    with started_logger(subject, step=4) as logger:
-        for step in (5, 6):
-            log(logger, {"loss": 10.0 * step}, step)
-    found = [(s, round(v, 3)) for s, v in rows_of(subject).get("loss", ())]
-    expected = [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0), (5, 50.0), (6, 60.0)]
+    before = [(step, round(0.61803 + step, 5)) for step in range(1, 7)]
+    after = [(step, round(0.41421 + 10 * step, 5)) for step in (5, 6)]
+    for rows, step, status in ((before, 0, "failed"), (after, 4, "done")):
+        with started_logger(subject, step=step, status=status) as logger:
+            for at, value in rows:
+                log(logger, {"loss": value}, at)
+    expected = [*before[:4], *after]
+    read = rows_of(subject, {"loss": expected}, dropped={"loss": before[4:]})
+    found = [(s, round(v, 5)) for s, v in read.get("loss", ())]
     expect(
         found == expected,
         "rows after a run was continued at step 4",
@@ -80,10 +85,10 @@ def check_resume_drops_later_rows(subject: Subject) -> None:
 def check_rows_survive_a_failure(subject: Subject) -> None:
     """Rows are there after a run that failed: closing with any status writes what is buffered."""
     for number, status in enumerate(("done", "stopped", "failed")):
-        folder = subject.folder / status
+        folder, value = subject.folder / status, 0.57721 + number
         with started_logger(subject, folder=folder, status=status) as logger:
-            log(logger, {"loss": float(number)}, 3)
-        found = rows_of(subject, folder).get("loss", ())
+            log(logger, {"loss": value}, 3)
+        found = rows_of(subject, {"loss": [(3, value)]}, folder).get("loss", ())
         expect(
             [s for s, _ in found] == [3],
             f"rows after close({status!r})",
@@ -148,30 +153,43 @@ _ORDERS: dict[str, tuple[str, ...]] = {
 
 def check_two_at_once(subject: Subject) -> None:
     """Two loggers in one process do not disturb each other: nothing is kept in globals."""
-    one, two = (subject.config(subject.folder / name) for name in ("one", "two"))
-    first, second = subject.build(one), subject.build(two)
+    curves = {"one": [(1, 1.20205), (2, 3.35988)], "two": [(1, 2.68545)]}
+    loggers = {n: subject.build(subject.config(subject.folder / n)) for n in curves}
     remedy = "Keep the state on the instance."
     try:
         with must_work("two loggers in one process", expected="both to work", remedy=remedy):
-            first.start(FACTS, 0)
-            second.start(FACTS, 0)
-            log(first, {"loss": 1.0}, 1)
-            log(second, {"loss": 2.0}, 1)
-            log(first, {"loss": 3.0}, 2)
+            for logger in loggers.values():
+                logger.start(FACTS, 0)
+            for step in (1, 2):
+                for name in curves:
+                    if step in dict(curves[name]):
+                        log(loggers[name], {"loss": dict(curves[name])[step]}, step)
     finally:
-        close_quietly(second)
-        close_quietly(first)
-    found = [
-        [round(v, 3) for _, v in rows_of(subject, subject.folder / n).get("loss", ())]
-        for n in ("one", "two")
-    ]
-    expect(
-        found == [[1.0, 3.0], [2.0]],
-        "values of two loggers in one process",
-        expected=[[1.0, 3.0], [2.0]],
-        found=found,
-        remedy=remedy,
-    )
+        for name in reversed(curves):
+            close_quietly(loggers[name])
+    found = {
+        name: [(s, round(v, 5)) for s, v in rows.get("loss", ())]
+        for name, curve in curves.items()
+        for rows in (rows_of(subject, {"loss": curve}, subject.folder / name),)
+    }
+    fact = "values of two loggers in one process"
+    expect(found == curves, fact, expected=curves, found=found, remedy=remedy)
+
+
+def check_temporary_names_differ(subject: Subject) -> None:
+    """Two loggers with folders of their own share no temporary file: two runs may log at once."""
+    moved = []
+    for name in ("one", "two"):
+        with (
+            watched_writes() as written,
+            started_logger(subject, folder=subject.folder / name) as logger,
+        ):
+            log(logger, {"loss": 1.0}, 1)
+        moved.append(written.moved)
+    names = sorted(path.name for path in moved[0] & moved[1])
+    fact = "temporary files that loggers of two runs share"
+    remedy = "Write it beside the file whose place it takes, or take a name from tempfile."
+    expect_none(names, fact, remedy=remedy)
 
 
 def check_works_in_a_run(subject: Subject) -> None:
@@ -191,7 +209,10 @@ def check_works_in_a_run(subject: Subject) -> None:
 
 
 class LoggerSuite(Suite):
-    """Checks of a logger. Give it `read_back` to have the values themselves checked."""
+    """Checks of a logger. Give it `read_back` to have the values checked with name and step.
+
+    Without it they are looked for in the files that it writes, whatever their format.
+    """
 
     kind: ClassVar[str] = "logger"
     checks = (*checks_in(globals()), *SIDE_EFFECT_CHECKS)

@@ -73,6 +73,7 @@ def check_options_are_light(subject: PluginSubject) -> None:
     modules = sorted({target.partition(":")[0] for target in targets})
     if not modules:
         raise NotApplicable("no component has options")
+    subject.require_package()
     found = probe_report(subject.module_name, *modules)
     remedy = "Keep options in a module of their own that imports attrs only."
     for name in modules:

@@ -64,6 +64,15 @@ class PluginSubject:
         if state != "loaded":
             raise NotApplicable(f"it is {state}: see the other checks")
 
+    def require_package(self) -> None:
+        """Skip the check for a plugin in a single file, which may hold its components too.
+
+        Raises:
+            NotApplicable: If it is one.
+        """
+        if is_file(self.record.target):
+            raise NotApplicable("it is a single file, with its components in it")
+
     def distribution(self) -> metadata.Distribution:
         """Return the distribution that ships the plugin.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -11,12 +11,25 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from simscaleai_devkit.checks import checks_in, expect, left_to, must_work, slow
+from simscaleai_devkit.checks import (
+    NotApplicable,
+    checks_in,
+    expect,
+    left_to,
+    must_work,
+    slow,
+)
 from simscaleai_devkit.subject import Subject
 from simscaleai_devkit.suite import Suite
 from simscaleai_devkit.support.listeners import Recorder
 from simscaleai_devkit.support.policies import TinyPolicy
-from simscaleai_devkit.support.ranks import free_port, largest_gap, weights_of_two_ranks
+from simscaleai_devkit.support.process import process_unchanged, settings_restored
+from simscaleai_devkit.support.ranks import (
+    free_port,
+    largest_gap,
+    reports_of_two_ranks,
+    weights_of_two_ranks,
+)
 from simscaleai_devkit.support.runs import loader
 from simscaleai_devkit.support.trees import expect_equal
 
@@ -144,6 +157,70 @@ def check_tears_down(subject: Subject) -> None:
             again.teardown("done")
 
 
+def check_process_is_left_alone(subject: Subject) -> None:
+    """Settings and functions of torch and the process are as before, after setup and teardown."""
+    with settings_restored():  # imports that come late are not its doing
+        _set_up_and_tear_down(subject)
+    fact = "the process after setup and teardown"
+    remedy = "Undo in `teardown` what the constructor and `setup` change."
+    with process_unchanged(fact, remedy=remedy, ignore_random=True):
+        _set_up_and_tear_down(subject)
+
+
+def _set_up_and_tear_down(subject: Subject) -> None:
+    with left_to("tears_down"), _strategy(subject) as strategy:
+        strategy.setup(TinyPolicy().to(strategy.device))
+
+
+@slow
+def check_two_ranks_communicate(subject: Subject) -> None:
+    """Over two ranks `reduce` adds, `gather` keeps the order of ranks, `broadcast` gives rank 0's.
+
+    Every rank must get its answer: an exchange that one of them leaves out hangs the others.
+
+    Raises:
+        NotApplicable: If it has one rank only.
+    """
+    found = reports_of_two_ranks(
+        lambda report: _communicate(subject, report),
+        subject.folder,
+        limit_s=subject.suite.answer_limit_s,
+    )
+    if all(reported.get("world_size") == 1 for reported in found):
+        raise NotApplicable("it has one rank, whatever the launcher says")
+    for rank, reported in enumerate(found):
+        for name, wanted in _ANSWERS.items():
+            what = reported.get(name, reported.get("error", "nothing"))
+            expect(
+                what == wanted,
+                f"{name} on rank {rank} of 2",
+                expected=wanted,
+                found=what,
+                remedy="Return the sum over ranks, the values in the order of ranks, and rank 0's "
+                "value; make the same exchanges on every rank.",
+            )
+
+
+_ANSWERS: Mapping[str, Any] = {
+    "reduce": [3.0, 20.0],
+    "gather": [{"rank": 0}, {"rank": 1}],
+    "broadcast": "from rank 0",
+    "teardown": "done",
+}
+
+
+def _communicate(subject: Subject, report: Callable[[str, Any], None]) -> None:
+    strategy = subject.build()
+    report("world_size", strategy.world_size)
+    strategy.setup(TinyPolicy().to(strategy.device))
+    rank = strategy.rank
+    report("reduce", strategy.reduce(torch.tensor([rank + 1.0, 10.0])).tolist())
+    report("gather", strategy.gather({"rank": rank}))
+    report("broadcast", strategy.broadcast(f"from rank {rank}"))
+    strategy.teardown("done")
+    report("teardown", "done")
+
+
 @slow
 def check_two_ranks_train_as_one(subject: Subject) -> None:
     """Two processes with half a batch each end with the weights of one with the whole."""
@@ -174,6 +251,9 @@ class StrategySuite(Suite):
 
     kind: ClassVar[str] = "strategy"
     checks = checks_in(globals())
+
+    answer_limit_s: ClassVar[float] = 60.0
+    """How long two ranks may take to exchange a few numbers [s]."""
 
 
 def _skip_unless_wrapped(subject: Subject) -> None:

@@ -40,12 +40,18 @@ def process_state() -> dict[str, Any]:
         "the signal handlers": [
             str(signal.getsignal(getattr(signal, n))) for n in _SIGNALS if hasattr(signal, n)
         ],
-        "sys.excepthook": str(sys.excepthook),
+        "sys.excepthook": _foreign(sys.excepthook),
     }
     for module, describe in (("numpy", _numpy_state), ("torch", _torch_state)):
         if module in sys.modules:
             state.update(describe(sys.modules[module]))
     return state
+
+
+def _foreign(hook: Any) -> str:
+    """Return a hook as text; Python's own and torch's, which joining ranks sets, are alike."""
+    home = str(getattr(hook, "__module__", "")).partition(".")[0]
+    return "Python's own" if home in {"sys", "torch"} else str(hook)
 
 
 def random_states() -> dict[str, Any]:
@@ -124,7 +130,7 @@ def settings_restored() -> Iterator[None]:
     """
     import torch
 
-    environment, functions = dict(os.environ), _named_in(torch)
+    environment, functions, hook = dict(os.environ), _named_in(torch), sys.excepthook
     dtype, matmul = torch.get_default_dtype(), torch.get_float32_matmul_precision()
     try:
         yield
@@ -132,6 +138,7 @@ def settings_restored() -> Iterator[None]:
         for name in [n for n in os.environ if n not in environment]:
             del os.environ[name]
         os.environ.update(environment)
+        sys.excepthook = hook
         torch.set_default_dtype(dtype)
         torch.set_float32_matmul_precision(matmul)
         replaced = _torch_functions(torch)

@@ -10,12 +10,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from attrs import define, field
+
 _WRITING = os.O_WRONLY | os.O_RDWR
-_watching: list[set[Path]] = []
+_watching: list[Writes] = []
+
+
+@define(eq=False)
+class Writes:
+    """Paths that were written to."""
+
+    opened: set[Path] = field(factory=set)
+    """Files that were opened for writing."""
+    moved: set[Path] = field(factory=set)
+    """Files and directories that were given another name; under the old one."""
 
 
 @contextmanager
-def watched_writes() -> Iterator[set[Path]]:
+def watched_writes() -> Iterator[Writes]:
     """Watch which files the body opens for writing, and which it moves away.
 
     What a library writes without Python is seen only once Python moves it.
@@ -24,7 +36,7 @@ def watched_writes() -> Iterator[set[Path]]:
         The paths, which grow while the body runs.
     """
     _listen()
-    found: set[Path] = set()
+    found = Writes()
     _watching.append(found)
     try:
         yield found
@@ -39,10 +51,11 @@ def _listen() -> None:
 
 
 def _note(event: str, arguments: tuple[Any, ...]) -> None:
-    if not _watching:
+    if not _watching or event not in {"open", "os.rename"}:
         return
-    is_written = event == "open" and isinstance(arguments[2], int) and arguments[2] & _WRITING
-    path = arguments[0] if is_written or event == "os.rename" else None
-    if isinstance(path, str | bytes | os.PathLike):
+    path, flags = arguments[0], arguments[2]
+    is_written = event == "os.rename" or (isinstance(flags, int) and flags & _WRITING)
+    if is_written and isinstance(path, str | bytes | os.PathLike):
+        absolute = Path(os.path.abspath(os.fsdecode(path)))  # noqa: PTH100 - links stay links
         for found in _watching:
-            found.add(Path(os.path.abspath(os.fsdecode(path))))  # noqa: PTH100 - links stay links
+            (found.moved if event == "os.rename" else found.opened).add(absolute)

@@ -1,0 +1,1 @@
+"""An actor and a critic, each with its own optimiser, for SimScaleAI."""

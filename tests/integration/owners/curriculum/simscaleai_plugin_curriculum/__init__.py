@@ -1,0 +1,1 @@
+"""Easy samples first, for SimScaleAI."""

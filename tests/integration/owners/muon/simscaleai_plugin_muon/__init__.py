@@ -1,0 +1,1 @@
+"""The Muon optimiser for SimScaleAI."""

@@ -1,0 +1,1 @@
+"""An inverse square root schedule for SimScaleAI."""
