@@ -123,14 +123,23 @@ class DDPStrategy:
         the process aborts: "terminate called without an active exception", status -6. gloo joins
         its threads only when a group is freed, which `destroy_process_group` does if nothing else
         keeps it: neither the strategy, nor the wrapper, nor `torch.distributed.nn`.
+
+        Raises:
+            RankError: If another rank ended before.
         """
         if not dist.is_initialized():
             return
+        lost: Exception | None = None
         if status != "failed":
-            dist.barrier(group=self._host_group)
+            try:
+                dist.barrier(group=self._host_group)
+            except RuntimeError as error:
+                lost = self.lost_rank(error) or error
         # does not block: each collective of this group was waited for; DDP's own may be under way
         dist.destroy_process_group(self._host_group)
         del self._host_group
+        if lost is not None:
+            raise lost
         if status != "failed" and self._has_joined:
             dist.destroy_process_group()
 

@@ -119,12 +119,13 @@ def test_ranks_that_differ_do_not_start(tmp_path):
     assert "rank 1 has lr=0.002, rank 0 has 0.001" in done.stderr
 
 
-def test_a_rank_whose_neighbour_was_killed_says_so_in_one_line(tmp_path):
+@pytest.mark.parametrize("fault", ["killed", "killed-at-the-end"])
+def test_a_rank_whose_neighbour_was_killed_says_so_in_one_line(tmp_path, fault):
     """Without torchrun's agent, which would end it first."""
     launch = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
     ranks = [
         subprocess.Popen(
-            [sys.executable, str(WORKER), "--dir", str(tmp_path), "--fault", "killed",
+            [sys.executable, str(WORKER), "--dir", str(tmp_path), "--fault", fault,
              "--fault-step", "11"],
             env={**os.environ, **launch, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stderr=subprocess.PIPE, text=True,
