@@ -83,8 +83,8 @@ def _core_pages() -> dict[str, ApiPage]:
         ),
         "hookspecs": ApiPage(
             title="Hook signatures",
-            intro="All hooks in the order in which a run fires them. A plugin implements them by "
-            "name and does not import this module. [Hooks](../hooks.md) also lists the records.",
+            intro="All hooks in the order in which a run fires them. Each marks the functions and "
+            "methods that implement it. [Hooks](../hooks.md) also lists the records.",
             names={"simscaleai_core.hookspecs": _functions_of("simscaleai_core.hookspecs")},
         ),
         "contracts": ApiPage(
@@ -107,6 +107,13 @@ def _core_pages() -> dict[str, ApiPage]:
                     "Logger",
                     "CheckpointBackend",
                     "is_sharded",
+                    "OptimizerBuilder",
+                    "ScheduleBuilder",
+                    "TrainStep",
+                    "StepResult",
+                    "Sampler",
+                    "Transform",
+                    "Adapter",
                     "Stateful",
                     "StateDict",
                 ]
@@ -126,6 +133,7 @@ def _core_pages() -> dict[str, ApiPage]:
                     "CheckpointError",
                     "SaveError",
                     "PolicyError",
+                    "EvaluationError",
                     "RankError",
                 ]
             },
@@ -138,9 +146,16 @@ def _mechanism_pages() -> dict[str, ApiPage]:
         "run": ApiPage(
             title="The run",
             intro="`Run` is the `run` that every event hook receives. The classes and functions "
-            "below it are building blocks for loggers, precisions and strategies.",
+            "below it are building blocks for train steps, loggers, precisions and strategies.",
             names={
                 "simscaleai_core.run.state": ["Run", "Counters"],
+                "simscaleai_core.run.train_step": [
+                    "micro_batches",
+                    "backward",
+                    "apply_gradients",
+                    "MicroBatch",
+                    "Supervised",
+                ],
                 "simscaleai_core.run.loggers": ["hyperparameters", "Scalar"],
                 "simscaleai_core.builtin.fp32": ["Float32", "guarded_step"],
                 "simscaleai_core.builtin.single": ["SingleDevice", "find_device", "clip_gradients"],
@@ -193,7 +208,8 @@ def _mechanism_pages() -> dict[str, ApiPage]:
             "finds environments.",
             names={
                 "simscaleai_core.host.facade": ["Host"],
-                "simscaleai_core.host.lookup": ["import_target"],
+                "simscaleai_core.host.lookup": ["import_target", "not_loaded"],
+                "simscaleai_core.host.selection": ["select_plugins"],
                 "simscaleai_core.host.registry": ["read_policy"],
             },
         ),

@@ -64,18 +64,20 @@ def hooks_page() -> str:
         "# Hooks",
         _NOTE,
         f"Plugin API version {PLUGIN_API_VERSION}. The records are in `simscaleai_core.plugin`, "
-        "the signatures in `simscaleai_core.hookspecs`. An implementation names the arguments "
-        "that it needs and omits the others. "
+        "the hooks in `simscaleai_core.hookspecs`. A hook marks a function or method of any name "
+        "as its implementation: `@simscale_on_step_end`. "
         "[Plugins and hooks](../explanation/plugins-and-hooks.md) gives the reasons.",
         "## Providers",
-        "Module-level functions of a plugin's `plugin` module, marked with `@hookimpl`. Each "
-        "yields declarations; `provides(*declarations)` makes such a function.",
+        "They mark module-level functions of a plugin's `plugin` module. Each yields "
+        "declarations; `provides(*declarations)` makes such a function. `@hookimpl` marks a "
+        "function that has the name of its hook.",
         _table(("kind", "record", "hook"), kinds),
         *(part for name in providers for part in _hook(name, specs[name])),
         "## Events",
-        "Methods, marked with `@hookimpl`, of the instances that a run uses. The run calls them in "
-        "this order: strategy, precision, policy, extensions, eval functions, loggers, listeners "
-        "given to `Trainer`.",
+        "They mark methods of the instances that a run uses. A method takes all arguments, only "
+        "`run`, all but `run`, or none; a method of the hook's name, marked with `@hookimpl`, "
+        "takes any of them. The run calls them in this order: strategy, precision, policy, "
+        "extensions, eval functions, loggers, listeners given to `Trainer`.",
         *(part for name in events for part in _hook(name, specs[name])),
         "## Records",
         "### PluginInfo",

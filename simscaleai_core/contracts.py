@@ -399,7 +399,7 @@ class Transform(Protocol):
 
         Args:
             sample: One sample without the batch dimension; not to be changed in place.
-            key: Integer of 64 bits.
+            key: Integer from 0 to 2**63 - 1, another one for each transform.
         """
 
 

@@ -1,10 +1,11 @@
 """Every extension point of the framework, in the order a run meets them: read this first.
 
-Providers say what a plugin offers: module-level functions of its ``plugin`` module, called once,
-each yielding declarations from `simscaleai_core.plugin`. Events tell what happens in a run:
-methods of the *instances* that the run selected (its policy, loggers, extensions, ...), which get
-the `Run`. One-of-many
-mechanism, such as the precision or the strategy, is a component chosen by name and not a hook.
+A hook marks what implements it: ``@simscale_on_step_end`` above a method of any name. Providers say
+what a plugin offers: module-level functions of its ``plugin`` module, called once, each yielding
+declarations from `simscaleai_core.plugin`. Events tell what happens in a run: methods of the
+*instances* that the run selected (its policy, loggers, extensions, ...), which get the `Run`.
+One-of-many mechanism, such as the precision or the strategy, is a component chosen by name and not
+a hook.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from simscaleai_core.contracts import (
 )
 from simscaleai_core.data.batches import sample_count
 from simscaleai_core.data.feed import Feed
-from simscaleai_core.errors import DataError, EvaluationError
+from simscaleai_core.errors import DataError, EvaluationError, PolicyError
 from simscaleai_core.run.evaluation import evaluate
 from simscaleai_core.run.loggers import LoggerGroup
 from simscaleai_core.run.metrics import MetricWindow, Throughput
@@ -172,6 +172,9 @@ class Loop:
     def _step(self, batch: Batch) -> None:
         run = self.run
         result = self.train_step.update(run, batch)
+        if not isinstance(result, StepResult):
+            found = f"{type(self.train_step).__name__}.update broke its contract: expected a "
+            raise PolicyError(f"{found}StepResult, got {type(result).__name__}.", step=run.step)
         self._advance(result, sample_count(batch))
         for hook in run.events.step_end:
             hook(run, result.out)

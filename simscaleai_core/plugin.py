@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from functools import partial, wraps
+from functools import wraps
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -68,9 +68,7 @@ class Hook(Protocol[_Args, _Result]):
         self, implementation: Callable[Concatenate[_Self, _Args], _Result], /
     ) -> Callable[Concatenate[_Self, _Args], _Result]: ...
     @overload
-    def __call__(
-        self, implementation: Callable[_Args, _Result], /
-    ) -> Callable[_Args, _Result]: ...
+    def __call__(self, implementation: Callable[_Args, _Result], /) -> Callable[_Args, _Result]: ...
     @overload
     def __call__(
         self, implementation: Callable[[_Self], _Result], /
@@ -85,12 +83,8 @@ class Hook(Protocol[_Args, _Result]):
     def __call__(self, implementation: _OfRun[_Result], /) -> Callable[[Any, Run], _Result]: ...
 
 
-@overload
-def hookspec(signature: Callable[_Args, _Result], /) -> Hook[_Args, _Result]: ...
-@overload
-def hookspec(**options: Any) -> Callable[[Callable[_Args, _Result]], Hook[_Args, _Result]]: ...
-def hookspec(signature: Any = None, /, **options: Any) -> Any:
-    """Return the hook that has a function's name and signature; `options` are pluggy's.
+def hookspec(signature: Callable[_Args, _Result]) -> Hook[_Args, _Result]:
+    """Return the hook that has a function's name and signature.
 
     Example:
         >>> @hookspec
@@ -100,10 +94,8 @@ def hookspec(signature: Any = None, /, **options: Any) -> Any:
         ...     @gripper_on_grasp
         ...     def count(self, run, force_newton): ...
     """
-    if signature is None:
-        return partial(hookspec, **options)
 
-    @wraps(pluggy.HookspecMarker("simscaleai")(signature, **options))
+    @wraps(pluggy.HookspecMarker("simscaleai")(signature))
     def hook(implementation: Any) -> Any:
         return hookimpl(implementation, specname=signature.__name__)
 
@@ -111,22 +103,10 @@ def hookspec(signature: Any = None, /, **options: Any) -> Any:
 
 
 Kind = Literal[
-    "model",
-    "dataset",
-    "env",
-    "precision",
-    "strategy",
-    "logger",
-    "checkpoint_backend",
-    "eval_function",
-    "extension",
-    "optimizer",
-    "schedule",
-    "train_step",
-    "sampler",
-    "transform",
+    "model", "dataset", "env", "precision", "strategy", "logger", "checkpoint_backend",
+    "eval_function", "extension", "optimizer", "schedule", "train_step", "sampler", "transform",
     "adapter",
-]
+]  # fmt: skip
 """Name of a kind of component."""
 
 HARMLESS: Mapping[str, str] = {"on_resume": "harmless"}
@@ -356,6 +336,7 @@ __all__ = [
     "EvalFunctionSpec",
     "ExtensionSpec",
     "Hook",
+    "Kind",
     "LoggerSpec",
     "ModelSpec",
     "OptimizerSpec",

@@ -110,13 +110,13 @@ class Trainer:
         Raises:
             SimScaleError: If data, policy, configuration or checkpoint do not fit together.
         """
-        strategy: Strategy = self._build("strategy", defaults.strategy_name(self.config))
-        try:
-            loop = self._loop(*self._run(strategy))
-        except BaseException:
-            strategy.teardown("failed")
-            raise
         with naming_origin(self.host.components):
+            strategy: Strategy = self._build("strategy", defaults.strategy_name(self.config))
+            try:
+                loop = self._loop(*self._run(strategy))
+            except BaseException:
+                strategy.teardown("failed")
+                raise
             return loop.train()
 
     def _run(self, strategy: Strategy) -> tuple[Run, Feed]:
@@ -245,7 +245,8 @@ class Trainer:
         return evals
 
     def _facts(self, run: Run, feed: Feed, precision_note: str) -> dict[str, Any]:
-        used = defaults.used_plugins(self.config, self.host)
+        policy_plugin = (run.component or "").partition("/")[0]  # whatever the configuration names
+        used = {*defaults.used_plugins(self.config, self.host), policy_plugin}
         return {
             "policy": type(self.policy).__name__,
             "device": str(run.strategy.device),

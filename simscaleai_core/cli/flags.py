@@ -14,7 +14,7 @@ import attrs
 
 from simscaleai_core.cli.configuration import field_docs, read_toml
 from simscaleai_core.config import TrainConfig
-from simscaleai_core.errors import ConfigError
+from simscaleai_core.errors import CheckpointError, ConfigError, UnknownComponentError
 from simscaleai_core.host.defaults import MANY_FIELDS, ONE_FIELDS
 from simscaleai_core.host.facade import Host
 from simscaleai_core.host.lookup import import_target
@@ -92,29 +92,52 @@ def read_choice(tokens: Sequence[str]) -> Choice:
         The host, the configuration that is given besides, and the flags.
 
     Raises:
-        SimScaleError: If the file cannot be read, or a plugin that is asked for cannot be loaded.
-    """
-    resumed = _configuration_of_run(tokens)
+        SimScaleError: If the file cannot be read, a plugin that is asked for cannot be loaded, or
+            a component that is named is not there.
+    """  # noqa: DOC501 - of kinds of SimScaleError
+    resumed, sources = _resumed_run(tokens)
     table = resumed | (read_toml(Path(path)) if (path := _last(tokens, "--config")) else {})
     in_file = table.get("plugins", [])
     named = [*_values(tokens, "--plugin", "--plugins"), *(in_file if _is_names(in_file) else [])]
     host = Host(select_plugins(named))
-    components = _in_play(host, tokens, table)
+    try:
+        components = _in_play(host, tokens, table)
+    except UnknownComponentError as error:
+        if error.name not in sources:
+            raise
+        path, what = resumed["resume_from"], f"{error.kind.replace('_', ' ')} {error.name!r}"
+        source = sources[error.name]
+        raise CheckpointError(
+            f"{path} needs the {what}, which came with {source}: {error}", path=path
+        ) from error
     flags = [*_own_flags(), *_config_flags(), *_option_flags(components)]
     return Choice(host=host, table=table, resumed=resumed, flags=tuple(flags))
 
 
-def _configuration_of_run(tokens: Sequence[str]) -> dict[str, Any]:
-    """Return the configuration of the checkpoint that ``--resume`` names, if it names a file."""
+def _resumed_run(tokens: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what the checkpoint says that ``--resume`` names, if it names a file.
+
+    Its run's configuration; and what each plugin, and each component of one, came with.
+    """
     reference = _last(tokens, "--resume") or _last(tokens, "--resume-from")
-    if reference is None or reference == "auto" or "--help" in tokens or "-h" in tokens:
-        return {}
+    if reference is None or reference == "auto" or _is_help(tokens):
+        return {}, {}
     from simscaleai_core.host.registry import load_checkpoint
 
-    known = attrs.fields_dict(TrainConfig)
-    config = load_checkpoint(reference)["config"]
-    found = {k: v for k, v in config.items() if k in known and v is not None}
-    return {**found, "checkpoint_dir": str(Path(reference).parent)}
+    known, tree = attrs.fields_dict(TrainConfig), load_checkpoint(reference)
+    found = {k: v for k, v in tree["config"].items() if k in known and v is not None}
+    sources: dict[str, str] = dict(tree["facts"].get("plugins", {}))
+    for used in tree.get("settings", {}).values():
+        for name in used if isinstance(used, list) else [used]:
+            plugin, _, short = str(name).partition("/")
+            if short and plugin in sources:
+                sources |= dict.fromkeys((name, short), sources[plugin])
+    place = {"resume_from": reference, "checkpoint_dir": str(Path(reference).parent)}
+    return {**found, **place}, sources
+
+
+def _is_help(tokens: Sequence[str]) -> bool:
+    return "--help" in tokens or "-h" in tokens
 
 
 def _own_flags() -> Iterator[Flag]:
@@ -189,8 +212,16 @@ def _shown(default: Any) -> str:
 
 
 def _in_play(host: Host, tokens: Sequence[str], table: Mapping[str, Any]) -> list[Component]:
-    """Return the components of required plugins, and those that a field names."""
+    """Return the components of required plugins, and those that a field names.
+
+    A name of none is refused here: its options would be unknown flags.
+    """
     names = {kind: set(_named(tokens, table, kind)) for kind in KINDS}
+    known = {(c.kind, name) for c in host.components for name in (c.id, c.spec.name)}
+    for kind in () if _is_help(tokens) else names.keys() - {"env"}:
+        for name in sorted(names[kind]):
+            if (kind, name) not in known:
+                host.component(kind, name)
     if _values(tokens, "--env") or table.get("env"):
         names["eval_function"].add("gym/closed_loop")
     required = {host.record(n).name for n in host.selection.required}

@@ -38,7 +38,7 @@ class Screen:
 
     def isatty(self) -> bool:
         """Return whether a person reads it."""
-        return (sys.stderr if self._is_error else terminal.results()).isatty()
+        return sys.stderr.isatty() if self._is_error else terminal.results().isatty()
 
 
 def print_json(payload: Any) -> None:

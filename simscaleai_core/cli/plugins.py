@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from cyclopts import App, Parameter
@@ -99,10 +100,10 @@ def _described(component: Component) -> dict[str, Any]:
 def _listens_to(component: Component) -> list[str]:
     """Return the events that a component listens to, in the order in which a run fires them."""
     from simscaleai_core.host.lookup import import_target
-    from simscaleai_core.host.validation import MARKER, hook_specs
+    from simscaleai_core.host.validation import hook_specs, implementations
 
-    target = import_target(component)
-    return [n for n in hook_specs() if hasattr(getattr(target, n, None), MARKER)]
+    heard = dict(implementations(dict(inspect.getmembers_static(import_target(component)))))
+    return [name for name in hook_specs() if name in heard]
 
 
 def _schema(component: Component) -> dict[str, Any]:

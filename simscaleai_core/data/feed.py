@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from operator import index
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ from simscaleai_core.data.workers import (
     sample_keys,
     unwrapped,
 )
-from simscaleai_core.errors import ConfigError, DataError
+from simscaleai_core.errors import ConfigError, DataError, reason_of
 from simscaleai_core.seeding import seeded_host, stream_seed
 
 logger = logging.getLogger("simscaleai")
@@ -120,18 +121,24 @@ class MapFeed:
             return _replay(self._loader, self._seed, epoch)
         name, sampler = self._sampler
         found = sampler.order(self._loader.dataset, self._seed, epoch)
-        indices: Indices = torch.as_tensor(found).tolist()
+        try:
+            indices = list(map(index, found.tolist() if hasattr(found, "tolist") else found))
+        except TypeError as error:
+            raise DataError(
+                f"the sampler {name!r} cannot be used: expected a sequence of indices, got "
+                f"{type(found).__name__} ({reason_of(error)})."
+            ) from error
         total, size = len(self._loader.dataset), self._loader.batch_size or 0  # type: ignore[arg-type]
-        strange = [i for i in indices if type(i) is not int or not 0 <= i < total]
+        strange = [i for i in indices if not 0 <= i < total]
         self._per_epoch = self._per_epoch or len(indices)
         if strange or not size or len(indices) != self._per_epoch:
             raise DataError(
                 f"the sampler {name!r} cannot be used: expected {self._per_epoch} indices below "
                 f"{total} in epoch {epoch}, for a loader with a batch_size; found {len(indices)}, "
-                f"{strange[:3] or 'all'} of them outside, and batch_size={size or None}."
+                f"{strange[:3] or 'none'} of them outside, and batch_size={size or None}."
             )
         batches = [indices[i : i + size] for i in range(0, len(indices), size)]
-        return batches[:-1] if self._loader.drop_last and len(batches[-1]) < size else batches
+        return [b for b in batches if len(b) == size or not self._loader.drop_last]
 
 
 class IterableFeed:

@@ -25,6 +25,7 @@ Indices = list[int]
 NamedTransforms = Sequence[tuple[str, Transform]]
 
 _ODD = 0x5851F42D4C957F2D  # Knuth's multiplier for 64 bits
+_NO_SIGN = 2**63 - 1  # NumPy takes no negative seed
 _TIMEOUT_S = 300  # a batch that cannot be pickled would otherwise be waited for for ever
 
 
@@ -62,13 +63,15 @@ def is_in_memory(dataset: Any) -> bool:
     return bool(getattr(unwrapped(dataset), "in_memory", False))
 
 
-def sample_keys(seed: int, epoch: int, indices: Indices) -> Tensor:
+def sample_keys(seed: int, epoch: int, indices: Indices, *stream: str) -> Tensor:
     """Return a key int64 `[B]` for each sample, a function of seed, epoch and index alone.
+
+    Those of another stream are other ones: two transforms must not draw the same noise.
 
     Source:
         Ours: the seed of the epoch's stream plus the index times an odd number, modulo 2**64.
     """
-    return stream_seed(seed, "keys", epoch) + torch.tensor(indices) * _ODD
+    return stream_seed(seed, "keys", *stream, epoch) + torch.tensor(indices) * _ODD
 
 
 def unwrapped(dataset: Any) -> Any:
@@ -96,24 +99,13 @@ class _SeededBatches(torch.utils.data.Dataset[Batch]):
         """Collate samples; torch's own function leaves what a dataset has gathered as it is."""
         whole = getattr(self.dataset, "__getitems__", None)
         samples: Any = whole(indices) if whole else [self.dataset[i] for i in indices]
-        if self.transforms:
-            epoch = number // self.steps_per_epoch if self.steps_per_epoch else 0
-            keys = sample_keys(self.seed, epoch, indices).tolist()
-            samples = [self._transformed(s, key) for s, key in zip(samples, keys, strict=True)]
+        epoch = number // self.steps_per_epoch if self.steps_per_epoch else 0
+        for name, transform in self.transforms:
+            keys = sample_keys(self.seed, epoch, indices, name.rpartition("/")[2]) & _NO_SIGN
+            pairs = zip(samples, keys.tolist(), strict=True)
+            samples = [_transformed(name, transform, sample, key) for sample, key in pairs]
         is_whole = isinstance(samples, Collated) and self.collate is default_collate
         return samples.batch if is_whole else self.collate(samples)
-
-    def _transformed(self, sample: Any, key: int) -> Any:
-        for name, transform in self.transforms:
-            try:
-                sample = transform(sample, key)
-            except Exception as error:
-                keys = ", ".join(map(repr, sample)) if isinstance(sample, Mapping) else sample
-                raise DataError(
-                    f"the transform {name!r} raised {reason_of(error)}: expected a new sample, "
-                    f"given one with {keys}. Mend it, or train without it."
-                ) from error
-        return sample
 
     def __getitem__(self, item: tuple[int, Indices]) -> Any:
         """Return the batch in a worker; an exception of any kind as one that can be pickled."""
@@ -128,6 +120,17 @@ class _SeededBatches(torch.utils.data.Dataset[Batch]):
                 f"the dataset raised {type(error).__name__} in a loader worker: {error}. "
                 "Run with num_workers=0 to see where."
             )
+
+
+def _transformed(name: str, transform: Transform, sample: Any, key: int) -> dict[str, Any]:
+    try:
+        return dict(transform(sample, key))
+    except Exception as error:
+        keys = ", ".join(map(repr, sample)) if isinstance(sample, Mapping) else sample
+        raise DataError(
+            f"the transform {name!r} failed, {reason_of(error)}: expected a new sample, "
+            f"given one with {keys}. Mend it, or train without it."
+        ) from error
 
 
 def _in_workers(

@@ -19,6 +19,7 @@ from simscaleai_core.host.lookup import import_target
 from simscaleai_core.host.records import Component
 
 _MADE = {"optimizer": torch.optim.Optimizer, "schedule": LRScheduler, "adapter": nn.Module}
+_METHODS = {"train_step": "update", "sampler": "order", "transform": "__call__"}
 _SERIALISABLE = (type(None), bool, int, float, str, list, tuple, dict)
 
 
@@ -38,8 +39,11 @@ def check_options(component: Component, given: Mapping[str, Any]) -> Any:
 
 def build_component(host: Host, kind: str, name: str, config: TrainConfig) -> Any:
     """Return what is built as ``target(config, options)``, such as a mechanism or a logger."""
-    component = host.component(kind, name)
-    return import_target(component)(config, _configured(component, config))
+    component, method = host.component(kind, name), _METHODS.get(kind)
+    made = import_target(component)(config, _configured(component, config))
+    if method and not hasattr(made, method):
+        raise _broken(component, f"expected the method {method!r}, {type(made).__name__} has none")
+    return made
 
 
 def transforms_of(host: Host, config: TrainConfig) -> list[tuple[str, Any]]:
@@ -58,16 +62,37 @@ def maker(host: Host, kind: str, name: str, config: TrainConfig) -> Callable[[An
 
     def make(subject: Any) -> Any:
         made = target(subject, *rest)
-        if not isinstance(made, _MADE[kind]):
-            raise PluginError(
-                f"the {kind} {component.id!r} ({component.distribution}) broke its contract: "
-                f"expected {_MADE[kind].__name__}, got {type(made).__name__}.",
-                plugin=component.plugin,
-                distribution=component.distribution,
-            )
+        if fault := _fault_of(made, kind, subject):
+            raise _broken(component, fault)
         return made
 
     return make
+
+
+def _fault_of(made: Any, kind: str, subject: Any) -> str:
+    """Return what is wrong with an optimiser, schedule or adapted policy, or nothing."""
+    if not issubclass(type(made), _MADE[kind]):
+        return f"expected {_MADE[kind].__name__}, got {type(made).__name__}"
+    if kind == "adapter":
+        return ""
+    try:
+        inspect.signature(made.step).bind()
+    except TypeError as error:
+        return f"expected a step() without arguments, that of {type(made).__name__} is {error}"
+    if kind == "optimizer":
+        held = {id(p) for group in made.param_groups for p in group["params"]}
+        if left_out := sum(id(p) not in held for group in subject for p in group["params"]):
+            return f"expected an optimiser of all the parameters, {left_out} are left out"
+    return ""
+
+
+def _broken(component: Component, fault: str) -> PluginError:
+    return PluginError(
+        f"the {component.kind.replace('_', ' ')} {component.id!r} ({component.distribution}) broke "
+        f"its contract: {fault}.",
+        plugin=component.plugin,
+        distribution=component.distribution,
+    )
 
 
 def adapt(

@@ -15,10 +15,9 @@ from typing import Any
 
 import pluggy
 
-from simscaleai_core import hookspecs
 from simscaleai_core.errors import PluginError
 from simscaleai_core.host.trace import NO_LISTENER, is_tracing, timed
-from simscaleai_core.host.validation import MARKER, PREFIX, hook_specs, listener_faults
+from simscaleai_core.host.validation import PREFIX, hook_specs, is_marked, listener_faults
 from simscaleai_core.run.events import Events, FaultIsolation
 
 _Plan = Sequence[tuple[str, Callable[..., Any]]]
@@ -40,11 +39,10 @@ def compile_events(
     Instances without event hooks are skipped; `own` are modules with hooks that plugins define.
     """
     manager = pluggy.PluginManager("simscaleai")
-    manager.add_hookspecs(hookspecs)
     specs: dict[str, Callable[..., Any]] = {}
     for module in own:
-        manager.add_hookspecs(module)
         specs |= hook_specs(module)
+    manager.add_hookspecs(type("Hooks", (), hook_specs() | specs))
     found = [(name, instance) for name, instance in listeners if _hooks_of(instance, specs)]
     for place, (name, instance) in reversed(list(enumerate(found))):  # pluggy calls the last first
         is_taken = any(name == other for other, _ in found[:place])
@@ -52,10 +50,10 @@ def compile_events(
         manager.register(_Listener(own_name, instance, specs), own_name)
     hook = manager.hook
     return Events(
-        transform_batch=_chain(_named_plan(hook.simscale_transform_batch)),
-        grads_ready=_vote(_named_plan(hook.simscale_on_grads_ready)),
-        step_end=tuple(_plan(hook.simscale_on_step_end)),
-        eval_context=tuple(_context(*named) for named in _named_plan(hook.simscale_eval_context)),
+        transform_batch=_chain(_plan(hook.simscale_transform_batch)),
+        grads_ready=_vote(_plan(hook.simscale_on_grads_ready)),
+        step_end=tuple(f for _, f in _plan(hook.simscale_on_step_end)),
+        eval_context=tuple(_context(*named) for named in _plan(hook.simscale_eval_context)),
         run_setup=_each(_plan(hook.simscale_on_run_setup)),
         run_start=_each(_plan(hook.simscale_on_run_start)),
         metrics=_each(_plan(hook.simscale_on_metrics)),
@@ -68,8 +66,10 @@ def compile_events(
 
 
 def _hooks_of(instance: object, own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the class's members that are marked, there or in a base, or are named like a hook."""
     kind = type(instance)
-    names = (n for n in dir(kind) if n.startswith(PREFIX) or n in own)
+    marked = {n for base in kind.__mro__ for n, value in vars(base).items() if is_marked(value)}
+    names = (n for n in dir(kind) if n in marked or n.startswith(PREFIX) or n in own)
     return {name: getattr(kind, name) for name in names}
 
 
@@ -82,25 +82,23 @@ class _Listener:
     def __init__(self, name: str, instance: object, own: Mapping[str, Any]) -> None:
         members = _hooks_of(instance, own)
         faults = listener_faults(members, own)
+        for member, function in members.items():
+            if is_marked(function):
+                setattr(self, member, getattr(instance, member))
+            elif not (member.startswith(PREFIX) or member in own):
+                faults.append(f"{member} is not marked, but what it overrides is: mark it alike")
         if faults:
             raise PluginError(f"{name}: {'; '.join(faults)}", plugin=name)
-        for hook, function in members.items():
-            if hasattr(function, MARKER):
-                setattr(self, hook, getattr(instance, hook))
 
 
-def _plan(caller: pluggy.HookCaller) -> list[Callable[..., Any]]:
-    """Return the implementations of a hook in calling order, each taking all arguments by place."""
-    return [function for _, function in _named_plan(caller)]
-
-
-def _isolated(caller: pluggy.HookCaller) -> list[Callable[..., Any]]:
+def _isolated(caller: pluggy.HookCaller) -> _Plan:
     """Return the same as `_plan`, each isolated from the others."""
-    named = _named_plan(caller)
-    return [partial(FaultIsolation(f"{name}.{caller.name}").call, call) for name, call in named]
+    called = ((n, FaultIsolation(f"{n}.{caller.name}").call, f) for n, f in _plan(caller))
+    return [(name, partial(call, function)) for name, call, function in called]
 
 
-def _named_plan(caller: pluggy.HookCaller) -> _Plan:
+def _plan(caller: pluggy.HookCaller) -> _Plan:
+    """Return listeners and functions of a hook, in calling order; all arguments go by place."""
     names = caller.spec.argnames if caller.spec else ()
     found = list(reversed(caller.get_hookimpls()))
     wraps = [i for i in found if i.wrapper or i.hookwrapper]
@@ -172,22 +170,21 @@ def _vote(plan: _Plan) -> tuple[Callable[..., Any], ...]:
 
 def _context(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     def enter(run: Any) -> AbstractContextManager[Any] | None:
-        found = function(run)
-        if found is None or isinstance(found, AbstractContextManager):
-            return found
-        raise _wrong("simscale_eval_context", name, "a context manager or nothing", found)
+        if not isinstance(found := function(run), AbstractContextManager | None):
+            raise _wrong("simscale_eval_context", name, "a context manager or nothing", found)
+        return found
 
     return enter
 
 
 def _wrong(hook: str, name: str, expected: str, found: Any) -> PluginError:
     got = "nothing" if found is None else type(found).__name__
-    message = f"{hook} returned a wrong value: expected {expected}, got {got} @ {name}. Correct it."
-    return PluginError(message, plugin=name)
+    fact = f"{hook} returned a wrong value: expected {expected}, got {got} @ {name}"
+    return PluginError(f"{fact}. Return {expected}.", plugin=name)
 
 
-def _each(plan: Iterable[Callable[..., Any]]) -> Callable[..., None]:
-    functions = tuple(plan)
+def _each(plan: Iterable[tuple[str, Callable[..., Any]]]) -> Callable[..., None]:
+    functions = tuple(function for _, function in plan)
 
     def fire(*values: Any) -> None:
         for function in functions:

@@ -65,8 +65,9 @@ class Host:
         """Return the components of a kind that the required plugins select, as full ids."""
         chosen: dict[str, None] = {}
         for record in map(self.record, self.selection.required):
-            if record.info and (short := record.info.selects.get(kind)) is not None:
-                chosen[short if "/" in short else f"{record.name}/{short}"] = None
+            for of_kind, short in record.info.selects.items() if record.info else ():
+                if of_kind == kind:
+                    chosen[short if "/" in short else f"{record.name}/{short}"] = None
         return list(chosen)
 
     def record(self, name: str) -> PluginRecord:

@@ -15,7 +15,7 @@ from simscaleai_core.host.entry_points import normalized
 from simscaleai_core.host.records import Component, PluginRecord
 from simscaleai_core.host.selection import is_file
 from simscaleai_core.host.trace import timed
-from simscaleai_core.host.validation import MARKER, plugin_faults, provider_kind
+from simscaleai_core.host.validation import implementations, plugin_faults, provider_kind
 from simscaleai_core.plugin import KINDS, PLUGIN_API_VERSION
 
 HEAVY = (
@@ -116,9 +116,9 @@ def _import_file(path: Path) -> ModuleType:
 
 def _declared(record: PluginRecord) -> list[Component]:
     found: list[Component] = []
-    for hook, provider in vars(record.module).items():
+    for hook, provider in implementations(vars(record.module)):
         kind = provider_kind(hook)
-        if kind is None or not hasattr(provider, MARKER):
+        if kind is None:
             continue
         for spec in timed(hook, record.name, lambda ask: list(ask() or ()))(provider):
             if type(spec) is not KINDS[kind]:

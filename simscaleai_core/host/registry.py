@@ -22,6 +22,7 @@ from simscaleai_core.host.components import adapt, build_component, create
 from simscaleai_core.host.facade import Host
 from simscaleai_core.host.lookup import not_loaded
 from simscaleai_core.host.selection import BUILTIN
+from simscaleai_core.host.validation import implementations
 
 logger = logging.getLogger("simscaleai")
 
@@ -78,7 +79,8 @@ def migrated(host: Host, tree: StateDict, path: Path | str) -> StateDict:
     component = tree["policy"].get("component") or ""
     plugin = component.partition("/")[0]
     modules = [r for r in host.records if r.name == plugin and r.module is not None]
-    hook = getattr(modules[0].module, "simscale_migrate_checkpoint", None) if modules else None
+    offered = dict(implementations(vars(modules[0].module))) if modules else {}
+    hook = offered.get("simscale_migrate_checkpoint")
     wrote = tree["facts"].get("plugins", {}).get(plugin, "")
     if hook is None or wrote == modules[0].source:
         return tree

@@ -23,15 +23,31 @@ SPEC_MARKER = "simscaleai_spec"
 
 def hook_specs(module: ModuleType = hookspecs) -> dict[str, Callable[..., Any]]:
     """Return every hook that a module specifies, the core's or a plugin's own, by name in order."""
-    return {n: value for n, value in vars(module).items() if hasattr(value, SPEC_MARKER)}
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if hasattr(value, SPEC_MARKER) and value.__module__ == module.__name__
+    }
+
+
+def is_marked(value: object) -> bool:
+    """Return whether a function or method is marked as the implementation of a hook."""
+    return isinstance(getattr(value, MARKER, None), dict)  # a mock has every attribute
+
+
+def implementations(members: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield (hook, function) of the hook implementations among named members, in order."""
+    for name, value in members.items():
+        if is_marked(value):
+            yield getattr(value, MARKER).get("specname") or name, value
 
 
 def plugin_faults(module: ModuleType) -> list[str]:
     """Return every fault of a plugin module, one line each."""
     faults = list(_info_faults(getattr(module, "PLUGIN", None)))
     faults += listener_faults(vars(module))
-    for name, value in vars(module).items():
-        if hasattr(value, MARKER) and name in hook_specs() and not name.startswith(_AT_MODULE):
+    for name, _ in implementations(vars(module)):
+        if name in hook_specs() and not name.startswith(_AT_MODULE):
             faults.append(
                 f"{name} is an event and does nothing at module level: put it on the component "
                 "that a run selects"
@@ -47,19 +63,19 @@ def listener_faults(
     Functions that are no hooks are passed over; `own` are hooks that plugins define.
     """
     specs = hook_specs() | dict(own or {})
-    faults: list[str] = []
-    for name, value in members.items():
-        if not (name.startswith(PREFIX) or name in specs) or not callable(value):
-            continue
-        if not hasattr(value, MARKER):
-            if name in specs:
-                faults.append(f"{name} is not marked: put @hookimpl above it")
-        elif name not in specs:
+    faults = [
+        f"{name} is not marked: put @hookimpl above it"
+        for name, value in members.items()
+        if name in specs and callable(value)
+        if not (is_marked(value) or hasattr(value, SPEC_MARKER))
+    ]
+    for name, value in implementations(members):
+        if name in specs:
+            faults += _signature_faults(name, value, specs[name])
+        elif name.startswith(PREFIX):
             close = suggestion(name, specs)
             hint = f"did you mean {close!r}?" if close else "it may need a newer simscaleai-core"
             faults.append(f"unknown hook {name!r}; {hint}")
-        else:
-            faults += _signature_faults(name, value, specs[name])
     return faults
 
 

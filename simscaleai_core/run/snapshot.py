@@ -117,6 +117,8 @@ def restore(run: Run, tree: StateDict, *, path: str) -> list[str]:
             path=path,
         )
     misfit = "does not fit this run"
+    if before["train_step"] != run.settings["train_step"]:  # its state is of no use to another
+        tree["states"].pop("train_step", None)
     for name, stateful in run.states.items():
         if name in tree["states"]:
             with fitting(path, misfit, f"states.{name}"):

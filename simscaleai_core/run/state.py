@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import torch
 from attrs import define, field
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LRScheduler
 
     from simscaleai_core.config import TrainConfig
+    from simscaleai_core.plugin import Hook
+
+_Args = ParamSpec("_Args")
+_Result = TypeVar("_Result")
 
 
 @define(kw_only=True)
@@ -123,9 +127,18 @@ class Run:
 
         Returns:
             What the listeners answered, without None.
+
+        Raises:
+            ConfigError: If no plugin of the run defines it.
         """
-        caller = getattr(self.events.hook, hook.__name__)
-        answers: list[_Result] = caller(**dict(zip(caller.spec.argnames, args)), **named)
+        caller = getattr(self.events.hook, hook.__name__, None)
+        if caller is None:
+            raise ConfigError(
+                f"unknown hook {hook.__name__!r}: expected one of an installed plugin's own. "
+                "Name its module in PluginInfo.hookspecs."
+            )
+        given = dict(zip(caller.spec.argnames, args, strict=False))
+        answers: list[_Result] = caller(**given, **named)
         return answers
 
     @property

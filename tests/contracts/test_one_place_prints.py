@@ -18,6 +18,8 @@ HARMLESS = {"isatty", "fileno"}
 MAY_USE_STREAMS = {
     "simscaleai_core/cli/terminal.py": "the one place",
     "simscaleai_core/__main__.py": "gives the process streams where it was started without",
+    "simscaleai_core/host/facade.py": "sends what plugins print as they load to standard error",
+    "simscaleai_core/host/lookup.py": "sends what targets print as they load to standard error",
     "simscaleai_core/cli/trace.py": "hands standard error on to the command that it runs",
     "simscaleai_devkit/commands/check.py": "keeps standard error while components are silenced",
     "simscaleai_devkit/support/process.py": "collects what a component prints",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,3 +67,36 @@ def _blocks(page: Path, text: str) -> Iterator[Block]:
             (directive[2] or "") if directive else "",
         )
         number = end + 1
+
+
+def install(folder: Path, site: Path) -> list[str]:
+    """Do without pip what it does for a distribution that a page has written.
+
+    Args:
+        folder: The distribution.
+        site: Gets its metadata and entry points.
+
+    Returns:
+        What to put on the path.
+    """
+    project = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]
+    package = project["name"].replace("-", "_")  # where hatchling looks
+    assert (folder / package / "__init__.py").is_file()
+    info = site / f"{package}-{project['version']}.dist-info"
+    info.mkdir(parents=True)
+    fields = {
+        "Name": project["name"],
+        "Version": project["version"],
+        "Summary": project.get("description"),
+        "License-Expression": project.get("license"),
+        "Requires-Python": project.get("requires-python"),
+    }
+    lines = [f"{name}: {value}" for name, value in fields.items() if value]
+    lines += [f"Requires-Dist: {wanted}" for wanted in project["dependencies"]]
+    (info / "METADATA").write_text("\n".join(["Metadata-Version: 2.4", *lines, ""]))
+    text = "".join(
+        f"[{group}]\n" + "".join(f"{n} = {target}\n" for n, target in points.items())
+        for group, points in project["entry-points"].items()
+    )
+    (info / "entry_points.txt").write_text(text)
+    return [str(folder.resolve()), str(site.resolve())]

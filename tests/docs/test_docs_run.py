@@ -8,7 +8,6 @@ import os
 import shlex
 import subprocess
 import sys
-import tomllib
 import types
 import warnings
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from pages import PAGES, ROOT, Block, blocks_of
+from pages import PAGES, ROOT, Block, blocks_of, install
 
 from simscaleai_core.cli.app import run
 
@@ -24,7 +23,19 @@ SHELL = ("bash", "console")
 NOT_OURS = ("make ", "cd ", "tensorboard ", "wandb ")
 """Commands that a page may show and that are not run: of other programs, or of the repository."""
 RUNNABLE = [p for p in PAGES if any(b.language in (*SHELL, "python") for b in blocks_of(p))]
-LONG = ("debug-a-plugin", "evaluate-a-checkpoint", "first-policy")
+LONG = (
+    "debug-a-plugin",
+    "evaluate-a-checkpoint",
+    "fine-tune-a-checkpoint",
+    "first-policy",
+    "order-and-transforms",
+    "resume-a-run",
+    "several-optimizers",
+    "your-own-adapter",
+    "your-own-optimizer",
+    "your-own-schedule",
+    "your-own-train-step",
+)
 """Pages whose commands take several seconds each."""
 SCRIPTED = [p for p in PAGES if any(b.directive == "script" for b in blocks_of(p))]
 
@@ -146,21 +157,7 @@ class Runner:
 
     def _install(self, folder: Path) -> None:
         """Make a distribution of the page importable and its entry points known, without pip."""
-        about = tomllib.loads((folder / "pyproject.toml").read_text())
-        project = about["project"]
-        package = project["name"].replace("-", "_")  # where hatchling looks
-        assert (folder / package / "__init__.py").is_file()
-        info = Path("site") / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
-        info.mkdir(parents=True)
-        lines = [f"{k}: {project[k.lower()]}" for k in ("Name", "Version")]
-        (info / "METADATA").write_text("\n".join(["Metadata-Version: 2.1", *lines, ""]))
-        groups = project["entry-points"].items()
-        text = "".join(
-            f"[{group}]\n" + "".join(f"{n} = {target}\n" for n, target in points.items())
-            for group, points in groups
-        )
-        (info / "entry_points.txt").write_text(text)
-        self._installed += [str(folder.resolve()), str(info.parent.resolve())]
+        self._installed += install(folder, Path("site"))
         sys.path[:0] = self._installed[-2:]
         importlib.invalidate_caches()
 

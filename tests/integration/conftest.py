@@ -19,6 +19,7 @@ from attrs import frozen
 
 REPOSITORY = Path(__file__).parents[2]
 ACME = Path(__file__).parent / "acme"
+OWNERS = Path(__file__).parent / "owners"
 _FOREIGN = ("SIMSCALE_", "WANDB_", "PYTEST_")
 _LAUNCHER = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "PYTHONPATH"}
 
@@ -152,6 +153,30 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
 def installed(wheels: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Interpreter:
     """A fresh venv with every wheel."""
     return _fresh_venv(tmp_path_factory.mktemp("all"), list(wheels.values()))
+
+
+@pytest.fixture(scope="session")
+def installed_owners(
+    installed: Interpreter, tmp_path_factory: pytest.TempPathFactory
+) -> Interpreter:
+    """A fresh venv with the wheels of plugins by others that own a part of a run, and with peft.
+
+    What is in `installed` is there too, by its path: torch is not unpacked once more.
+    """
+    folder = tmp_path_factory.mktemp("owners")
+    sources = sorted(path.parent for path in OWNERS.glob("*/pyproject.toml"))
+    wheel = ["wheel", "--quiet", "--no-deps", "--wheel-dir", folder / "wheels", *sources]
+    _pip(Path(sys.executable), *wheel)
+    venv.create(folder / "venv", with_pip=True, symlinks=True)
+    python = folder / "venv" / "bin" / "python"
+    (own,), (below,) = (
+        p.parents[1].glob("lib/*/site-packages") for p in (python, installed.python)
+    )
+    (own / "installed.pth").write_text(f"{below}\n")
+    constraints = REPOSITORY / "constraints.txt"
+    built = sorted((folder / "wheels").glob("*.whl"))
+    _pip(python, "install", "--quiet", "--constraint", constraints, "peft", *built)
+    return Interpreter(python)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ The interpreter of a venv executes this file and is asked in JSON, a request and
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import json
 import os
 import signal
@@ -13,6 +13,7 @@ import socket
 import sys
 import tempfile
 import time
+import traceback
 from typing import Any
 
 HEAVY = (
@@ -26,7 +27,9 @@ def run(arguments: list[str], cwd: str, ranks: int) -> dict[str, Any]:
     """Run the command on some ranks; return its exit statuses and what it printed."""
     with tempfile.TemporaryFile("w+") as output:
         port = _free_port()
-        children = [_fork(arguments, cwd, output.fileno(), _place(r, ranks, port)) for r in range(ranks)]
+        children = [
+            _fork(arguments, cwd, output.fileno(), _place(r, ranks, port)) for r in range(ranks)
+        ]
         statuses = _wait(children)
         output.seek(0)
         return {"statuses": statuses, "output": output.read()}
@@ -50,7 +53,10 @@ def _fork(arguments: list[str], cwd: str, output: int, environment: dict[str, st
         os.dup2(output, 2)
         os.chdir(cwd)
         os.environ.update(environment)
-        status = run_command(arguments)
+        try:
+            status = run_command(arguments)
+        except BaseException:
+            traceback.print_exc()
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
@@ -82,7 +88,8 @@ def _free_port() -> int:
 def main() -> None:
     """Answer requests until there are no more."""
     for name in HEAVY:
-        importlib.import_module(name)
+        if importlib.util.find_spec(name.partition(".")[0]):
+            importlib.import_module(name)
     print("ready", flush=True)
     for line in sys.stdin:
         print(json.dumps(run(**json.loads(line))), flush=True)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from simscaleai_core import lazy_names
 
 if TYPE_CHECKING:
+    from simscaleai_devkit.adapters import AdapterSuite
     from simscaleai_devkit.checkpoints.suite import CheckpointBackendSuite
     from simscaleai_devkit.checks import CheckFailed, NotApplicable
     from simscaleai_devkit.datasets.suite import DatasetSuite
@@ -26,11 +27,17 @@ if TYPE_CHECKING:
     from simscaleai_devkit.extensions.suite import ExtensionSuite
     from simscaleai_devkit.loggers.suite import LoggerSuite
     from simscaleai_devkit.models.suite import ModelSuite
+    from simscaleai_devkit.optimizers import OptimizerSuite
     from simscaleai_devkit.plugins.suite import PluginSuite
     from simscaleai_devkit.precisions import PrecisionSuite
+    from simscaleai_devkit.samplers import SamplerSuite
+    from simscaleai_devkit.schedules import ScheduleSuite
     from simscaleai_devkit.strategies.suite import StrategySuite
+    from simscaleai_devkit.train_steps.suite import TrainStepSuite
+    from simscaleai_devkit.transforms import TransformSuite
 
 _HOMES = {
+    "AdapterSuite": "adapters",
     "CheckFailed": "checks",
     "CheckpointBackendSuite": "checkpoints.suite",
     "DatasetSuite": "datasets.suite",
@@ -40,12 +47,18 @@ _HOMES = {
     "LoggerSuite": "loggers.suite",
     "ModelSuite": "models.suite",
     "NotApplicable": "checks",
+    "OptimizerSuite": "optimizers",
     "PluginSuite": "plugins.suite",
     "PrecisionSuite": "precisions",
+    "SamplerSuite": "samplers",
+    "ScheduleSuite": "schedules",
     "StrategySuite": "strategies.suite",
+    "TrainStepSuite": "train_steps.suite",
+    "TransformSuite": "transforms",
 }
 
 __all__ = [
+    "AdapterSuite",
     "CheckFailed",
     "CheckpointBackendSuite",
     "DatasetSuite",
@@ -55,9 +68,14 @@ __all__ = [
     "LoggerSuite",
     "ModelSuite",
     "NotApplicable",
+    "OptimizerSuite",
     "PluginSuite",
     "PrecisionSuite",
+    "SamplerSuite",
+    "ScheduleSuite",
     "StrategySuite",
+    "TrainStepSuite",
+    "TransformSuite",
 ]
 
 __getattr__ = lazy_names(__name__, _HOMES)

@@ -226,8 +226,9 @@ def _declared(suite: Any) -> Any:
     if suite.options_class is not None:
         setattr(CLASSES, f"{key}_options", suite.options_class)
         fields["options"] = f"{__name__}:CLASSES.{key}_options"
-    expert = getattr(suite, "expert", None)
-    if suite.kind == "env" and expert is not None:
-        setattr(CLASSES, f"{key}_expert", expert)
-        fields["expert"] = f"{__name__}:CLASSES.{key}_expert"
+    if (name := {"env": "expert", "adapter": "merge"}.get(suite.kind)) is not None:
+        function = getattr(suite, name, None)
+        if function is not None:
+            setattr(CLASSES, f"{key}_{name}", function)
+            fields[name] = f"{__name__}:CLASSES.{key}_{name}"
     return KINDS[suite.kind](**fields)

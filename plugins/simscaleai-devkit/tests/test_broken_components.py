@@ -34,7 +34,7 @@ COSTLY = {
     *("workers_give_the_same", "closes_its_files", "failed_run_is_cleaned_up"),
     *("expert_succeeds", "random_actions_fail"),
 }
-"""Checks that the quick part runs only where they are to fail."""
+"""Checks that only the nightly part runs where they are not to fail."""
 
 
 def _name(value: Any) -> str:
@@ -71,13 +71,16 @@ def test_what_is_sound_in_its_own_way_passes(suite: Any, sound: Any, check: str)
     assert [(o.check, o.status, o.message) for o in found] == [(check, "passed", "")]
 
 
+@pytest.mark.parametrize("is_whole", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("suite", "broken", "check", "word"), BROKEN, ids=[_name(b) for _, b, _, _ in BROKEN]
 )
 def test_a_broken_component_fails_exactly_its_check(
-    suite: Any, broken: Any, check: str, word: str
+    suite: Any, broken: Any, check: str, word: str, is_whole: bool
 ) -> None:
-    _, failed = _checked(suite, broken, leave_out=COSTLY - {check})
+    """The quick part runs that check only."""
+    others = COSTLY if is_whole else {name_of(c) for c in suite.checks}
+    _, failed = _checked(suite, broken, leave_out=others - {check})
     assert list(failed) == [check], failed
     assert word in failed[check]
     assert ": expected " in failed[check]

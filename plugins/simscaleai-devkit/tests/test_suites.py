@@ -60,7 +60,7 @@ def test_each_check_is_an_item_that_passes_fails_or_is_skipped_with_its_reason(
     assert "test_is_silent_on_stdout - Failed: standard" in failed
     assert any(line.startswith("SKIPPED") and "there is one screen" in line for line in lines)
     assert any("has no read_back" in line for line in lines)
-    assert "1 failed, 9 passed, 4 skipped" in lines[-1]
+    assert "1 failed, 10 passed, 4 skipped" in lines[-1]
     assert (
         "standard output: expected nothing, got" in done.stdout and "Traceback" not in done.stdout
     )

@@ -92,7 +92,9 @@ class MixedPrecision:
         if self._scaler is None:
             return guarded_step(optimizer, norm, veto)
         self._is_applied = False
-        if not veto and math.isfinite(norm.item()):
+        groups = optimizer.param_groups
+        has_gradient = any(p.grad is not None for group in groups for p in group["params"])
+        if has_gradient and not veto and math.isfinite(norm.item()):
             # the hook runs inside the step, where a fused optimiser still knows `found_inf`
             watch = optimizer.register_step_post_hook(self._on_step)
             try:

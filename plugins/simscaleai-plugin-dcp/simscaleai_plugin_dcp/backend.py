@@ -6,7 +6,6 @@ import warnings
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch.distributed as dist
 from torch.distributed.checkpoint.api import CheckpointException
@@ -17,7 +16,8 @@ from simscaleai_core.builtin.pt import WITHOUT_DATA, read_tree
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.contracts import StateDict
 from simscaleai_core.errors import ConfigError
-from simscaleai_core.plugin import hookimpl
+from simscaleai_core.hookspecs import simscale_on_run_setup
+from simscaleai_core.run.state import Run
 from simscaleai_plugin_dcp.options import DcpOptions
 from simscaleai_plugin_dcp.reading import read_part, read_table
 from simscaleai_plugin_dcp.tree import EQUAL_ON_ALL_RANKS, fill, split
@@ -47,8 +47,8 @@ class DcpBackend:
         # torch warns of every save and load by one process alone, which is no fault here
         warnings.filterwarnings("ignore", message="torch.distributed is disabled, unavailable")
 
-    @hookimpl
-    def simscale_on_run_setup(self, run: Any) -> None:
+    @simscale_on_run_setup
+    def simscale_on_run_setup(self, run: Run) -> None:
         """Make the group for saving.
 
         Raises:

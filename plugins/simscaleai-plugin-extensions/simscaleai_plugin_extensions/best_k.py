@@ -11,7 +11,11 @@ from attrs import asdict, define
 from simscaleai_core.checkpoint.manifest import CheckpointInfo, read_manifest
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.contracts import StateDict
-from simscaleai_core.plugin import hookimpl
+from simscaleai_core.hookspecs import (
+    simscale_on_checkpoint_saved,
+    simscale_on_run_end,
+    simscale_on_run_start,
+)
 from simscaleai_core.run.state import Run
 from simscaleai_plugin_extensions.linking import link_checkpoint, remove_checkpoint
 from simscaleai_plugin_extensions.monitor import MetricExtension
@@ -56,8 +60,8 @@ class BestK(MetricExtension):
         self._to_remove: list[str] = []
         self._pending: dict[int, RankedCheckpoint] = {}
 
-    @hookimpl
-    def simscale_on_run_start(self, run: Run) -> None:
+    @simscale_on_run_start
+    def finish_earlier(self, run: Run) -> None:
         """Finish what a killed run could not: link what it saved, remove what was displaced."""
         if run.strategy.rank == 0:
             self._remove_displaced()
@@ -65,8 +69,8 @@ class BestK(MetricExtension):
                 if not list(self._directory.glob(f"{kept.stem}.*")):
                     self._link_again(kept, run.step)
 
-    @hookimpl
-    def simscale_on_checkpoint_saved(self, info: CheckpointInfo) -> None:
+    @simscale_on_checkpoint_saved
+    def link(self, info: CheckpointInfo) -> None:
         """Link the checkpoint of a good evaluation, then remove what it displaced."""
         if not info.file.startswith(("step_", "final")):
             return  # the next best.pt may already have taken this one's place
@@ -79,8 +83,8 @@ class BestK(MetricExtension):
         link_checkpoint(self._checkpoints, info, self._directory, kept.stem)
         self._remove_displaced()
 
-    @hookimpl
-    def simscale_on_run_end(self, status: str) -> None:
+    @simscale_on_run_end
+    def warn_if_idle(self, status: str) -> None:
         """Warn if there was nothing to rank."""
         if status == "done" and not self._kept:
             self._monitor.warn_if_missing()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.contracts import StateDict
 from simscaleai_core.errors import ConfigError
-from simscaleai_core.plugin import hookimpl
+from simscaleai_core.hookspecs import simscale_on_run_end, simscale_on_run_start
 from simscaleai_core.run.state import Run
 from simscaleai_plugin_extensions.monitor import MetricExtension
 from simscaleai_plugin_extensions.options import EarlyStoppingOptions
@@ -37,13 +37,13 @@ class EarlyStopping(MetricExtension):
         self._best: float | None = None
         self._num_stale = 0
 
-    @hookimpl
-    def simscale_on_run_start(self, run: Run) -> None:
+    @simscale_on_run_start
+    def stop_again(self, run: Run) -> None:
         """Stop again if the checkpoint is that of a run that was stopped."""
         self._stop_if_due(run)
 
-    @hookimpl
-    def simscale_on_run_end(self, status: str) -> None:
+    @simscale_on_run_end
+    def warn_if_idle(self, status: str) -> None:
         """Warn if there was nothing to judge."""
         if status == "done":
             self._monitor.warn_if_missing()

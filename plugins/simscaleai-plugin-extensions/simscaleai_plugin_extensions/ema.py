@@ -8,7 +8,12 @@ from typing import Any
 
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.contracts import StateDict
-from simscaleai_core.plugin import hookimpl
+from simscaleai_core.hookspecs import (
+    simscale_eval_context,
+    simscale_on_run_setup,
+    simscale_on_run_start,
+    simscale_on_step_end,
+)
 from simscaleai_core.run.state import Run
 from simscaleai_plugin_extensions.options import EmaOptions
 from simscaleai_plugin_extensions.shadow import Shadow
@@ -33,27 +38,27 @@ class Ema:
         self._options = options or EmaOptions()
         self._is_restored = False
 
-    @hookimpl
-    def simscale_on_run_setup(self, run: Run) -> None:
+    @simscale_on_run_setup
+    def start(self, run: Run) -> None:
         """Start from the weights as they are."""
         self.shadow = Shadow(run.policy, self._options.decay)
         run.register_state("ema", self)
         if self._options.eval_with:
             run.evaluate_with("ema", "shadow")
 
-    @hookimpl
-    def simscale_on_run_start(self) -> None:
+    @simscale_on_run_start
+    def restart(self) -> None:
         """Start from the restored weights if the checkpoint had no average."""
         if not self._is_restored:
             self.shadow.reset()
 
-    @hookimpl
-    def simscale_on_step_end(self) -> None:
+    @simscale_on_step_end
+    def move(self) -> None:
         """Move the average."""
         self.shadow.update()
 
-    @hookimpl
-    def simscale_eval_context(self) -> AbstractContextManager[Any] | None:
+    @simscale_eval_context
+    def averaged(self) -> AbstractContextManager[Any] | None:
         """Return a context in which the policy has the averaged weights."""
         return self._swapped() if self._options.eval_with else None
 

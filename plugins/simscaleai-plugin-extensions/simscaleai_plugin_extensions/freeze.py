@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.errors import ConfigError
-from simscaleai_core.plugin import hookimpl
+from simscaleai_core.hookspecs import simscale_on_run_setup
 from simscaleai_core.run.state import Run
 from simscaleai_plugin_extensions.options import FreezeOptions
 
@@ -35,8 +35,8 @@ class Freeze:
                 "Set --freeze.patterns, such as 'encoder.*'."
             )
 
-    @hookimpl
-    def simscale_on_run_setup(self, run: Run) -> None:
+    @simscale_on_run_setup
+    def freeze(self, run: Run) -> None:
         """Freeze.
 
         Args:

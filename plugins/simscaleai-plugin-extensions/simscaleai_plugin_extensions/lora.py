@@ -42,15 +42,14 @@ def apply(policy: nn.Module, options: LoraOptions | None = None) -> nn.Module:
     layers = [name for name, m in policy.named_modules() if type(m) is nn.Linear]
     targets = _matching(layers, options.targets, "linear layer", "targets")
     trained = _matching(list(dict(policy.named_parameters())), options.train, "parameter", "train")
-    policy.requires_grad_(False)
+    parameters = dict(policy.named_parameters())
     config = LoraConfig(
         r=options.rank, lora_alpha=options.alpha, lora_dropout=options.dropout,
         target_modules=targets,
     )  # fmt: skip
-    parameters = dict(policy.named_parameters())
+    inject_adapter_in_model(config, policy)  # freezes everything but what it adds
     for name in trained:
         parameters[name].requires_grad_(True)
-    inject_adapter_in_model(config, policy)
     return policy
 
 

@@ -10,7 +10,11 @@ from typing import Any
 
 from simscaleai_core.contracts import StateDict
 from simscaleai_core.errors import ConfigError
-from simscaleai_core.plugin import hookimpl
+from simscaleai_core.hookspecs import (
+    simscale_eval_context,
+    simscale_on_eval_end,
+    simscale_on_run_setup,
+)
 from simscaleai_core.run.state import Run
 
 logger = logging.getLogger("simscaleai")
@@ -100,19 +104,20 @@ class MetricExtension:
         self._name = name
         self._monitor = Monitor(name, metric, mode)
 
-    @hookimpl
-    def simscale_on_run_setup(self, run: Run) -> None:
+    @simscale_on_run_setup
+    def keep_state(self, run: Run) -> None:
         """Have the state saved."""
         run.register_state(self._name, self)
 
-    @hookimpl
-    def simscale_eval_context(self, run: Run) -> AbstractContextManager[Any]:
+    @simscale_eval_context
+    def judged(self, run: Run) -> AbstractContextManager[Any]:
         """Return a context that judges the evaluation when it is over."""
         return self._monitor.evaluation(lambda value: self._judge(run, value))
 
-    @hookimpl
-    def simscale_on_eval_end(self, results: Mapping[str, float]) -> None:
-        """Collect the results."""
+    @simscale_on_eval_end
+    def collect(self, name: str, results: Mapping[str, float]) -> None:
+        """Collect the results of an eval function."""
+        del name
         self._monitor.add(results)
 
     def _judge(self, run: Run, value: float) -> None:

@@ -10,7 +10,11 @@ from torch.profiler import ProfilerActivity, profile
 from simscaleai_core.checkpoint.files import replace_atomically
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.errors import ConfigError
-from simscaleai_core.plugin import hookimpl
+from simscaleai_core.hookspecs import (
+    simscale_on_run_end,
+    simscale_on_run_start,
+    simscale_on_step_end,
+)
 from simscaleai_core.run.state import Run
 from simscaleai_plugin_extensions.options import ProfilerOptions
 
@@ -41,8 +45,8 @@ class Profiler:
         self._directory = Path(config.checkpoint_dir) / "profile"
         self._profile: profile | None = None
 
-    @hookimpl
-    def simscale_on_run_start(self, run: Run) -> None:
+    @simscale_on_run_start
+    def begin_at_once(self, run: Run) -> None:
         """Begin at once if no step is to be let pass."""
         if run.step == self._options.start:
             self._begin(run)
@@ -50,8 +54,8 @@ class Profiler:
             logger.warning("no profile: the run is resumed at step %d, behind the beginning of "
                            "the trace at %d", run.step, self._options.start)  # fmt: skip
 
-    @hookimpl
-    def simscale_on_step_end(self, run: Run) -> None:
+    @simscale_on_step_end
+    def follow(self, run: Run) -> None:
         """Begin, mark a step, or end."""
         if self._profile is not None:
             self._profile.step()
@@ -60,8 +64,8 @@ class Profiler:
         elif run.step == self._options.start:
             self._begin(run)
 
-    @hookimpl
-    def simscale_on_run_end(self, run: Run) -> None:
+    @simscale_on_run_end
+    def write_rest(self, run: Run) -> None:
         """Write what there is of an unfinished trace."""
         if self._profile is not None:
             self._end(run)

@@ -7,7 +7,7 @@ import sys
 import torch
 
 from simscaleai_core.config import TrainConfig
-from simscaleai_core.plugin import hookimpl
+from simscaleai_core.hookspecs import simscale_on_metrics, simscale_on_run_start
 from simscaleai_core.run.state import Run
 from simscaleai_plugin_extensions.options import ThroughputOptions
 
@@ -29,13 +29,13 @@ class Throughput:
         self._step = 0
         self._samples = 0
 
-    @hookimpl
-    def simscale_on_run_start(self, run: Run) -> None:
+    @simscale_on_run_start
+    def begin_window(self, run: Run) -> None:
         """Begin the first window."""
         self._step, self._samples = run.step, run.counters.samples
 
-    @hookimpl
-    def simscale_on_metrics(self, run: Run, metrics: dict[str, float]) -> None:
+    @simscale_on_metrics
+    def add_metrics(self, run: Run, metrics: dict[str, float]) -> None:
         """Add the metrics.
 
         The core's rate leaves out evaluations and saves, and its clock is read where the window

@@ -1,11 +1,10 @@
-from types import SimpleNamespace
-
 import pytest
 from simscaleai_plugin_gym import find_expert
 from simscaleai_plugin_gym.evaluate.closed_loop import ClosedLoop
 from simscaleai_plugin_gym.options import ClosedLoopOptions
 from torch import distributed
 
+from simscaleai_core.config import TrainConfig
 from simscaleai_core.contracts import Mean
 from simscaleai_core.errors import ConfigError
 
@@ -20,35 +19,35 @@ class Expert:
 
 def test_it_reports_means_over_its_episodes():
     options = ClosedLoopOptions(episodes=6, num_envs=4)
-    metrics = ClosedLoop(SimpleNamespace(env="dot"), options)(Expert())
+    metrics = ClosedLoop(TrainConfig(env="dot"), options)(Expert())
     assert metrics["success_rate"] == Mean(6, 6)
     assert metrics["mean_length"].count == 6 and 3 < metrics["mean_length"].value < 15
     assert set(metrics) == {"success_rate", "mean_return", "mean_length"}
 
 
 def test_every_evaluation_runs_the_same_episodes():
-    function = ClosedLoop(SimpleNamespace(env="dot"), ClosedLoopOptions(episodes=3))
+    function = ClosedLoop(TrainConfig(env="dot"), ClosedLoopOptions(episodes=3))
     assert function(Expert()) == function(Expert())
 
 
 def test_without_options_the_defaults_hold():
-    assert ClosedLoop(SimpleNamespace(env="dot"))(Expert())["success_rate"] == Mean(50, 50)
+    assert ClosedLoop(TrainConfig(env="dot"))(Expert())["success_rate"] == Mean(50, 50)
 
 
 def test_without_an_environment_it_says_so_before_training():
     with pytest.raises(ConfigError, match=r"'closed_loop' needs an environment.*--env NAME"):
-        ClosedLoop(SimpleNamespace(env=None), ClosedLoopOptions())
+        ClosedLoop(TrainConfig(env=None), ClosedLoopOptions())
 
 
 def test_numbers_out_of_range_are_refused_before_training():
     with pytest.raises(ValueError, match="'episodes' must be >= 1: 0"):
-        ClosedLoop(SimpleNamespace(env="dot"), ClosedLoopOptions(episodes=0))
+        ClosedLoop(TrainConfig(env="dot"), ClosedLoopOptions(episodes=0))
 
 
 @pytest.mark.parametrize("world_size", [2, 3, 8])
 def test_ranks_share_the_episodes(monkeypatch, world_size):
     """Each rank in turn, as the others see it; merging over ranks is the core's."""
-    function = ClosedLoop(SimpleNamespace(env="dot"), ClosedLoopOptions(episodes=7, frames=2))
+    function = ClosedLoop(TrainConfig(env="dot"), ClosedLoopOptions(episodes=7, frames=2))
     alone = function(Expert())
     monkeypatch.setattr(distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(distributed, "get_world_size", lambda: world_size)
@@ -75,5 +74,5 @@ def test_images_come_from_the_policy():
             return super().predict(observation)
 
     policy = Seeing()
-    ClosedLoop(SimpleNamespace(env="dot"), ClosedLoopOptions(episodes=2))(policy)
+    ClosedLoop(TrainConfig(env="dot"), ClosedLoopOptions(episodes=2))(policy)
     assert policy.shapes == {(2, 32, 32, 3)}

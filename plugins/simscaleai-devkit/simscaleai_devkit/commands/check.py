@@ -35,6 +35,12 @@ _SUITES = {
     "checkpoint_backend": "CheckpointBackendSuite",
     "eval_function": "EvalFunctionSuite",
     "extension": "ExtensionSuite",
+    "optimizer": "OptimizerSuite",
+    "schedule": "ScheduleSuite",
+    "train_step": "TrainStepSuite",
+    "sampler": "SamplerSuite",
+    "transform": "TransformSuite",
+    "adapter": "AdapterSuite",
 }
 
 

@@ -93,7 +93,7 @@ class OneOfTwo(SingleDevice):
 
     def __init__(self, config: TrainConfig, rank: int) -> None:
         super().__init__(config)
-        self.rank = rank  # type: ignore[misc]
+        self.rank = rank
         self.event = "setup or a step"
         """What the run is doing, for `calls`."""
         self.calls: list[str] = []

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import ClassVar
 
 from simscaleai_core.checkpoint.serialisation import to_serialisable
-from simscaleai_core.host.validation import MARKER, listener_faults
+from simscaleai_core.host.validation import implementations, listener_faults
 from simscaleai_devkit.checks import (
     NotApplicable,
     checks_in,
@@ -45,15 +45,15 @@ from simscaleai_devkit.support.trees import expect_equal
 def check_hooks_are_sound(subject: Subject) -> None:
     """It listens to at least one event; every hook is marked, known and takes what it is given."""
     kind = type(subject.build())
-    members = {n: getattr(kind, n) for n in dir(kind) if n.startswith("simscale_")}
+    members = {n: getattr(kind, n) for n in dir(kind)}
     faults = listener_faults(members)
-    hooks = [n for n, f in members.items() if hasattr(f, MARKER)]
+    hooks = [hook for hook, _ in implementations(members)]
     expect(
         hooks and not faults,
         "its hooks",
         expected="at least one, and no fault",
         found="; ".join(faults) or "none",
-        remedy="Mark methods with @hookimpl; see `simscale hooks list`.",
+        remedy="Mark methods with hooks such as @simscale_on_step_end; see `simscale hooks list`.",
     )
 
 

@@ -161,9 +161,9 @@ def check_two_at_once(subject: Subject) -> None:
             for logger in loggers.values():
                 logger.start(FACTS, 0)
             for step in (1, 2):
-                for name in curves:
-                    if step in dict(curves[name]):
-                        log(loggers[name], {"loss": dict(curves[name])[step]}, step)
+                for name, curve in curves.items():
+                    if step in dict(curve):
+                        log(loggers[name], {"loss": dict(curve)[step]}, step)
     finally:
         for name in reversed(curves):
             close_quietly(loggers[name])

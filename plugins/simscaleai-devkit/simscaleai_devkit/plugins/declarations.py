@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 from simscaleai_core.cli.configuration import field_docs
 from simscaleai_core.host.configuration import structure
-from simscaleai_core.host.validation import MARKER, plugin_faults, provider_kind
+from simscaleai_core.host.validation import implementations, plugin_faults, provider_kind
 from simscaleai_devkit.checks import NotApplicable, checks_in, expect, expect_none, must_work
 from simscaleai_devkit.plugins.probe import probe_report
 from simscaleai_devkit.plugins.subject import PluginSubject
@@ -23,15 +23,16 @@ from simscaleai_devkit.plugins.targets import import_report, resolved, targets_o
 def check_declarations(subject: PluginSubject) -> None:
     """Every provider can be asked twice and gives equal declarations, each with a summary."""
     module = _module(subject)
-    providers = {n: v for n, v in vars(module).items() if hasattr(v, MARKER) and provider_kind(n)}
+    found = implementations(vars(module))
+    providers = [(hook, function) for hook, function in found if provider_kind(hook)]
     expect(
         providers,
         "what the plugin declares",
         expected="at least one component",
         found="none",
-        remedy="Write a provider such as simscale_register_models, marked with @hookimpl.",
+        remedy="Write a provider, marked with a hook such as @simscale_register_models.",
     )
-    for name, provider in providers.items():
+    for name, provider in providers:
         _check_provider(name, provider)
     expect(
         subject.state() == "loaded",

@@ -8,7 +8,7 @@ import operator
 import sys
 from typing import Any
 
-from simscaleai_core.plugin import EnvSpec
+from simscaleai_core.plugin import AdapterSpec, EnvSpec
 from simscaleai_devkit.checks import left_to, text_of
 from simscaleai_devkit.plugins.subject import PluginSubject
 from simscaleai_devkit.support.children import in_child
@@ -22,6 +22,7 @@ def targets_of(subject: PluginSubject) -> list[str]:
         spec = component.spec
         found |= {spec.target, spec.options}
         found |= {spec.expert, spec.image_options} if isinstance(spec, EnvSpec) else set()
+        found |= {spec.merge} if isinstance(spec, AdapterSpec) else set()
     return sorted(target for target in found if target)
 
 

@@ -165,6 +165,7 @@ def _words(name: str, kind: str) -> dict[str, str]:
         "spec": about.spec,
         "imports": ", ".join(sorted([about.spec, "PluginInfo"])),
         "hook": about.hook,
+        "provider": about.hook.removeprefix("simscale_register_"),
         "suite": about.suite,
         "suites": ", ".join(sorted([about.suite, "PluginSuite"])),
         "core_range": f">={major}.{minor},<{major}.{int(minor) + 1}",

@@ -216,7 +216,7 @@ class Inputs(nn.Module):
             self._check_size(key, data.observations[key])
         self.state_keys = keys
         if keys and not self.state_normalizer.fitted and all(k in data.statistics for k in keys):
-            mean, std, names = joined_statistics(dict(data.statistics), keys)
+            mean, std, names = joined_statistics(data.statistics, keys)
             self.state_normalizer.fit(mean=mean, std=std, names=names)
 
     def _check_size(self, key: str, shape: Sequence[int]) -> None:

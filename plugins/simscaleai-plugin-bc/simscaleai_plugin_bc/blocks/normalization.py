@@ -6,7 +6,7 @@ A policy that carries its statistics can be evaluated from its checkpoint alone.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -95,7 +95,7 @@ class Normalizer(nn.Module):
 
 
 def joined_statistics(
-    statistics: dict[str, Statistics], keys: Sequence[str]
+    statistics: Mapping[str, Statistics], keys: Sequence[str]
 ) -> tuple[list[float], list[float], list[str]]:
     """Join the statistics of several keys in order.
 

@@ -180,7 +180,8 @@ def unknown_env(name: str, gymnasium_ids: Iterable[str], host: Host | None = Non
     close = difflib.get_close_matches(name, [*aliases, *gymnasium_ids], n=1, cutoff=0.6)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     missing = missing_tasks(host)
-    unloaded = "".join(f"\n  {line}" for line in not_loaded(host.records))
+    broken = not_loaded([record for record in host.records if record.state != "blocked"])
+    unloaded = "".join(f"\n  {line}" for line in broken)
     return ConfigError(
         f"unknown environment {name!r}. Installed: {', '.join(sorted(_names(declared))) or 'none'};"
         " any Gymnasium id such as 'CartPole-v1' or 'module:EnvId-v0' works too."
