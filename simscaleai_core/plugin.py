@@ -42,19 +42,20 @@ PLUGIN_API_VERSION = "1.2"
 hookimpl = pluggy.HookimplMarker("simscaleai")
 """Marks a function or a method as the implementation of the hook of its name."""
 
-_Args = ParamSpec("_Args")
-_AllButRun = ParamSpec("_AllButRun")
-_Result = TypeVar("_Result")
-_Result_co = TypeVar("_Result_co", covariant=True)
-_Self = TypeVar("_Self")
+_A = ParamSpec("_A")  # a hook's arguments
+_B = ParamSpec("_B")  # the same without `run`
+_R = TypeVar("_R")
+_R_co = TypeVar("_R_co", covariant=True)
+_S = TypeVar("_S")
 _Spec = TypeVar("_Spec", bound="ComponentSpec")
+_Method = Callable[Concatenate[_S, _A], _R]
 
 
-class _OfRun(Protocol[_Result_co]):
-    def __call__(self, listener: Any, /, run: Run) -> _Result_co: ...
+class _OfRun(Protocol[_R_co]):
+    def __call__(self, listener: Any, /, run: Run) -> _R_co: ...
 
 
-class Hook(Protocol[_Args, _Result]):
+class Hook(Protocol[_A, _R]):
     """A hook, which marks a method or a provider of any name as its implementation.
 
     Type checkers see a wrong argument or answer. A method takes all arguments of the hook, none,
@@ -64,35 +65,26 @@ class Hook(Protocol[_Args, _Result]):
     __name__: str
 
     @overload
-    def __call__(
-        self, implementation: Callable[Concatenate[_Self, _Args], _Result], /
-    ) -> Callable[Concatenate[_Self, _Args], _Result]: ...
+    def __call__(self, listener: _Method[_S, _A, _R], /) -> _Method[_S, _A, _R]: ...
     @overload
-    def __call__(self, implementation: Callable[_Args, _Result], /) -> Callable[_Args, _Result]: ...
+    def __call__(self, provider: Callable[_A, _R], /) -> Callable[_A, _R]: ...
     @overload
-    def __call__(
-        self, implementation: Callable[[_Self], _Result], /
-    ) -> Callable[[_Self], _Result]: ...
+    def __call__(self, listener: Callable[[_S], _R], /) -> Callable[[_S], _R]: ...
     @overload
     def __call__(
-        self: Hook[Concatenate[Run, _AllButRun], _Result],
-        implementation: Callable[Concatenate[_Self, _AllButRun], _Result],
-        /,
-    ) -> Callable[Concatenate[_Self, _AllButRun], _Result]: ...
+        self: Hook[Concatenate[Run, _B], _R], listener: _Method[_S, _B, _R], /
+    ) -> _Method[_S, _B, _R]: ...
     @overload
-    def __call__(self, implementation: _OfRun[_Result], /) -> Callable[[Any, Run], _Result]: ...
+    def __call__(self, listener: _OfRun[_R], /) -> Callable[[Any, Run], _R]: ...
 
 
-def hookspec(signature: Callable[_Args, _Result]) -> Hook[_Args, _Result]:
+def hookspec(signature: Callable[_A, _R]) -> Hook[_A, _R]:
     """Return the hook that has a function's name and signature.
 
     Example:
         >>> @hookspec
         ... def gripper_on_grasp(run, force_newton):
         ...     "Called on every rank when the gripper closes."
-        >>> class Counter:
-        ...     @gripper_on_grasp
-        ...     def count(self, run, force_newton): ...
     """
 
     @wraps(pluggy.HookspecMarker("simscaleai")(signature))
@@ -165,29 +157,26 @@ class ComponentSpec:
     options: str | None = field(default=None, validator=optional(_check_target))
     """Where to import its options class (attrs), or None if it has no options."""
 
+    def __init_subclass__(cls, kind: str = "") -> None:
+        cls.kind = kind or cls.kind  # attrs makes a class with slots of it, without keywords
+
 
 @frozen(kw_only=True)
-class ModelSpec(ComponentSpec):
+class ModelSpec(ComponentSpec, kind="model"):
     """A policy class; see `simscaleai_core.contracts.Policy`."""
 
-    kind: ClassVar[str] = "model"
-
 
 @frozen(kw_only=True)
-class DatasetSpec(ComponentSpec):
+class DatasetSpec(ComponentSpec, kind="dataset"):
     """A dataset class, called with the path first and its options as keywords."""
-
-    kind: ClassVar[str] = "dataset"
 
     suffixes: tuple[str, ...] = ()
     """File name suffixes that it reads, such as ``(".h5", ".hdf5")``."""
 
 
 @frozen(kw_only=True)
-class EnvSpec(ComponentSpec):
+class EnvSpec(ComponentSpec, kind="env"):
     """An environment: the target, called with the options as keywords, gives a Gymnasium env."""
-
-    kind: ClassVar[str] = "env"
 
     expert: str | None = field(default=None, validator=optional(_check_target))
     """Where to import the scripted expert, a function of a batched observation (each key
@@ -205,87 +194,63 @@ class EnvSpec(ComponentSpec):
 
 
 @frozen(kw_only=True)
-class PrecisionSpec(ComponentSpec):
+class PrecisionSpec(ComponentSpec, kind="precision"):
     """See `simscaleai_core.contracts.Precision`."""
 
-    kind: ClassVar[str] = "precision"
-
 
 @frozen(kw_only=True)
-class StrategySpec(ComponentSpec):
+class StrategySpec(ComponentSpec, kind="strategy"):
     """See `simscaleai_core.contracts.Strategy`."""
 
-    kind: ClassVar[str] = "strategy"
-
 
 @frozen(kw_only=True)
-class LoggerSpec(ComponentSpec):
+class LoggerSpec(ComponentSpec, kind="logger"):
     """See `simscaleai_core.contracts.Logger`."""
 
-    kind: ClassVar[str] = "logger"
-
 
 @frozen(kw_only=True)
-class CheckpointBackendSpec(ComponentSpec):
+class CheckpointBackendSpec(ComponentSpec, kind="checkpoint_backend"):
     """See `simscaleai_core.contracts.CheckpointBackend`."""
 
-    kind: ClassVar[str] = "checkpoint_backend"
-
 
 @frozen(kw_only=True)
-class EvalFunctionSpec(ComponentSpec):
+class EvalFunctionSpec(ComponentSpec, kind="eval_function"):
     """See `simscaleai_core.contracts.EvalFunction`."""
 
-    kind: ClassVar[str] = "eval_function"
-
 
 @frozen(kw_only=True)
-class ExtensionSpec(ComponentSpec):
+class ExtensionSpec(ComponentSpec, kind="extension"):
     """A run-scoped listener: the target, called as ``target(config, options)``, has event hooks."""
 
-    kind: ClassVar[str] = "extension"
-
 
 @frozen(kw_only=True)
-class OptimizerSpec(ComponentSpec):
+class OptimizerSpec(ComponentSpec, kind="optimizer"):
     """See `simscaleai_core.contracts.OptimizerBuilder`."""
 
-    kind: ClassVar[str] = "optimizer"
-
 
 @frozen(kw_only=True)
-class ScheduleSpec(ComponentSpec):
+class ScheduleSpec(ComponentSpec, kind="schedule"):
     """See `simscaleai_core.contracts.ScheduleBuilder`."""
 
-    kind: ClassVar[str] = "schedule"
-
 
 @frozen(kw_only=True)
-class TrainStepSpec(ComponentSpec):
+class TrainStepSpec(ComponentSpec, kind="train_step"):
     """See `simscaleai_core.contracts.TrainStep`."""
 
-    kind: ClassVar[str] = "train_step"
-
 
 @frozen(kw_only=True)
-class SamplerSpec(ComponentSpec):
+class SamplerSpec(ComponentSpec, kind="sampler"):
     """See `simscaleai_core.contracts.Sampler`."""
 
-    kind: ClassVar[str] = "sampler"
-
 
 @frozen(kw_only=True)
-class TransformSpec(ComponentSpec):
+class TransformSpec(ComponentSpec, kind="transform"):
     """See `simscaleai_core.contracts.Transform`."""
 
-    kind: ClassVar[str] = "transform"
-
 
 @frozen(kw_only=True)
-class AdapterSpec(ComponentSpec):
+class AdapterSpec(ComponentSpec, kind="adapter"):
     """See `simscaleai_core.contracts.Adapter`."""
-
-    kind: ClassVar[str] = "adapter"
 
     merge: str | None = field(default=None, validator=optional(_check_target))
     """Where to import a function of an adapted policy that returns it with plain weights, as it

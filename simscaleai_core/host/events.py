@@ -39,9 +39,7 @@ def compile_events(
     Instances without event hooks are skipped; `own` are modules with hooks that plugins define.
     """
     manager = pluggy.PluginManager("simscaleai")
-    specs: dict[str, Callable[..., Any]] = {}
-    for module in own:
-        specs |= hook_specs(module)
+    specs = {name: spec for module in own for name, spec in hook_specs(module).items()}
     manager.add_hookspecs(type("Hooks", (), hook_specs() | specs))
     found = [(name, instance) for name, instance in listeners if _hooks_of(instance, specs)]
     for place, (name, instance) in reversed(list(enumerate(found))):  # pluggy calls the last first

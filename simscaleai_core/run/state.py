@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from simscaleai_core.config import TrainConfig
     from simscaleai_core.plugin import Hook
 
-_Args = ParamSpec("_Args")
-_Result = TypeVar("_Result")
+_A = ParamSpec("_A")
+_R = TypeVar("_R")
 
 
 @define(kw_only=True)
@@ -120,16 +120,14 @@ class Run:
         """Fires hooks that plugins define, by name and without types; `fire` has them."""
         return self.events.hook
 
-    def fire(
-        self, hook: Hook[_Args, _Result], *args: _Args.args, **named: _Args.kwargs
-    ) -> list[_Result]:
-        """Fire a hook that a plugin defines: ``run.fire(gripper_on_grasp, run, force_newton=3)``.
+    def fire(self, hook: Hook[_A, _R], *args: _A.args, **named: _A.kwargs) -> list[_R]:
+        """Fire a plugin's own hook, as in ``run.fire(gripper_on_grasp, run, force_newton=3.0)``.
 
         Returns:
             What the listeners answered, without None.
 
         Raises:
-            ConfigError: If no plugin of the run defines it.
+            ConfigError: If no plugin has the hook.
         """
         caller = getattr(self.events.hook, hook.__name__, None)
         if caller is None:
@@ -138,7 +136,7 @@ class Run:
                 "Name its module in PluginInfo.hookspecs."
             )
         given = dict(zip(caller.spec.argnames, args, strict=False))
-        answers: list[_Result] = caller(**given, **named)
+        answers: list[_R] = caller(**given, **named)
         return answers
 
     @property

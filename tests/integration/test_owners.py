@@ -20,9 +20,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 KILLER = Path(__file__).with_name("killer.py")
 SHARED = (
     *("--max-steps", 40, "--save-every", 10, "--eval-every", 15, "--log-every", 7, "--seed", 3),
-    *("--warmup-steps", 5, "--lr", 1e-3, "--batch-size", 16, "--num-workers", 2),
+    *("--warmup-steps", 5, "--lr", 1e-3, "--batch-size", 16),
     *("--dataset-name", "dummy", "--dummy.num-samples", 200),
 )
+WORKERS = ("--num-workers", 2)
 BC = ("--model", "bc", "--bc.hidden-dim", 16, "--bc.dropout", 0.1)
 LORA = ("--adapter", "lora", "--lora.rank", 2)
 OTHERS = ("muon", "rsqrt", "curriculum", "jitter")
@@ -126,7 +127,7 @@ def whole(owners: Ask, tmp_path_factory: pytest.TempPathFactory) -> Callable[...
         if (case, ranks) not in folders:
             folders[case, ranks] = folder = tmp_path_factory.mktemp("whole")
             flags = CASES.get(case, BC)
-            done(owners("train", *SHARED, *flags, cwd=folder, ranks=ranks))
+            done(owners("train", *SHARED, *WORKERS, *flags, cwd=folder, ranks=ranks))
         return folders[case, ranks]
 
     return find
@@ -137,12 +138,12 @@ def whole(owners: Ask, tmp_path_factory: pytest.TempPathFactory) -> Callable[...
 def test_killed_and_resumed_is_bit_exact(
     case: str, ranks: int, owners: Ask, whole: Callable[..., Path], tmp_path: Path
 ) -> None:
-    expected, flags = whole(case, ranks), (*SHARED, *CASES[case])
+    expected, flags = whole(case, ranks), (*SHARED, *WORKERS, *CASES[case])
     statuses, output = owners("train", *flags, "--plugin", KILLER, cwd=tmp_path, ranks=ranks)
     assert statuses == [-9] * ranks, output
     assert not (tmp_path / "checkpoints" / "final.pt").exists()
     output = done(owners("train", *flags, "--resume", "auto", cwd=tmp_path, ranks=ranks))
-    assert "resumed: from checkpoints/step_" in output
+    assert "resumed: from checkpoints/" in output  # step_20, or what was on the disk by then
     for file in ("final.pt", "best.pt"):
         one, other = (folder / "checkpoints" / file for folder in (expected, tmp_path))
         assert one.read_bytes() == other.read_bytes(), file

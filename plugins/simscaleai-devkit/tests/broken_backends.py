@@ -84,8 +84,11 @@ class PrintsProgress(Sound):
 class OneTemporaryName(Sound):
     def save(self, path, tree):
         temporary = path.with_name("checkpoint.tmp")
-        torch.save(tree, str(temporary))
-        temporary.replace(path)
+        try:
+            torch.save(tree, str(temporary))
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @fails("writes_only_where_it_is_told", "spool")

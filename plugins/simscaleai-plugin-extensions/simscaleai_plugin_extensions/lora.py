@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -39,17 +40,25 @@ def apply(policy: nn.Module, options: LoraOptions | None = None) -> nn.Module:
             "the adapter 'lora' needs peft: expected it installed, found none. Install it: "
             "pip install 'simscaleai-plugin-extensions[lora]'."
         ) from None
-    layers = [name for name, m in policy.named_modules() if type(m) is nn.Linear]
+    places = [(n, m) for n, m in policy.named_modules(remove_duplicate=False) if _is_linear(m)]
+    layers = [name for name, m in policy.named_modules() if _is_linear(m)]
     targets = _matching(layers, options.targets, "linear layer", "targets")
     trained = _matching(list(dict(policy.named_parameters())), options.train, "parameter", "train")
     parameters = dict(policy.named_parameters())
     config = LoraConfig(
         r=options.rank, lora_alpha=options.alpha, lora_dropout=options.dropout,
-        target_modules=targets,
+        target_modules="|".join(map(re.escape, targets)),  # a list would match the ends of names
     )  # fmt: skip
     inject_adapter_in_model(config, policy)  # freezes everything but what it adds
     for name in trained:
         parameters[name].requires_grad_(True)
+    adapted = {m.get_base_layer(): m for m in _adapted(policy).values()}
+    for name, layer in places:  # a layer may have several, and peft sees the first
+        _put(policy, name, adapted.get(layer, layer))
+    for module in policy.modules():
+        if isinstance(module, nn.TransformerEncoderLayer):
+            # in eval mode torch's kernel for all of it would read the layers' own weights alone
+            module.activation_relu_or_gelu = 0
     return policy
 
 
@@ -62,16 +71,28 @@ def merge(policy: nn.Module) -> nn.Module:
     Returns:
         The same policy.
     """
+    for name, layer in _adapted(policy).items():
+        if not layer.merged:
+            layer.merge()
+        _put(policy, name, layer.get_base_layer())
+    return policy
+
+
+def _is_linear(module: nn.Module) -> bool:
+    return type(module) is nn.Linear  # what inherits from it may be read without being called
+
+
+def _adapted(policy: nn.Module) -> dict[str, Any]:
+    """Return the layers with low-rank weights, by each of their names."""
     from peft.tuners.lora import LoraLayer
 
-    adapted: list[tuple[str, Any]] = [
-        (name, m) for name, m in policy.named_modules() if isinstance(m, LoraLayer)
-    ]
-    for name, layer in adapted:
-        layer.merge()
-        parent, _, own = name.rpartition(".")
-        setattr(policy.get_submodule(parent), own, layer.get_base_layer())
-    return policy
+    modules = policy.named_modules(remove_duplicate=False)
+    return {name: m for name, m in modules if isinstance(m, LoraLayer)}
+
+
+def _put(policy: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, own = name.rpartition(".")
+    setattr(policy.get_submodule(parent), own, module)
 
 
 def _matching(names: list[str], patterns: tuple[str, ...], what: str, option: str) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from doors_kit import Backwards, Given, Key, Lazy
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -424,3 +425,73 @@ def test_map_feed_is_chosen_for_map_data() -> None:
     assert isinstance(build_feed(_loader(), seed=0), MapFeed)
     unbatched = DataLoader(Numbers(), batch_size=None)
     assert not isinstance(build_feed(unbatched, seed=0), MapFeed)
+
+
+def test_a_sampler_gives_the_order() -> None:
+    batches = _numbers(_take(_loader(), 7, sampler=("it", Backwards())))
+    assert batches[0] == [19, 18, 17, 16]
+    assert batches[5] == [18, 17, 16, 15]  # the next epoch
+    assert _numbers(_take(_loader(), 2, start=5, sampler=("it", Backwards()))) == batches[5:]
+    twice = _numbers(_take(_loader(), 10, sampler=("it", Lazy())))
+    assert sorted(itertools.chain(*twice)) == sorted([*range(20)] * 2)
+
+
+def test_ranks_share_a_samplers_order() -> None:
+    each = [
+        _numbers(_take(_loader(), 2, sampler=("it", Backwards()), rank=rank, world_size=2))
+        for rank in (0, 1)
+    ]
+    assert each == [[[19, 18, 17, 16], [11, 10, 9, 8]], [[15, 14, 13, 12], [7, 6, 5, 4]]]
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (None, "expected a sequence of indices, got NoneType"),
+        ([0.5] * 20, "expected a sequence of indices, got list"),
+        (["a"], "expected a sequence of indices, got list"),
+        (torch.ones(20), "expected a sequence of indices, got Tensor"),
+        ([20], r"found 1, \[20\] of them outside"),
+        ([-1, 3], r"found 2, \[-1\] of them outside"),
+        ([], "the data is too small"),
+        (lambda epoch: range(8 + epoch), "expected 8 indices below 20 in epoch 1.*found 9, none"),
+    ],
+)
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_an_order_that_cannot_be_used_is_named(found: Any, message: str, drop_last: bool) -> None:
+    with pytest.raises(DataError, match=message):
+        _take(_loader(drop_last=drop_last), 3, sampler=("it", Given(found)))
+
+
+def _with_keys(count: int, *names: str, workers: int = 0, **options: Any) -> list[Any]:
+    loader = _loader(num_workers=workers)
+    return _take(loader, count, transforms=[(name, Key(name)) for name in names], **options)
+
+
+def test_the_key_of_a_transform_is_of_seed_epoch_and_index_alone() -> None:
+    batches = _with_keys(10, "a")
+    keys = [
+        dict(zip(*(torch.cat([b[k] for b in part]).tolist() for k in ("x", "a")), strict=True))
+        for part in (batches[:5], batches[5:])
+    ]
+    assert all(len({*epoch.values()}) == 20 and min(epoch.values()) >= 0 for epoch in keys)
+    assert not {*keys[0].values()} & {*keys[1].values()}
+    (other,) = _take(_loader(shuffle=False), 1, transforms=[("z", Key("z")), ("acme/a", Key("a"))])
+    assert other["a"].tolist() == [keys[0][i] for i in other["x"].tolist()]
+    assert not {*other["z"].tolist()} & {*other["a"].tolist()}  # two must not draw the same
+    assert not {*_with_keys(1, "a", seed=1)[0]["a"].tolist()} & {*keys[0].values()}
+
+
+def test_transforms_draw_the_same_in_workers_and_after_a_resume() -> None:
+    here = _with_keys(6, "a", "b")
+    assert differences(_with_keys(6, "a", "b", workers=2), here) == []
+    assert differences(_with_keys(2, "a", "b", start=4), here[4:]) == []
+
+
+def test_a_transform_without_a_sample_is_named() -> None:
+    class Forgets(Key):
+        def __call__(self, sample: dict[str, Any], key: int) -> Any:
+            return None
+
+    with pytest.raises(DataError, match="the transform 'it' failed, TypeError.*given one with 'x'"):
+        _take(_loader(), 1, transforms=[("it", Forgets("it"))])

@@ -1,16 +1,18 @@
-"""What a policy wants of its data reaches the dataset, and the user's word comes first."""
+"""What a policy wants of its data reaches the dataset; what builders return is checked."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from simscaleai_devkit.support.hosts import host_with
-from training_kit import config_for
+from training_kit import config_for, train
 
 from simscaleai_core.cli.from_config import load_data
-from simscaleai_core.plugin import ModelSpec
+from simscaleai_core.errors import PluginError
+from simscaleai_core.plugin import KINDS, ModelSpec
 
 SPEC = ModelSpec(name="chunks", target="training_kit:ChunkPolicy")
 
@@ -36,3 +38,34 @@ def test_the_users_word_comes_first(tmp_path: Path) -> None:
     batch = batch_with(tmp_path, dataset_kwargs={"seq_len": 2, "pad": False})
     assert batch["actions"].shape == (3, 2, 4)
     assert "is_pad" not in batch
+
+
+BROKEN = {
+    ("optimizer", "nothing"): "expected Optimizer, got NoneType",
+    (
+        "optimizer",
+        "lbfgs",
+    ): "expected a step.. without arguments, that of LBFGS is missing .*closure",
+    ("optimizer", "forgetful"): "expected an optimiser of all the parameters, 1 are left out",
+    ("schedule", "nothing"): "expected LRScheduler, got NoneType",
+    ("schedule", "plateau"): "that of ReduceLROnPlateau is missing .*metrics",
+    ("adapter", "nothing"): "expected Module, got NoneType",
+    ("train_step", "Component"): "expected the method 'update', Component has none",
+    ("sampler", "Component"): "expected the method 'order', Component has none",
+    ("transform", "Component"): "expected the method '__call__', Component has none",
+}
+
+
+@pytest.mark.parametrize(("kind", "target"), BROKEN)
+def test_what_is_built_is_checked_and_its_plugin_named(
+    kind: str, target: str, tmp_path: Path
+) -> None:
+    host = host_with(KINDS[kind](name="it", target=f"doors_kit:{target}"), plugin="acme")
+    field = {"transform": "transforms", "adapter": "adapters"}.get(kind, kind)
+    chosen = ("it",) if field.endswith("s") else "it"
+    with pytest.raises(PluginError, match=BROKEN[kind, target]) as caught:
+        train(tmp_path, host=host, **{field: chosen})
+    assert caught.value.plugin == "acme"
+    assert f"the {kind.replace('_', ' ')} 'acme/it' (acme 0) broke its contract" in str(
+        caught.value
+    )

@@ -12,8 +12,8 @@ def new(name: str, /, *, kind: str, output: Path | None = None, json: bool = Fal
 
     Args:
         name: Name of the plugin, such as my-policy: lower-case letters, digits and single '-'.
-        kind: model, dataset, env, logger, checkpoint-backend, eval-function, strategy, precision
-            or extension.
+        kind: model, dataset, env, logger, checkpoint-backend, eval-function, strategy, precision,
+            extension, optimizer, schedule, train-step, sampler, transform or adapter.
         output: Folder to write; simscaleai-plugin-NAME if not given.
         json: Print one JSON object and nothing else.
 

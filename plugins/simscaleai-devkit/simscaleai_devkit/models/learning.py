@@ -80,7 +80,7 @@ def check_every_parameter_learns(subject: Subject) -> None:
     DistributedDataParallel waits for all gradients; an optimiser moves what the groups hold.
     """
     policy, batch = policy_and_batch(subject, 8)
-    _expect_complete_groups(policy)
+    expect_complete_groups(policy)
     for seed in range(3):
         torch.autograd.backward(loss_of(policy, batch, seed=seed))
     without = [n for n, p in policy.named_parameters() if p.requires_grad and p.grad is None]
@@ -145,7 +145,7 @@ def check_padding_is_ignored(subject: Subject) -> None:
     expect(is_same, fact, expected=expected, found=f"{two:.6g}", remedy=remedy)
 
 
-def _expect_complete_groups(policy: Any) -> None:
+def expect_complete_groups(policy: Any) -> None:
     """Fail a check unless ``parameter_groups()``, if there is one, holds what is to be trained."""
     if not hasattr(policy, "parameter_groups"):
         return

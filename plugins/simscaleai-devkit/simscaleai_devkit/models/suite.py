@@ -20,6 +20,7 @@ from simscaleai_devkit.checks import (
     NotApplicable,
     checks_in,
     expect,
+    left_to,
     must_work,
     raised_by,
     text_of,
@@ -35,7 +36,7 @@ from simscaleai_devkit.models.driver import (
     policy_of,
     trained,
 )
-from simscaleai_devkit.models.learning import LEARNING_CHECKS
+from simscaleai_devkit.models.learning import LEARNING_CHECKS, expect_complete_groups
 from simscaleai_devkit.models.portability import PORTABILITY_CHECKS
 from simscaleai_devkit.subject import Subject
 from simscaleai_devkit.suite import Suite
@@ -173,7 +174,10 @@ def check_wrong_data_is_named(subject: Subject) -> None:
 def check_resume_is_exact(subject: Subject) -> None:
     """Training 6 steps equals training 3, saving, loading and training 3 more, to the last bit."""
     data = dataset(subject)
-    loss_of(policy_of(subject, data).train(), data.batch(2))
+    policy = policy_of(subject, data).train()
+    loss_of(policy, data.batch(2))
+    with left_to("every_parameter_learns"):
+        expect_complete_groups(policy)
     fields = {"max_steps": 6, "batch_size": 4}
     given: dict[str, Any] = {
         "policy": lambda: policy_of(subject, data),

@@ -46,6 +46,8 @@ class Kind:
     """Further argument of the declaration."""
     usage: str = _TRAIN
     """First command that uses it."""
+    function: str = ""
+    """Name of the component if it is a function of the module and not a class."""
 
     @property
     def suite(self) -> str:
@@ -85,6 +87,19 @@ KINDS = {
     "strategy": Kind("StrategySpec", "simscale_register_strategies", "strategy", "Strategy"),
     "precision": Kind("PrecisionSpec", "simscale_register_precisions", "precision", "Precision"),
     "extension": Kind("ExtensionSpec", "simscale_register_extensions", "extension", "Extension"),
+    "optimizer": Kind("OptimizerSpec", "simscale_register_optimizers", "optimizer", "Optimizer"),
+    "schedule": Kind("ScheduleSpec", "simscale_register_schedules", "schedule", "Schedule"),
+    "train-step": Kind("TrainStepSpec", "simscale_register_train_steps", "train_step", "TrainStep"),
+    "sampler": Kind("SamplerSpec", "simscale_register_samplers", "sampler", "Sampler"),
+    "transform": Kind("TransformSpec", "simscale_register_transforms", "transform", "Transform"),
+    "adapter": Kind(
+        "AdapterSpec",
+        "simscale_register_adapters",
+        "adapter",
+        "Adapter",
+        declares='merge="$package.adapter:merge"',
+        function="apply",
+    ),
 }
 """Every kind of component that there is a scaffold for."""
 
@@ -152,6 +167,7 @@ def _words(name: str, kind: str) -> dict[str, str]:
     version = core_version()
     major, minor = [*version.split("."), "0"][:2]
     stem = "".join(part.capitalize() for part in name.split("-"))
+    cls = stem if stem.endswith(about.noun) else f"{stem}{about.noun}"
     declares = Template(about.declares).substitute(package=package)
     return {
         "name": name,
@@ -160,7 +176,8 @@ def _words(name: str, kind: str) -> dict[str, str]:
         "kind": kind,
         "component_kind": kind.replace("-", "_"),
         "readable": kind.replace("-", " "),
-        "cls": stem if stem.endswith(about.noun) else f"{stem}{about.noun}",
+        "cls": cls,
+        "target": about.function or cls,
         "module": about.module,
         "spec": about.spec,
         "imports": ", ".join(sorted([about.spec, "PluginInfo"])),
