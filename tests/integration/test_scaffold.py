@@ -104,8 +104,21 @@ def test_a_new_plugin_works(for_authors: Any, kind: str, tmp_path: Path) -> None
          "test_predict_shapes"),
         ("logger", "logger", "in metrics.items()", "in list(metrics.items())[1:]",
          "test_values_read_back"),
+        ("optimizer", "optimizer", "sub_(state", "add_(state", "test_lowers_the_loss"),
+        ("schedule", "schedule", "rate * self._factor", "self._factor", "test_rates_are_sane"),
+        ("train-step", "train_step", "parameter.copy_(value)", "parameter.add_(0)",
+         "test_veto_is_obeyed"),
+        ("sampler", "sampler", "generator=draw", "out=None", "test_random_state_is_left_alone"),
+        ("transform", "transform", "generator=draw", "out=None",
+         "test_random_state_is_left_alone"),
+        ("adapter", "adapter", "(any(fnmatchcase(name, pattern)", "(any(name == pattern",
+         "test_something_is_trained"),
     ],
-    ids=["model-of-wrong-shape", "logger-that-drops-rows"],
+    ids=[
+        "model-of-wrong-shape", "logger-that-drops-rows", "optimizer-that-climbs",
+        "schedule-above-its-peak", "train-step-that-stays-away", "sampler-of-global-chance",
+        "transform-of-global-chance", "adapter-that-freezes-all",
+    ],
 )  # fmt: skip
 def test_a_defect_is_found(
     for_authors: Any, kind: str, module: str, sound: str, defect: str, test: str, tmp_path: Path
