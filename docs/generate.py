@@ -76,8 +76,9 @@ def hooks_page() -> str:
         "## Events",
         "They mark methods of the instances that a run uses. A method takes all arguments, only "
         "`run`, all but `run`, or none; a method of the hook's name, marked with `@hookimpl`, "
-        "takes any of them. The run calls them in this order: strategy, precision, policy, "
-        "extensions, eval functions, loggers, listeners given to `Trainer`.",
+        "takes any of them. The run calls them in this order: strategy, precision, checkpoint "
+        "backend, policy, train step, extensions, eval functions, loggers, listeners given to "
+        "`Trainer`.",
         *(part for name in events for part in _hook(name, specs[name])),
         "## Records",
         "### PluginInfo",

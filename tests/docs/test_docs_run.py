@@ -27,6 +27,7 @@ LONG = (
     "debug-a-plugin",
     "evaluate-a-checkpoint",
     "fine-tune-a-checkpoint",
+    "first-plugin",
     "first-policy",
     "order-and-transforms",
     "resume-a-run",

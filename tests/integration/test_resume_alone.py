@@ -139,7 +139,9 @@ def test_an_evaluation_that_fails_at_the_end_costs_no_checkpoint(
 ) -> None:
     """The environment is there and does not fit the policy, which only playing it shows."""
     monkeypatch.chdir(tmp_path)
-    assert simscale(_train("--env", "reach", "--dataset-name", "dummy", "--dummy.obs-dim", "3")) == 3
+    assert (
+        simscale(_train("--env", "reach", "--dataset-name", "dummy", "--dummy.obs-dim", "3")) == 3
+    )
     shown = capfd.readouterr().err
     assert "error: the evaluation 'closed_loop' failed at step 40: " in shown.splitlines()[-1]
     assert "Traceback" not in shown

@@ -54,8 +54,8 @@ def check_adapts(subject: Subject) -> None:
     plain, config = _plain(subject), _config(subject)
     remedy = "Change the policy in place and return it."
     with (
-        subject.skip_without_settings("it cannot be applied"),
         must_work("adapting a policy", remedy=remedy),
+        subject.skip_without_settings("it cannot be applied"),
     ):
         adapted, _ = adapt(subject.host, _plain(subject), config)
     members = [n for n in dir(type(plain)) if not n.startswith("_")]

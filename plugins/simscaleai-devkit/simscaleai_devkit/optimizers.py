@@ -265,12 +265,11 @@ class OptimizerSuite(Suite):
 def _build(
     subject: Subject, groups: list[dict[str, Any]], config: Any = None
 ) -> torch.optim.Optimizer:
-    with subject.skip_without_settings("it cannot be built"):
+    remedy = "Return a torch.optim.Optimizer of the parameters in the groups."
+    with must_work("building it", remedy=remedy), subject.skip_without_settings("it is not built"):
         make = maker(subject.host, "optimizer", subject.component.id, config or subject.config())
-        remedy = "Return a torch.optim.Optimizer of the parameters in the groups."
-        with must_work("building it", remedy=remedy):
-            built: torch.optim.Optimizer = make(groups)
-            return built
+        built: torch.optim.Optimizer = make(groups)
+        return built
 
 
 def _begin(

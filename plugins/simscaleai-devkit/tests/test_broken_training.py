@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from simscaleai_devkit import AdapterSuite, TrainStepSuite, TransformSuite
 from simscaleai_devkit.suite import Suite, name_of, outcomes
+
+from simscaleai_core.errors import ConfigError
 
 from . import broken_data, broken_training
 
@@ -72,3 +75,37 @@ def test_a_sound_one_passes_everything(suite: Any, sound: Any) -> None:
 def test_every_check_has_a_broken_one() -> None:
     checks = {(s.kind, name_of(c)) for s, _, _ in TABLES for c in s.checks}
     assert {c for c in checks - set(ONCE) if c[1] not in NEEDS_PROCESSES} == set()
+
+
+class NeedsACritic:
+    def __init__(self, config: Any, options: None = None) -> None: ...
+
+    def update(self, run: Any, batch: Any) -> Any:
+        return run.policy.critic(batch)
+
+
+def needs_a_head(policy: Any, options: None) -> Any:
+    raise ConfigError("the policy has no head: expected one, got none. Name it.")
+
+
+def needs_forces(sample: Any, key: int) -> Any:
+    return {**sample, "forces": sample["observations"]["forces"] * key}
+
+
+@pytest.mark.parametrize(
+    ("suite", "component"),
+    [
+        (TrainStepSuite, NeedsACritic),
+        (AdapterSuite, needs_a_head),
+        (TransformSuite, lambda *_: needs_forces),
+    ],
+)
+def test_what_needs_a_policy_or_data_of_its_own_is_passed_over_without_settings(
+    suite: Any, component: Any
+) -> None:
+    (first, *_) = suite.checks
+    for is_generic, wanted in ((True, "skipped"), (False, "failed")):
+        given = {"component": component, "checks": (first,), "is_generic": is_generic}
+        (found,) = outcomes(type("Checked", (suite,), given))
+        assert found.status == wanted
+        assert not is_generic or "without settings" in found.message

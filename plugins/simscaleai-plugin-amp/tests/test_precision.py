@@ -125,6 +125,28 @@ def test_gradients_are_unscaled_exactly_once() -> None:
         precision.unscale(optimizer)
 
 
+def test_several_optimisers_share_one_factor() -> None:
+    """It moves once a step, after the last of them; one that has no gradient takes no step."""
+    precision = build("float16", init_scale=8.0, growth_interval=2)
+    weights = [torch.nn.Parameter(torch.ones(1)) for _ in range(3)]
+    optimizers = [torch.optim.SGD([weight], lr=1.0) for weight in weights]
+    scales = []
+    for _ in range(4):
+        precision.backward((weights[0] + 2 * weights[1]).sum())
+        for optimizer in optimizers:
+            precision.unscale(optimizer)
+        assert [weight.grad for weight in weights] == [1.0, 2.0, None]
+        steps = [
+            precision.step(optimizer, torch.tensor(1.0), veto=False) for optimizer in optimizers
+        ]
+        assert steps == [True, True, False]
+        scales.append(precision.state_dict()["scale"])
+        for weight in weights:
+            weight.grad = None
+    assert scales == [8.0, 16.0, 16.0, 32.0]
+    assert [weight.item() for weight in weights] == [-3.0, -7.0, 1.0]
+
+
 def test_state_goes_round_twice() -> None:
     state = {**build("float16").state_dict(), "scale": 512.0, "_growth_tracker": 7}
     for _ in range(2):

@@ -42,8 +42,8 @@ def apply(policy: nn.Module, options: LoraOptions | None = None) -> nn.Module:
         ) from None
     places = [(n, m) for n, m in policy.named_modules(remove_duplicate=False) if _is_linear(m)]
     layers = [name for name, m in policy.named_modules() if _is_linear(m)]
-    targets = _matching(layers, options.targets, "linear layer", "targets")
-    trained = _matching(list(dict(policy.named_parameters())), options.train, "parameter", "train")
+    targets = _matching(layers, options.targets, "linear layer", "--lora.targets")
+    trained = _matching(list(dict(policy.named_parameters())), options.train, "parameter", "--lora.train")
     parameters = dict(policy.named_parameters())
     config = LoraConfig(
         r=options.rank, lora_alpha=options.alpha, lora_dropout=options.dropout,
@@ -95,7 +95,7 @@ def _put(policy: nn.Module, name: str, module: nn.Module) -> None:
     setattr(policy.get_submodule(parent), own, module)
 
 
-def _matching(names: list[str], patterns: tuple[str, ...], what: str, option: str) -> list[str]:
+def _matching(names: list[str], patterns: tuple[str, ...], what: str, flag: str) -> list[str]:
     """Return the names that match any of the patterns, each of which must match one."""
     idle = [p for p in patterns if not any(fnmatchcase(n, p) for n in names)]
     if idle:
@@ -103,6 +103,6 @@ def _matching(names: list[str], patterns: tuple[str, ...], what: str, option: st
         found = ", ".join(names[:_SHOWN]) or "none"
         raise ConfigError(
             f"the adapter 'lora' finds no {what} {idle[0]!r}: expected one of {found}{more}. "
-            f"Change --lora.{option}."
+            f"Change {flag}."
         )
     return [n for n in names if any(fnmatchcase(n, p) for p in patterns)]

@@ -1,8 +1,11 @@
-"""The plugin and its extensions do what every plugin and every extension must."""
+"""The plugin, its extensions and its adapter do what every one of their kind must."""
 
 from __future__ import annotations
 
-from simscaleai_devkit import ExtensionSuite, PluginSuite
+from importlib.util import find_spec
+
+import pytest
+from simscaleai_devkit import AdapterSuite, ExtensionSuite, PluginSuite
 
 
 class TestPlugin(PluginSuite):
@@ -36,3 +39,10 @@ class TestProfiler(ExtensionSuite):
 class TestFreeze(ExtensionSuite):
     component = "extensions/freeze"
     options = {"patterns": ["net.0.*"]}
+
+
+@pytest.mark.skipif(find_spec("peft") is None, reason="peft is an extra")
+@pytest.mark.slow
+class TestLora(AdapterSuite):
+    component = "extensions/lora"
+    options = {"rank": 2}

@@ -16,7 +16,7 @@ from simscaleai_plugin_extensions.shadow import Shadow
 from torch import nn
 
 from simscaleai_core import ModelRegistry, load_policy
-from simscaleai_core.errors import CheckpointError, ConfigError
+from simscaleai_core.errors import CheckpointError, ConfigError, EvaluationError
 from simscaleai_core.host.registry import load_checkpoint
 from simscaleai_core.plugin import hookimpl
 
@@ -95,7 +95,7 @@ def test_the_weights_come_back_after_an_exception_in_an_evaluation(tmp_path: Pat
     policy, recorder = TiedPolicy(), Recorder(weights=True)
     evaluate = WeightsKeeper(RuntimeError("broken"))
     given: dict[str, Any] = {"listeners": (recorder,), "options": OPTIONS, "eval_every": 4}
-    with pytest.raises(RuntimeError, match="broken"):
+    with pytest.raises(EvaluationError, match="broken"):
         train(tmp_path, "ema", policy=policy, evaluate=evaluate, **given)
     assert not tree_differences(dict(policy.state_dict()), recorder.weights[-1])
     assert policy.training

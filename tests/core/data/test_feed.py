@@ -493,5 +493,7 @@ def test_a_transform_without_a_sample_is_named() -> None:
         def __call__(self, sample: dict[str, Any], key: int) -> Any:
             return None
 
-    with pytest.raises(DataError, match=r"the transform 'it' failed, TypeError.*given one with 'x'"):
+    with pytest.raises(
+        DataError, match=r"the transform 'it' failed, TypeError.*given one with 'x'"
+    ):
         _take(_loader(), 1, transforms=[("it", Forgets("it"))])

@@ -25,7 +25,7 @@ class ActorCritic(nn.Module):
         self, state_keys: tuple[str, ...], state_dim: int, action_dim: int, hidden_dim: int = 64
     ) -> None:
         super().__init__()
-        self.hparams = {
+        self.hparams: dict[str, Any] = {
             "state_keys": tuple(state_keys),
             "state_dim": state_dim,
             "action_dim": action_dim,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -63,7 +64,7 @@ class Muon(torch.optim.Optimizer):
         momentum: Tensor = state["momentum_buffer"]
         momentum.lerp_(gradient, 1 - group["momentum"])
         direction = gradient.lerp(momentum, group["momentum"])  # Nesterov's
-        size = 0.2 * max(gradient.shape) ** 0.5
+        size = 0.2 * math.sqrt(max(gradient.shape))
         return orthogonal(direction, group["iterations"]) * size
 
     @staticmethod
@@ -76,8 +77,9 @@ class Muon(torch.optim.Optimizer):
         state["step"] += 1
         mean: Tensor = state["exp_avg"].lerp_(gradient, 1 - _BETA1)
         square: Tensor = state["exp_avg_sq"].lerp_(gradient.square(), 1 - _BETA2)
-        root = (square / (1 - _BETA2 ** state["step"])).sqrt() + _EPS
-        return mean / (1 - _BETA1 ** state["step"]) / root
+        updates: int = state["step"]
+        root = (square / (1 - _BETA2**updates)).sqrt() + _EPS
+        return mean / (1 - _BETA1**updates) / root
 
 
 def orthogonal(matrix: Tensor, iterations: int) -> Tensor:
@@ -86,9 +88,10 @@ def orthogonal(matrix: Tensor, iterations: int) -> Tensor:
     Source:
         Jordan et al. 2024; Newton-Schulz with a polynomial of degree 5.
     """
-    x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    is_tall = matrix.shape[0] > matrix.shape[1]
+    x: Tensor = matrix.T if is_tall else matrix
     x = x / (x.norm() + 1e-7)
     for _ in range(iterations):
         gram = x @ x.T
         x = _A * x + (_B * gram + _C * gram @ gram) @ x
-    return x.T if matrix.shape[0] > matrix.shape[1] else x
+    return x.T if is_tall else x

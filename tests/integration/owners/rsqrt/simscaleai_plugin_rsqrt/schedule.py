@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -21,7 +23,7 @@ def build(optimizer: torch.optim.Optimizer, config: TrainConfig, options: RsqrtO
 
     def factor(update: int) -> float:
         rise = min(1.0, (update + 1) / warmup)
-        fall = (warmup / max(update + 1, warmup)) ** 0.5
+        fall = math.sqrt(warmup / max(update + 1, warmup))
         return rise * fall * min(1.0, (end - update) / cooldown)
 
     return LambdaLR(optimizer, factor)
