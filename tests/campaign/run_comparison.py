@@ -61,7 +61,7 @@ def _row(line: str) -> dict[str, Any]:
 
 def _files(folder: Path) -> set[str]:
     """Return what lies in a run's directory, but for files that are named by the clock."""
-    names = {path.name for path in (folder / DIRECTORY).iterdir()}
+    names = {path.name for path in (folder / DIRECTORY).glob("*")}  # none if it was not made
     return {name for name in names if not name.startswith(("events.out", "tensorboard"))}
 
 

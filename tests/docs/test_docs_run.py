@@ -24,14 +24,21 @@ NOT_OURS = ("make ", "cd ", "tensorboard ", "wandb ")
 """Commands that a page may show and that are not run: of other programs, or of the repository."""
 RUNNABLE = [p for p in PAGES if any(b.language in (*SHELL, "python") for b in blocks_of(p))]
 LONG = (
+    "choose-a-policy",
     "debug-a-plugin",
     "evaluate-a-checkpoint",
     "fine-tune-a-checkpoint",
     "first-plugin",
     "first-policy",
+    "logging",
     "order-and-transforms",
+    "record-demonstrations",
     "resume-a-run",
     "several-optimizers",
+    "test-a-plugin",
+    "train-a-vla",
+    "write-a-logger",
+    "your-own-hdf5-data",
     "your-own-adapter",
     "your-own-optimizer",
     "your-own-schedule",

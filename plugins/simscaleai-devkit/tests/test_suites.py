@@ -35,6 +35,7 @@ def _pytest(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_each_check_is_an_item_that_passes_fails_or_is_skipped_with_its_reason(
     tmp_path: Path,
 ) -> None:

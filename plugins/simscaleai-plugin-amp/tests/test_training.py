@@ -130,9 +130,8 @@ def test_a_vetoed_update_is_skipped_and_the_next_one_is_not(tmp_path: Path, dtyp
     assert len(set(recorder.scales)) == 1
 
 
-@pytest.mark.parametrize(
-    "dtype", [DTYPES[0], *(pytest.param(d, marks=pytest.mark.slow) for d in DTYPES[1:])]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_resume_is_exact_at_every_step(tmp_path: Path, dtype: str) -> None:
     options = {"amp": {"on_cpu": True, "growth_interval": 3}}
     fields: dict[str, Any] = {"amp_dtype": dtype, "options": options}

@@ -96,6 +96,7 @@ def test_the_loss_is_finite_and_every_parameter_gets_a_gradient(name):
     assert not [n for n, p in policy.named_parameters() if p.grad is None]
 
 
+@pytest.mark.slow
 @every_policy
 def test_it_overfits_one_batch(name):
     policy, data = build(name, hidden_dim=64), batch(name, size=4)

@@ -43,7 +43,9 @@ def apply(policy: nn.Module, options: LoraOptions | None = None) -> nn.Module:
     places = [(n, m) for n, m in policy.named_modules(remove_duplicate=False) if _is_linear(m)]
     layers = [name for name, m in policy.named_modules() if _is_linear(m)]
     targets = _matching(layers, options.targets, "linear layer", "--lora.targets")
-    trained = _matching(list(dict(policy.named_parameters())), options.train, "parameter", "--lora.train")
+    trained = _matching(
+        list(dict(policy.named_parameters())), options.train, "parameter", "--lora.train"
+    )
     parameters = dict(policy.named_parameters())
     config = LoraConfig(
         r=options.rank, lora_alpha=options.alpha, lora_dropout=options.dropout,

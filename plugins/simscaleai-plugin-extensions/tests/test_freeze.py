@@ -32,6 +32,7 @@ def test_frozen_parameters_stay_and_the_others_learn(tmp_path: Path) -> None:
     assert tree["facts"]["frozen"] == "5 of 6 parameter tensors"
 
 
+@pytest.mark.slow
 def test_resume_is_exact(tmp_path: Path) -> None:
     whole = train(tmp_path / "a", "freeze", options=OPTIONS, save_every=1)
     for k in (1, 4, 9):

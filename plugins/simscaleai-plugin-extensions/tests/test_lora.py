@@ -98,6 +98,7 @@ def test_parameters_named_besides_are_trained_too(tmp_path: Path) -> None:
     assert not any(name.endswith("base_layer.weight") for name in trained)
 
 
+@pytest.mark.slow
 def test_resume_is_exact(tmp_path: Path) -> None:
     whole = train(tmp_path / "a", save_every=1)
     for step in (1, 7):

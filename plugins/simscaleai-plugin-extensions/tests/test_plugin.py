@@ -87,6 +87,7 @@ ALL: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 def test_all_of_them_together_resume_exactly(tmp_path: Path) -> None:
     whole = train(tmp_path / "whole", *NAMES, save_every=1, **ALL)
     assert {"ema", "early-stopping", "best-k"} <= set(whole.tree()["states"])

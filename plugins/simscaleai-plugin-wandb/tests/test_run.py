@@ -86,6 +86,7 @@ def test_a_new_run_in_the_same_directory_gets_an_id_of_its_own(
     assert kept == {"id": second.run_id, "project": "tests"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"id": 3, "project": "tests"}'])
 def test_a_damaged_identity_gives_a_new_id(
     damage: str, config: Callable[..., Any], small_train: Callable[..., None],

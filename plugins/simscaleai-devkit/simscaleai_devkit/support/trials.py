@@ -57,7 +57,7 @@ class Scaled(Float32):
         self._unscaled.add(optimizer)
 
     def step(self, optimizer: torch.optim.Optimizer, norm: Tensor, veto: bool) -> bool:
-        """Update as the scaler does, which leaves the decision to an optimiser that can take it."""
+        """Update as the scaler does, whatever the norm `[]`; an optimiser may decide itself."""
         if not veto:
             self._scaler.step(optimizer)
         self._unscaled.discard(optimizer)
