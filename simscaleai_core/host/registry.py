@@ -52,7 +52,8 @@ def load_checkpoint(path: Path | str, host: Host | None = None) -> StateDict:
             tree = read_checkpoint(path, backend)
             check_tree(tree, path)
             return migrated(host, tree, path)
-    if (info := current_manifest(manifest_path(path))) and info.file == path.name:
+    info = current_manifest(manifest_path(path)) if path.suffix else None
+    if info is not None and info.file == path.name:
         with _needed_by(path, {}):
             host.component(kind, info.backend)
     known = "\n  ".join([f"{', '.join(sorted(suffixes))}.", *not_loaded(host.records)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from simscaleai_devkit import ModelSuite, PluginSuite
 
 SMALL = {"hidden_dim": 32, "n_layers": 2}
@@ -17,6 +18,7 @@ class TestBC(ModelSuite):
     options = SMALL
 
 
+@pytest.mark.slow
 class TestBCFromImages(ModelSuite):
     component = "bc/bc"
     options = {**SMALL, "use_image": True}
@@ -28,11 +30,13 @@ class TestChunk(ModelSuite):
     options = {**CHUNK, "ensemble": None}
 
 
+@pytest.mark.slow
 class TestMixture(ModelSuite):
     component = "bc/bc-gmm"
     options = {**CHUNK, "num_modes": 2}
 
 
+@pytest.mark.slow
 class TestRecurrent(ModelSuite):
     component = "bc/bc-rnn"
     options = {"hidden_dim": 32, "horizon": 4}
@@ -51,6 +55,7 @@ class TestDiffusion(ModelSuite):
     options = {**CHUNK, "num_levels": 20, "sample_steps": 4}
 
 
+@pytest.mark.slow
 class TestFlow(ModelSuite):
     component = "bc/flow"
     options = {**CHUNK, "sample_steps": 4}

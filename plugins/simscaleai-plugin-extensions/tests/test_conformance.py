@@ -27,15 +27,18 @@ class TestBestK(ExtensionSuite):
     options = {"k": 2}
 
 
+@pytest.mark.slow
 class TestThroughput(ExtensionSuite):
     component = "extensions/throughput"
 
 
+@pytest.mark.slow
 class TestProfiler(ExtensionSuite):
     component = "extensions/profiler"
     options = {"start": 2, "count": 2}
 
 
+@pytest.mark.slow
 class TestFreeze(ExtensionSuite):
     component = "extensions/freeze"
     options = {"patterns": ["net.0.*"]}
