@@ -31,8 +31,10 @@ demo: setup  ## record demonstrations, train a policy, evaluate it in closed loo
 test: setup  ## run the quick part of the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not nightly" -n 2 --dist loadfile
 
-test-slow: setup  ## run the tests with real processes, wheels and kills
-	$(BIN)/python -m pytest -m slow
+test-slow: setup  ## run the tests with real processes, wheels and kills, in two halves side by side
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow plugins tests/campaign > $(VENV)/slow.log 2>&1 & \
+	half=$$!; $(BIN)/python -m pytest -m slow tests --ignore=tests/campaign; status=$$?; \
+	wait $$half || status=1; cat $(VENV)/slow.log; exit $$status
 
 test-nightly: setup  ## every broken component against every check
 	$(BIN)/python -m pytest -m nightly
