@@ -91,8 +91,7 @@ class Loop:
         if self.saver.failure is not None:
             raise self.saver.failure
         if self._fault and not self._is_interrupted:
-            fault = self._fault.rstrip(".")
-            raise EvaluationError(f"the evaluation {fault}. All steps and saves were made.")
+            raise EvaluationError(f"the evaluation {self._fault}. All steps and saves were made.")
         if self._is_interrupted:
             flag.leave()
         return {

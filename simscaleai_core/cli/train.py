@@ -92,7 +92,7 @@ def _tell_changes(before: TrainConfig, now: TrainConfig) -> None:
     changes = [
         f"{name}={new!r} (was {old!r})"
         for name, (old, new) in pairs.items()
-        if old != new and name != "resume_from"
+        if old != new and name != "resume_from" and not str(old).endswith(f"/{new}")
     ]
     what = f"but for {', '.join(changes)}" if changes else "unchanged"
     print_note(f"continuing {now.resume_from} with its own configuration, {what}")

@@ -54,7 +54,8 @@ def evaluate(run: Run, functions: Sequence[tuple[str, EvalFunction]]) -> Evaluat
             with forked_rng(run.config.seed), torch.no_grad():
                 found, fault = _measured(function, run.policy)
                 if faults := [f for f in run.strategy.gather(fault) if f]:
-                    done.faults.append(f"{name!r} failed at step {run.step}: {faults[0]}")
+                    why = faults[0].rstrip(".")
+                    done.faults.append(f"{name!r} failed at step {run.step}: {why}")
                     logger.error("the evaluation %s. Training goes on.", done.faults[-1])
                     continue
                 results = merge(found, run.strategy)
