@@ -133,7 +133,9 @@ def test_core_alone_shows_its_commands_and_what_brings_the_others(
 
 def test_core_alone_says_what_to_install(installed_core: Any, tmp_path: Path) -> None:
     done = installed_core.simscale("train", "--model", "bc", cwd=tmp_path, status=2)
-    assert done.stderr.splitlines()[-1].startswith("error: unknown model 'bc'")
+    *_, error, hint = done.stderr.splitlines()
+    assert error.startswith("error: unknown model 'bc'")
+    assert hint.endswith("brings it: pip install simscaleai-plugin-bc")
     done = installed_core.simscale("train", "--plugin", "vla", cwd=tmp_path, status=2)
     assert "simscaleai-plugin-vla" in done.stderr
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "train/loss": 1.0}\n')
