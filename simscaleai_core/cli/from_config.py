@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,8 @@ class LoadedData:
     """Loader of the held-out episodes, or None."""
     spec: DataSpec | None
     """What the training part says of itself, or None if it does not."""
+    source: tuple[Component, Mapping[str, Any]]
+    """The dataset's component, and the keyword arguments that it was opened with."""
 
 
 def train_from_config(
@@ -67,10 +69,11 @@ def train_from_config(
     check_option_tables(config, host)
     warn_of_unused(config, host)
     with naming_origin(host.components):
-        data = load_data(host, config)
-        policy = build_policy(host, config, data.spec)
-    loaders, built = (data.train_loader, data.eval_loader), [_dataset_keywords(host, config)]
-    trainer = Trainer(policy, loaders[0], config, loaders[1], host=host, built=built)
+        first = _first_options(host, config)
+        data = load_data(host, config, first)
+        policy = build_policy(host, config, data.spec, first)
+    loaders = data.train_loader, data.eval_loader
+    trainer = Trainer(policy, loaders[0], config, loaders[1], host=host, built=[data.source])
     return trainer, trainer.train()
 
 
@@ -127,14 +130,15 @@ def warn_of_unused(config: TrainConfig, host: Host) -> None:
             logger.warning("plugin %r was asked for, but this run uses nothing of it", name)
 
 
-def build_policy(host: Host, config: TrainConfig, data: DataSpec | None) -> nn.Module:
+def build_policy(
+    host: Host, config: TrainConfig, data: DataSpec | None, first: Mapping[str, Any]
+) -> nn.Module:
     """Return the policy that a configuration names, built for the data if there is some.
 
     Its weights depend on `config.seed` only. One that takes the weights of a checkpoint is built as
-    that one was, but for the options that the user gives.
+    that one was, with its options `first`, but for those that the user gives.
     """
     component = host.component("model", config.model_name)
-    first = _first_options(host, config, component)
     kwargs = {**first, **options_of(component, config), **config.model_kwargs}
     check_keyword_options(component, config, config.model_kwargs)
     target = import_target(component)
@@ -148,21 +152,27 @@ def build_policy(host: Host, config: TrainConfig, data: DataSpec | None) -> nn.M
     return policy
 
 
-def _first_options(host: Host, config: TrainConfig, component: Component) -> dict[str, Any]:
+def _first_options(host: Host, config: TrainConfig) -> dict[str, Any]:
     """Return what a policy of this component was built with whose weights all are to be taken."""
     if not config.init_from or config.init_partial:
         return {}
+    component = host.component("model", config.model_name)
     about = load_checkpoint(config.init_from, host)["policy"]
     return dict(about["hparams"] or {}) if about["component"] == component.id else {}
 
 
-def load_data(host: Host, config: TrainConfig) -> LoadedData:
+def load_data(
+    host: Host, config: TrainConfig, first: Mapping[str, Any] | None = None
+) -> LoadedData:
     """Return the data that a configuration names, with a fraction of its episodes held out.
+
+    `first` are the options of the policy whose weights are to be taken.
 
     Raises:
         DataError: If no dataset component reads the file.
     """
-    dataset, transforms = _open_dataset(host, config), transforms_of(host, config)
+    source = _dataset_keywords(host, config, first or {})
+    dataset, transforms = _open_dataset(config, *source), transforms_of(host, config)
     held_out = None
     spec = describe(dataset, transforms)
     if config.eval_fraction and hasattr(dataset, "split"):
@@ -175,31 +185,34 @@ def load_data(host: Host, config: TrainConfig) -> LoadedData:
         train_loader=_loader(dataset, config, shuffle=True),
         eval_loader=None if held_out is None else _loader(held_out, config, shuffle=False),
         spec=spec,
+        source=source,
     )
 
 
-def _dataset_keywords(host: Host, config: TrainConfig) -> tuple[Component, dict[str, Any]]:
+def _dataset_keywords(
+    host: Host, config: TrainConfig, first: Mapping[str, Any]
+) -> tuple[Component, dict[str, Any]]:
     component = dataset_component(host, config)
-    wanted = _wanted_by_policy(host, config, import_target(component))
+    wanted = _wanted_by_policy(host, config, import_target(component), first)
     return component, {**wanted, **options_of(component, config), **config.dataset_kwargs}
 
 
-def _open_dataset(host: Host, config: TrainConfig) -> Any:
-    component, kwargs = _dataset_keywords(host, config)
+def _open_dataset(config: TrainConfig, component: Component, kwargs: Mapping[str, Any]) -> Any:
     check_keyword_options(component, config, kwargs)
     target = import_target(component)
     check_keywords(target, kwargs, owner=f"dataset {component.id!r}")
     return target(config.dataset_path, **kwargs) if config.dataset_path else target(**kwargs)
 
 
-def _wanted_by_policy(host: Host, config: TrainConfig, dataset: Any) -> dict[str, Any]:
+def _wanted_by_policy(
+    host: Host, config: TrainConfig, dataset: Any, first: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return what the policy wants of its data, as far as the dataset takes it."""
     component = host.component("model", config.model_name)
     ask = getattr(import_target(component), "data_options", None)
     if ask is None:
         return {}
     check_keyword_options(component, config, config.model_kwargs)
-    first = _first_options(host, config, component)
     wanted = ask(**{**first, **options_of(component, config), **config.model_kwargs})
     taken = inspect.signature(dataset).parameters
     return {name: value for name, value in wanted.items() if name in taken}
