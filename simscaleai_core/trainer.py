@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ from simscaleai_core.run.evaluation import held_out_loss
 from simscaleai_core.run.loggers import LoggerGroup
 from simscaleai_core.run.state import Run
 from simscaleai_core.seeding import seed_everything, stream_seed
+
+_ONE_OF = ("optimizer", "schedule", "train_step", "sampler")
+_SEVERAL = ("transforms", "adapters")
 
 
 class Trainer:
@@ -175,17 +179,16 @@ class Trainer:
     def _note_settings(self, run: Run, precision: str) -> None:
         """Note which components, with which options, training depends on."""
         config, find = self.config, self.host.component
-        one = {kind: getattr(config, kind) for kind in ("optimizer", "schedule", "train_step")}
-        one |= {"sampler": config.sampler} if config.sampler else {}
-        many = {"transforms": config.transforms, "adapters": config.adapters}
+        one = {kind: find(kind, getattr(config, kind)) for kind in _ONE_OF if getattr(config, kind)}
+        many = {kinds: [find(kinds[:-1], n) for n in getattr(config, kinds)] for kinds in _SEVERAL}
         used = [("precision", precision), ("strategy", defaults.strategy_name(config))]
         used += [("extension", extension) for extension in config.extensions]
         used += [("model", run.component)] if run.component else []
-        used += [*one.items(), *((kinds[:-1], name) for kinds, ns in many.items() for name in ns)]
-        built = [*((find(*names), {}) for names in used), *self._built]
+        found = [*(find(*names) for names in used), *one.values(), *chain(*many.values())]
+        built = [*((component, {}) for component in found), *self._built]
         run.settings, run.on_resume = components.settings_in_effect(config, built)
-        run.settings |= {"sampler": None, **{kind: find(kind, n).id for kind, n in one.items()}}
-        run.settings |= {k: [find(k[:-1], n).id for n in ns] for k, ns in many.items()}
+        run.settings |= {"sampler": None, **{kind: c.id for kind, c in one.items()}}
+        run.settings |= {kinds: [c.id for c in cs] for kinds, cs in many.items()}
 
     def _build(self, kind: str, name: str) -> Any:
         return components.build_component(self.host, kind, name, self.config)

@@ -14,7 +14,7 @@ import attrs
 
 from simscaleai_core.cli.configuration import field_docs, read_toml
 from simscaleai_core.config import TrainConfig
-from simscaleai_core.errors import CheckpointError, ConfigError, UnknownComponentError
+from simscaleai_core.errors import ConfigError, UnknownComponentError
 from simscaleai_core.host.defaults import MANY_FIELDS, ONE_FIELDS
 from simscaleai_core.host.facade import Host
 from simscaleai_core.host.lookup import import_target
@@ -105,11 +105,9 @@ def read_choice(tokens: Sequence[str]) -> Choice:
     except UnknownComponentError as error:
         if error.name not in sources:
             raise
-        path, what = resumed["resume_from"], f"{error.kind.replace('_', ' ')} {error.name!r}"
-        source = sources[error.name]
-        raise CheckpointError(
-            f"{path} needs the {what}, which came with {source}: {error}", path=path
-        ) from error
+        from simscaleai_core.host.registry import needed_error
+
+        raise needed_error(resumed["resume_from"], error, sources[error.name]) from error
     flags = [*_own_flags(), *_config_flags(), *_option_flags(components)]
     return Choice(host=host, table=table, resumed=resumed, flags=tuple(flags))
 

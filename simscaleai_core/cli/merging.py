@@ -9,12 +9,10 @@ from torch import nn
 
 from simscaleai_core.checkpoint.serialisation import to_serialisable
 from simscaleai_core.checkpoint.store import CheckpointStore
-from simscaleai_core.config import TrainConfig
 from simscaleai_core.errors import CheckpointError
-from simscaleai_core.host.components import build_component
 from simscaleai_core.host.facade import Host
 from simscaleai_core.host.lookup import import_target
-from simscaleai_core.host.registry import load_checkpoint, read_policy
+from simscaleai_core.host.registry import adapters_of, backends, load_checkpoint, read_policy
 from simscaleai_core.plugin import AdapterSpec
 
 
@@ -31,7 +29,7 @@ def merge_checkpoint(file: Path, output: Path, *, weights: str) -> list[str]:
     host = Host()
     store = _store(host, output)
     tree = load_checkpoint(file, host)
-    adapters = [about["component"] for about in tree["policy"].get("adapters") or ()]
+    adapters = list(adapters_of(tree))
     if not adapters:
         text = f"{file} has no adapters: expected a policy with some. Use it as it is."
         raise CheckpointError(text, path=file)
@@ -51,21 +49,16 @@ def merge_checkpoint(file: Path, output: Path, *, weights: str) -> list[str]:
 
 
 def _store(host: Host, output: Path) -> CheckpointStore:
-    kinds = {}
-    for component in host.of_kind("checkpoint_backend"):
-        backend = build_component(host, component.kind, component.id, TrainConfig())
-        kinds[backend.suffix] = CheckpointStore(
-            output.parent, backend, backend_name=component.spec.name
-        )
+    kinds = {b.suffix: (b, c.spec.name) for c, b in reversed(list(backends(host)))}
     if output.suffix not in kinds:
-        text = (
-            f"{output} is of no known kind: expected a name ending in {', '.join(sorted(kinds))}."
-        )
+        known = ", ".join(sorted(kinds))
+        text = f"{output} is of no known kind: expected a name ending in {known}."
         raise CheckpointError(text, path=output)
     if output.exists():
         raise CheckpointError(f"{output} exists: expected a new file. Name another.", path=output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    return kinds[output.suffix]
+    backend, name = kinds[output.suffix]
+    return CheckpointStore(output.parent, backend, backend_name=name)
 
 
 def _plain_tree(tree: dict[str, Any], policy: nn.Module) -> dict[str, Any]:

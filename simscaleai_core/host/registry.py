@@ -16,11 +16,12 @@ from simscaleai_core.checkpoint.manifest import current_manifest, manifest_path
 from simscaleai_core.checkpoint.schema import check_tree, fitting, refuse, tensor_mismatches
 from simscaleai_core.checkpoint.store import read_checkpoint
 from simscaleai_core.config import TrainConfig
-from simscaleai_core.contracts import StateDict
+from simscaleai_core.contracts import CheckpointBackend, StateDict
 from simscaleai_core.errors import CheckpointError, ConfigError, UnknownComponentError
 from simscaleai_core.host.components import adapt, build_component, create
 from simscaleai_core.host.facade import Host
 from simscaleai_core.host.lookup import not_loaded
+from simscaleai_core.host.records import Component
 from simscaleai_core.host.selection import BUILTIN
 from simscaleai_core.host.validation import implementations
 
@@ -44,9 +45,8 @@ def load_checkpoint(path: Path | str, host: Host | None = None) -> StateDict:
         CheckpointError: If it is missing, damaged or of no known kind.
     """
     path, host = Path(path), host or Host()
-    suffixes, kind = [], "checkpoint_backend"
-    for component in sorted(host.of_kind(kind), key=lambda c: c.plugin != BUILTIN):
-        backend = build_component(host, component.kind, component.id, TrainConfig())
+    suffixes = []
+    for _, backend in backends(host):
         suffixes.append(backend.suffix)
         if path.suffix == backend.suffix:
             tree = read_checkpoint(path, backend)
@@ -55,11 +55,17 @@ def load_checkpoint(path: Path | str, host: Host | None = None) -> StateDict:
     info = current_manifest(manifest_path(path)) if path.suffix else None
     if info is not None and info.file == path.name:
         with _needed_by(path, {}):
-            host.component(kind, info.backend)
+            host.component("checkpoint_backend", info.backend)
     known = "\n  ".join([f"{', '.join(sorted(suffixes))}.", *not_loaded(host.records)])
     raise CheckpointError(
         f"{path} is not a checkpoint of a known kind: expected a file ending in {known}", path=path
     )
+
+
+def backends(host: Host) -> Iterator[tuple[Component, CheckpointBackend]]:
+    """Yield each checkpoint backend, built; the core's come first and win a suffix."""
+    for component in sorted(host.of_kind("checkpoint_backend"), key=lambda c: c.plugin != BUILTIN):
+        yield component, build_component(host, component.kind, component.id, TrainConfig())
 
 
 @contextmanager
@@ -70,9 +76,21 @@ def _needed_by(path: Path | str, facts: StateDict) -> Iterator[None]:
     except UnknownComponentError as error:
         sources, plugin = facts.get("plugins"), error.name.partition("/")[0]
         source = sources.get(plugin) if isinstance(sources, dict) else None
-        came = f", which came with {source}" if source else ""
-        what = f"{error.kind.replace('_', ' ')} {error.name!r}"
-        raise CheckpointError(f"{path} needs the {what}{came}: {error}", path=path) from error
+        raise needed_error(path, error, source) from error
+
+
+def needed_error(
+    path: Path | str, error: UnknownComponentError, source: str | None
+) -> CheckpointError:
+    """Return the error of a component that a checkpoint needs; `source` is what it came with."""
+    came = f", which came with {source}" if source else ""
+    what = f"{error.kind.replace('_', ' ')} {error.name!r}"
+    return CheckpointError(f"{path} needs the {what}{came}: {error}", path=path)
+
+
+def adapters_of(tree: StateDict) -> dict[str, dict[str, Any]]:
+    """Return the options of each adapter of a checkpoint's policy, by the adapter's id."""
+    return {a["component"]: a["options"] for a in tree["policy"].get("adapters") or ()}
 
 
 def migrated(host: Host, tree: StateDict, path: Path | str) -> StateDict:
@@ -134,8 +152,7 @@ def read_policy(host: Host, tree: StateDict, *, path: Path, weights: str) -> nn.
             path=path,
         )
     found = _weights(tree, weights)
-    adapters = about.get("adapters") or []
-    options = {a["component"]: a["options"] for a in adapters}
+    options = adapters_of(tree)
     with _needed_by(path, tree["facts"]):
         for kind, name in (("model", about["component"]), *(("adapter", n) for n in options)):
             host.component(kind, str(name))
@@ -167,7 +184,7 @@ def take_weights(host: Host, policy: nn.Module, config: TrainConfig) -> None:
     """
     path = config.init_from or ""
     tree = load_checkpoint(path, host)
-    if adapters := [a["component"] for a in tree["policy"].get("adapters") or ()]:
+    if adapters := adapters_of(tree):
         raise CheckpointError(
             f"{path} has the weights of an adapted policy ({', '.join(adapters)}): expected plain "
             f"ones. Merge them first: simscale checkpoint merge '{path}' OUTPUT.",
