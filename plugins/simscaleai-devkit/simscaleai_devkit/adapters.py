@@ -36,7 +36,7 @@ from simscaleai_devkit.checks import (
 from simscaleai_devkit.subject import Subject
 from simscaleai_devkit.suite import Suite
 from simscaleai_devkit.support.policies import TinyPolicy
-from simscaleai_devkit.support.process import process_unchanged, settings_restored
+from simscaleai_devkit.support.process import expect_left_alone
 from simscaleai_devkit.support.runs import FinishedRun, loader, train
 from simscaleai_devkit.support.trees import expect_equal
 from simscaleai_devkit.support.trials import batch_of, expect_no_seeding
@@ -177,11 +177,8 @@ def check_resume_is_exact(subject: Subject) -> None:
 
 def check_process_is_left_alone(subject: Subject) -> None:
     """Settings, functions of torch, environment and threads are as before, after it is applied."""
-    with settings_restored():  # imports that come late are not its doing
-        _ready(subject)
-    fact = "the process after a policy was adapted"
-    with process_unchanged(fact, remedy="Change the policy alone.", ignore_random=True):
-        _ready(subject)
+    fact, remedy = "the process after a policy was adapted", "Change the policy alone."
+    expect_left_alone(lambda: _ready(subject), fact, remedy=remedy)
 
 
 @slow

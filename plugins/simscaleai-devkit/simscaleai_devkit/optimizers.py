@@ -22,7 +22,7 @@ from simscaleai_devkit.checks import checks_in, expect, expect_none, left_to, mu
 from simscaleai_devkit.subject import Subject
 from simscaleai_devkit.suite import Suite
 from simscaleai_devkit.support.policies import TinyPolicy
-from simscaleai_devkit.support.process import process_unchanged, settings_restored
+from simscaleai_devkit.support.process import expect_left_alone
 from simscaleai_devkit.support.trees import expect_equal
 from simscaleai_devkit.support.trials import (
     Scaled,
@@ -240,11 +240,8 @@ def check_random_state_is_left_alone(subject: Subject) -> None:
 
 def check_process_is_left_alone(subject: Subject) -> None:
     """Settings, functions of torch, environment and threads are as before, after an update."""
-    with settings_restored():  # imports that come late are not its doing
-        _update(_ready(subject))
-    fact = "the process after an update"
-    with process_unchanged(fact, remedy="Leave settings to the run.", ignore_random=True):
-        _update(_ready(subject))
+    fact, remedy = "the process after an update", "Leave settings to the run."
+    expect_left_alone(lambda: _update(_ready(subject)), fact, remedy=remedy)
 
 
 @slow

@@ -22,7 +22,7 @@ from simscaleai_devkit.checks import checks_in, expect, expect_none, left_to, mu
 from simscaleai_devkit.subject import Subject
 from simscaleai_devkit.suite import Suite
 from simscaleai_devkit.support.policies import ACTION_DIM, OBS_DIM
-from simscaleai_devkit.support.process import process_unchanged, settings_restored
+from simscaleai_devkit.support.process import expect_left_alone
 from simscaleai_devkit.support.runs import small_config
 from simscaleai_devkit.support.trees import expect_equal
 from simscaleai_devkit.support.trials import expect_no_draws
@@ -144,10 +144,7 @@ def check_resume_is_exact(subject: Subject) -> None:
 
 def check_process_is_left_alone(subject: Subject) -> None:
     """Settings, functions of torch, environment and threads are as before, after an order."""
-    with settings_restored():  # imports that come late are not its doing
-        _orders(subject)
-    with process_unchanged("the process after an order", remedy="Undo it.", ignore_random=True):
-        _orders(subject)
+    expect_left_alone(lambda: _orders(subject), "the process after an order", remedy="Undo it.")
 
 
 @slow

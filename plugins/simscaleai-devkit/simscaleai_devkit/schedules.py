@@ -19,7 +19,7 @@ from simscaleai_devkit.checks import checks_in, expect, left_to, must_work, slow
 from simscaleai_devkit.subject import Subject
 from simscaleai_devkit.suite import Suite
 from simscaleai_devkit.support.policies import TinyPolicy
-from simscaleai_devkit.support.process import process_unchanged, settings_restored
+from simscaleai_devkit.support.process import expect_left_alone
 from simscaleai_devkit.support.trees import expect_equal
 from simscaleai_devkit.support.trials import expect_no_draws, plain_numbers
 
@@ -181,11 +181,8 @@ def check_random_state_is_left_alone(subject: Subject) -> None:
 
 def check_process_is_left_alone(subject: Subject) -> None:
     """Settings, functions of torch, environment and threads are as before, after steps."""
-    with settings_restored():  # imports that come late are not its doing
-        _curve(subject, _config(subject))
     fact, remedy = "the process after steps", "Leave settings to the run."
-    with process_unchanged(fact, remedy=remedy, ignore_random=True):
-        _curve(subject, _config(subject))
+    expect_left_alone(lambda: _curve(subject, _config(subject)), fact, remedy=remedy)
 
 
 @slow

@@ -273,3 +273,11 @@ def no_network() -> Iterator[list[str]]:
     finally:
         socket.socket.connect = connect  # type: ignore[method-assign]
         socket.getaddrinfo = resolve
+
+
+def expect_left_alone(call: Callable[[], object], fact: str, *, remedy: str) -> None:
+    """Fail a check if a call changes the process, but for its random state and late imports."""
+    with settings_restored():  # imports that come late are not its doing
+        call()
+    with process_unchanged(fact, remedy=remedy, ignore_random=True):
+        call()
