@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 from simscaleai_devkit.support.hosts import host_with
+from simscaleai_devkit.support.runs import copied_after
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from training_kit import (
@@ -630,22 +631,13 @@ class SavedAtEvaluations:
 
 @pytest.mark.parametrize("save_every", [0, 3], ids=["asked for", "due"])
 def test_a_kill_between_two_commits_of_a_step_is_made_up_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, save_every: int
+    tmp_path: Path, save_every: int
 ) -> None:
     """What was to be written beside the best checkpoint of a step is written on resume."""
-    save = CheckpointStore.save
-
-    def save_and_copy(store: CheckpointStore, name: str, tree: Any, *, step: int) -> Any:
-        info = save(store, name, tree, step=step)
-        if name == "best" and step == 6:
-            shutil.copytree(store.directory, tmp_path / "killed")
-        return info
-
     fields: dict[str, Any] = {"eval_every": 3, "save_every": save_every, "keep_last": 9}
     fields["listeners"] = () if save_every else (SavedAtEvaluations(),)
-    monkeypatch.setattr(CheckpointStore, "save", save_and_copy)
-    _exact(tmp_path / "whole", **fields)
-    monkeypatch.undo()
+    with copied_after("best", 6, tmp_path / "killed"):
+        _exact(tmp_path / "whole", **fields)
     assert (tmp_path / "whole/step_6.pt").exists()
     assert not (tmp_path / "killed/step_6.pt").exists()
     _exact(tmp_path / "killed", resume_from="auto", **fields)

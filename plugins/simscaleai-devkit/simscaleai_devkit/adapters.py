@@ -169,10 +169,8 @@ def check_resume_is_exact(subject: Subject) -> None:
         check_is_repeatable(subject)
     fields = {"adapters": (subject.component.id,)}
     given = {"policy": lambda: _plain(subject), "data": subject.suite.make_loader}
-    with must_work("a run with it", remedy="See the other checks."):
-        whole = subject.train("whole", fields, **given)
     remedy = "Keep all that training depends on in parameters and buffers."
-    subject.expect_exact_resume(whole, fields, at=5, remedy=remedy, **given)
+    subject.expect_resumable(fields, at=5, remedy=remedy, **given)
 
 
 def check_process_is_left_alone(subject: Subject) -> None:

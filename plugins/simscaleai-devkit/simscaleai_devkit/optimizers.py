@@ -187,10 +187,8 @@ def check_resume_is_exact(subject: Subject) -> None:
     with left_to("state_is_restored"):
         check_state_is_restored(subject)
     fields = {"optimizer": subject.component.id}
-    with must_work("a run with it", remedy="See the other checks."):
-        whole = subject.train("whole", fields)
     remedy = "Keep in self.state and in the groups all that updates depend on."
-    subject.expect_exact_resume(whole, fields, at=5, remedy=remedy)
+    subject.expect_resumable(fields, at=5, remedy=remedy)
 
 
 def check_skipped_update_changes_nothing(subject: Subject) -> None:

@@ -136,10 +136,8 @@ def check_resume_is_exact(subject: Subject) -> None:
             check(subject)
     fields = {"sampler": subject.component.id}
     given = {"data": lambda: DataLoader(subject.suite.make_data(), batch_size=_BATCH)}
-    with must_work("a run with it", remedy="See the other checks."):
-        whole = subject.train("whole", fields, **given)
     remedy = "Compute the order from (data, seed, epoch) alone."
-    subject.expect_exact_resume(whole, fields, at=7, remedy=remedy, **given)
+    subject.expect_resumable(fields, at=7, remedy=remedy, **given)
 
 
 def check_process_is_left_alone(subject: Subject) -> None:

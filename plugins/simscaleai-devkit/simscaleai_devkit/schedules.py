@@ -138,10 +138,8 @@ def check_resume_is_exact(subject: Subject) -> None:
     with left_to("state_is_restored"):
         check_state_is_restored(subject)
     fields = {"schedule": subject.component.id}
-    with must_work("a run with it", remedy="See the other checks."):
-        whole = subject.train("whole", fields)
     remedy = "Return in state_dict all that rates depend on."
-    subject.expect_exact_resume(whole, fields, at=5, remedy=remedy)
+    subject.expect_resumable(fields, at=5, remedy=remedy)
 
 
 def check_goes_on_to_more_steps(subject: Subject) -> None:

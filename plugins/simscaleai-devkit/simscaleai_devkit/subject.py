@@ -135,6 +135,21 @@ class Subject:
         fact = "a run that was resumed differs from one that was not"
         expect_equal(second.tree(), whole.tree(), fact, remedy=remedy)
 
+    def expect_resumable(
+        self, fields: Mapping[str, Any], *, at: int, remedy: str, **given: Any
+    ) -> None:
+        """Fail the check unless a run works, and equals one that is resumed, to the last bit.
+
+        Args:
+            fields: As for `expect_exact_resume`.
+            at: As for `expect_exact_resume` [steps].
+            remedy: As for `expect_exact_resume`.
+            given: As for `expect_exact_resume`.
+        """
+        with must_work("a run with it", remedy="See the other checks."):
+            whole = self.train("whole", fields, **given)
+        self.expect_exact_resume(whole, fields, at=at, remedy=remedy, **given)
+
     def build(self, config: TrainConfig | None = None) -> Any:
         """Build the component as a run does: ``target(config, options)``.
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from simscaleai_devkit.support.listeners import ScriptedEvaluation
-from simscaleai_devkit.support.runs import train_small
+from simscaleai_devkit.support.runs import copied_after, train_small
 from simscaleai_devkit.support.trees import tree_differences
 from simscaleai_plugin_extensions.linking import link_checkpoint, remove_checkpoint
 
 from simscaleai_core.checkpoint.files import digest_of
 from simscaleai_core.checkpoint.manifest import CheckpointInfo, damage_of, list_checkpoints
-from simscaleai_core.checkpoint.store import CheckpointStore
 from simscaleai_core.host.registry import load_checkpoint
 
 LOSSES = {2: 5.0, 4: 3.0, 6: 4.0, 8: 3.0, 10: float("nan"), 12: 2.5, 14: 9.0, 16: 0.125}
@@ -76,19 +74,10 @@ def test_a_checkpoint_that_was_saved_but_not_linked_is_linked_on_resume(tmp_path
 
 
 def test_a_checkpoint_that_a_kill_has_kept_from_being_written_is_written_and_linked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    save = CheckpointStore.save
-
-    def save_and_copy(store: CheckpointStore, name: str, tree: Any, *, step: int) -> Any:
-        info = save(store, name, tree, step=step)
-        if name == "best" and step == 12:
-            shutil.copytree(store.directory, tmp_path / "killed")
-        return info
-
-    monkeypatch.setattr(CheckpointStore, "save", save_and_copy)
-    best(tmp_path / "whole")
-    monkeypatch.undo()
+    with copied_after("best", 12, tmp_path / "killed"):
+        best(tmp_path / "whole")
     assert not (tmp_path / "killed" / "best_k" / KEPT[1]).exists()
     best(tmp_path / "killed", resume_from="auto")
     assert files(tmp_path / "killed") == files(tmp_path / "whole") == KEPT

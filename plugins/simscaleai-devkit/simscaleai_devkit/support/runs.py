@@ -12,15 +12,19 @@ Plugin authors can use them in their own tests::
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import attrs
 from torch import nn
 from torch.utils.data import DataLoader
 
 from simscaleai_core.builtin.dummy import DummyTrajectoryDataset
+from simscaleai_core.checkpoint.store import CheckpointStore
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.contracts import StateDict
 from simscaleai_core.host.facade import Host
@@ -155,3 +159,25 @@ def logged_curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
         for name, value in row.items():
             curves.setdefault(name, []).append((step, value))
     return curves
+
+
+@contextmanager
+def copied_after(name: str, step: int, target: Path) -> Iterator[None]:
+    """Copy a run's directory once a checkpoint is committed, as a kill at that moment leaves it.
+
+    Args:
+        name: The checkpoint's name, without suffix.
+        step: The step that it is of [steps].
+        target: Where the copy goes.
+    """
+    save = CheckpointStore.save
+
+    def save_and_copy(store: CheckpointStore, written: str, tree: Any, *, step: int) -> Any:
+        info = save(store, written, tree, step=step)
+        if (written, step) == wanted:
+            shutil.copytree(store.directory, target)
+        return info
+
+    wanted = (name, step)
+    with patch.object(CheckpointStore, "save", save_and_copy):
+        yield

@@ -337,10 +337,8 @@ def check_resume_is_exact(subject: Subject) -> None:
         "policy": lambda: policy_of(subject),
         "data": subject.suite.make_loader,
     }
-    with must_work("a run with it", remedy="See the other checks."):
-        whole = subject.train("whole", fields, **given)
     remedy = "Return in state_dict what steps change, and take it in load_state_dict."
-    subject.expect_exact_resume(whole, fields, at=5, remedy=remedy, **given)
+    subject.expect_resumable(fields, at=5, remedy=remedy, **given)
 
 
 def check_random_state_is_not_set(subject: Subject) -> None:
