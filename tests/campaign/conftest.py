@@ -27,6 +27,15 @@ Tally = Counter[str]
 """Counts of one subject by name; ``tried`` comes first in its line."""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the campaign first: it forks, and a process that has rendered or computed has threads.
+
+    A child has none of its parent's threads and waits for them for ever.
+    """
+    here = Path(__file__).parent
+    items.sort(key=lambda item: here not in item.path.parents)
+
+
 @pytest.fixture(scope="session")
 def scale() -> float:
     """The share of the full campaign that is tried, in (0, 1]."""
