@@ -35,6 +35,7 @@ ROWS: dict[str, Row] = {
     "best-push-200": partial(rows_arm.best_of, env="push", demos=200, at_least=0.95),
     "vla-reach": rows_vla.reach,
     "vla-pick": rows_vla.pick,
+    "vla-fine-tune": rows_vla.fine_tune,
     **{
         f"meta-world-{task.replace('_', '-')}": partial(rows_others.meta_world, task=task)
         for task in rows_others.META_WORLD

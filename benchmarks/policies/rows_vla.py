@@ -12,6 +12,9 @@ THREADS = 2
 VLA = "--model vla --eval-every 0 --eval-fraction 0 --save-every 0 --device cpu --num-workers 0"
 REACH = "--config docs/examples/vla-reach.toml"
 PICK = "--config docs/examples/vla-pick.toml"
+REACH_DEMOS = "--episodes 1000 --noise 0.3 --workers 2 --relabel --cameras front,wrist"
+PICK_DEMOS = "--episodes 1500 --noise 0.2 --workers 2 --relabel"
+QUARTER = "--max-steps 750 --vla.vary-words-after 375"
 
 
 def reach(bench: Bench) -> Iterator[Measure]:
@@ -19,7 +22,7 @@ def reach(bench: Bench) -> Iterator[Measure]:
     yield from _follow(
         bench,
         "reach_language",
-        demos="--episodes 1000 --noise 0.3 --workers 2 --relabel --cameras front,wrist",
+        demos=REACH_DEMOS,
         train=REACH,
         success=0.98,
         minutes=10.0,
@@ -32,11 +35,30 @@ def pick(bench: Bench) -> Iterator[Measure]:
     yield from _follow(
         bench,
         "pick_language",
-        demos="--episodes 1500 --noise 0.2 --workers 2 --relabel",
+        demos=PICK_DEMOS,
         train=PICK,
         success=0.80,
         minutes=90.0,
     )
+
+
+def fine_tune(bench: Bench) -> Iterator[Measure]:
+    """Train pick_language for a quarter of the steps: from nothing, and from reach_language."""
+    reach_data = bench.record("reach_language", f"--env reach_language {REACH_DEMOS}")
+    pick_data = bench.record("pick_language", f"--env pick_language {PICK_DEMOS}")
+    first, _ = bench.train("vla-reach_language-1", reach_data, VLA, REACH)
+    weights = f"--init-from {first} --init-from.statistics data"
+    starts = {
+        "from nothing": "",
+        "from reach_language": weights,
+        "from reach_language, LoRA": f"{weights} --adapter lora --lora.rank 16 --lr 2e-3",
+    }
+    for number, (start, words) in enumerate(starts.items()):
+        name = f"vla-pick_language-quarter-{number}"
+        checkpoint, ran = bench.train(name, pick_data, VLA, PICK, QUARTER, words)
+        said = bench.evaluate(checkpoint, "pick_language", episodes=200)
+        detail = f"{ran.cpu_s / 60:.1f} min of processor time"
+        yield rate(f"pick_language, VLA, 750 steps {start}", [said], detail=detail)
 
 
 def _follow(
