@@ -7,6 +7,7 @@ the command line's help.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -71,6 +72,21 @@ def _as_tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _as_data(value: Any) -> Any:
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, (list, tuple)):
+        return tuple(map(_as_data, value)) if len(value) != 1 else _as_data(value[0])
+    return value
+
+
+def _data(instance: object, attribute: Attribute[Any], value: Any) -> None:
+    check_path = _path("")
+    for entry in value if isinstance(value, tuple) else (value,):
+        is_table = isinstance(entry, Mapping) and isinstance(entry.get("path"), str)
+        check_path(instance, attribute, entry["path"] if is_table else entry)
+
+
 _SWITCH = _expect("true or false", lambda v: isinstance(v, bool))
 _NAMES = _expect(
     "a list of names, each once",
@@ -78,6 +94,13 @@ _NAMES = _expect(
         isinstance(v, tuple)
         and all(isinstance(name, str) and name for name in v)
         and len(set(v)) == len(v)
+    ),
+)
+_WEIGHTS = _expect(
+    "finite numbers above 0",
+    lambda v: (
+        isinstance(v, tuple)
+        and all(isinstance(w, (int, float)) and 0 < w <= sys.float_info.max for w in v)
     ),
 )
 _TABLE = _expect(
@@ -103,8 +126,11 @@ class TrainConfig:
     model_kwargs: Mapping[str, Any] = field(factory=dict, validator=_TABLE)
     """Extra keyword arguments of the model's constructor."""
 
-    dataset_path: str = field(default="", converter=str, validator=_path(""))
-    """Data to train on; empty trains on the dummy dataset."""
+    dataset_path: str | tuple[str | Mapping[str, Any], ...] = field(
+        default="", converter=_as_data, validator=_data
+    )
+    """Data to train on: a file, a folder or a glob, or several; empty trains on the dummy dataset.
+    In TOML one of several may be a table of `path`, `name` (its reader) and options of its own."""
     batch_size: int = field(default=32, validator=_integer(1))
     """Samples that one step sees on one rank [samples]."""
     num_workers: int = field(default=4, validator=_integer(0, 1024))
@@ -176,9 +202,11 @@ class TrainConfig:
     accumulate: int = field(default=1, validator=_integer(1))
     """Micro-batches that one step's batch is split into, to save memory."""
     dataset_name: str | None = field(default=None, validator=_text(optional=True))
-    """Dataset component; chosen by the suffix of `dataset_path` if not given."""
+    """Dataset component; the one that reads the content of `dataset_path` if not given."""
     dataset_kwargs: Mapping[str, Any] = field(factory=dict, validator=_TABLE)
     """Extra keyword arguments of the dataset, such as `seq_len`."""
+    weights: tuple[float, ...] = field(default=(), converter=_as_tuple, validator=_WEIGHTS)
+    """Share of each of several datasets in a batch; as many samples as each has if not given."""
     eval_fraction: float = field(default=0.1, validator=_real("in [0, 1)", lambda v: 0 <= v < 1))
     """Fraction of episodes held out for eval/loss when the run loads its own data; 0 is none."""
     env: str | None = field(default=None, validator=_text(optional=True))

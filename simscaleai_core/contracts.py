@@ -110,7 +110,7 @@ class Collated(Sequence[dict[str, Any]]):
     """
 
     batch: dict[str, Any]
-    """The batch, each tensor `[B, ...]`."""
+    """The batch, each tensor `[B, ...]`; images may be uint8, which the loop makes float32 of."""
     size: int
     """Number of samples B."""
 
@@ -119,7 +119,9 @@ class Collated(Sequence[dict[str, Any]]):
         return self.size
 
     def __getitem__(self, index: int) -> dict[str, Any]:  # type: ignore[override]
-        """Return one sample as views into the batch; slices are not offered.
+        """Return one sample as views into the batch, uint8 images as float32 in [0, 1].
+
+        Slices are not offered.
 
         Raises:
             IndexError: If the index is outside the batch.
@@ -130,7 +132,16 @@ class Collated(Sequence[dict[str, Any]]):
 
 
 def _row(node: Mapping[str, Any], index: int) -> dict[str, Any]:
-    return {k: _row(v, index) if isinstance(v, Mapping) else v[index] for k, v in node.items()}
+    return {
+        k: _row(v, index) if isinstance(v, Mapping) else float_image(v[index])
+        for k, v in node.items()
+    }
+
+
+def float_image(value: Any) -> Any:
+    """Return a uint8 image `[..., C, H, W]` as float32 in [0, 1], and anything else as it is."""
+    is_image = str(getattr(value, "dtype", "")) == "torch.uint8" and value.ndim >= 3
+    return value.float().div_(255) if is_image else value
 
 
 @runtime_checkable

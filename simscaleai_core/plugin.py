@@ -172,6 +172,15 @@ class DatasetSpec(ComponentSpec, kind="dataset"):
 
     suffixes: tuple[str, ...] = ()
     """File name suffixes that it reads, such as ``(".h5", ".hdf5")``."""
+    reads: str | None = field(default=None, validator=optional(_check_target))
+    """Where to import a function ``(path) -> bool`` that tells, from a quick look at the content,
+    whether a file or folder is in a layout that it reads. Without one the suffix decides."""
+    source: str | None = field(default=None, validator=optional(_check_target))
+    """Where to import a function ``(path, **options)`` that opens the data as an `EpisodeSource`,
+    for ``simscale data``."""
+    writer: str | None = field(default=None, validator=optional(_check_target))
+    """Where to import a function ``(source, path)`` that writes the episodes of an `EpisodeSource`
+    in this layout, all or nothing, for ``simscale data convert``."""
 
 
 @frozen(kw_only=True)

@@ -172,4 +172,9 @@ simscale_register_samplers = provides(
         target="simscaleai_core.builtin.samplers:Sequential",
         summary="Every sample once an epoch, in the data's order",
     ),
+    SamplerSpec(
+        name="mixture",
+        target="simscaleai_core.builtin.samplers:Proportions",
+        summary="Samples of several datasets in the proportions of their weights",
+    ),
 )

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from simscaleai_core.config import TrainConfig
+from simscaleai_core.data.mixture import Mixture, mixed_order
+from simscaleai_core.errors import ConfigError
 from simscaleai_core.seeding import stream_seed
 
 
@@ -33,3 +35,23 @@ class Sequential:
         """Return the samples as they come."""
         del seed, epoch
         return range(len(data))
+
+
+class Proportions:
+    """Samples of several datasets in the proportions of their weights; the sampler ``mixture``."""
+
+    def __init__(self, config: TrainConfig, options: None = None) -> None:
+        del config, options
+
+    def order(self, data: Any, seed: int, epoch: int) -> Tensor:
+        """Return indices `[N]`; see `simscaleai_core.data.mixture.mixed_order`.
+
+        Raises:
+            ConfigError: If the data is not a `Mixture`.
+        """
+        if not isinstance(data, Mixture):
+            raise ConfigError(
+                f"sampler 'mixture': expected several datasets, got {type(data).__name__}. Give "
+                "--dataset several times, or choose another sampler."
+            )
+        return mixed_order(data.sizes, data.weights, seed, epoch)

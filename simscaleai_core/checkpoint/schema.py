@@ -206,7 +206,7 @@ _TEXT = ("text or nothing", _is(str, type(None)))
 
 _ADDED = {  # since 0.1.0, which wrote this format already
     "settings", "init_from", "init_statistics", "init_partial", "max_skipped", "optimizer",
-    "schedule", "train_step", "sampler", "transforms", "adapters",
+    "schedule", "train_step", "sampler", "transforms", "adapters", "weights",
 }  # fmt: skip
 _RULES: Mapping[str, tuple[str, Test]] = {
     "step": _COUNT,

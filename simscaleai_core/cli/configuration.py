@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -103,11 +104,13 @@ def field_docs(cls: type) -> dict[str, str]:
 
 
 def parse_literal(text: str) -> Any:
-    """Return a value as TOML reads it, or the text itself if TOML does not.
+    """Return a value as TOML reads it, a table as JSON does, or the text itself if neither can.
 
     Example:
         >>> parse_literal("0.5"), parse_literal("[1, 2]"), parse_literal("relu")
         (0.5, [1, 2], 'relu')
+        >>> parse_literal('{"state": "pose"}')
+        {'state': 'pose'}
 
     Raises:
         ConfigError: If it is nested too deeply, or has an integer of more than 64 bits.
@@ -115,8 +118,15 @@ def parse_literal(text: str) -> Any:
     try:
         table = _parsed(f"value = {text}", "a flag's value")
     except tomllib.TOMLDecodeError:
-        return text
+        return _parsed_json(text) if text.startswith("{") else text
     return table["value"] if len(table) == 1 else text
+
+
+def _parsed_json(text: str) -> Any:
+    try:
+        return json.loads(text) if text.count("{") <= _MAX_DEPTH else text
+    except ValueError:
+        return text
 
 
 def _parsed(text: str, place: str) -> dict[str, Any]:

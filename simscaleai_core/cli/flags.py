@@ -153,7 +153,7 @@ def _config_flags() -> Iterator[Flag]:
         yield Flag(
             key=field.name,
             names=(_SHORT[field.name], flag) if field.name in _SHORT else (flag,),
-            kind=_flag_type(hints[field.name]),
+            kind=list[str] if field.name == "weights" else _flag_type(hints[field.name]),
             text=docs[field.name],
             default=_shown(getattr(defaults, field.name)),
             negative=_negative(flag, hints[field.name]),
@@ -183,11 +183,13 @@ def _option_flags(components: Sequence[Component]) -> Iterator[Flag]:
 
 
 def _flag_type(hint: Any) -> Any:
-    """Return the type of a flag for the type of a field."""
+    """Return the type of a flag for the type of a field; of several values or one, a list."""
     members = [m for m in get_args(hint) if m is not type(None)]
     if type(None) in get_args(hint):
         return _flag_type(members[0])
     origin = get_origin(hint)
+    if any(get_origin(member) is tuple for member in members):
+        return list[members[0]]  # type: ignore[valid-type]
     if origin is tuple:
         return list[members[0]]  # type: ignore[valid-type]
     if isinstance(origin, type) and issubclass(origin, Mapping):

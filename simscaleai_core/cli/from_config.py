@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import warnings
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -15,30 +13,28 @@ from attrs import frozen
 from torch import nn
 from torch.utils.data import DataLoader
 
-from simscaleai_core.cli.known_components import install_hint, own_plugin
+from simscaleai_core.cli.datasets import find_data
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.contracts import DataSpec
 from simscaleai_core.data.feed import describe
+from simscaleai_core.data.mixture import Batches, Mixture
 from simscaleai_core.data.workers import is_in_memory
-from simscaleai_core.errors import ConfigError, DataError
 from simscaleai_core.host.components import (
     check_keyword_options,
     check_keywords,
+    keywords_of,
     options_of,
     transforms_of,
 )
 from simscaleai_core.host.defaults import check_option_tables, fill_defaults, used_plugins
 from simscaleai_core.host.facade import Host
-from simscaleai_core.host.lookup import import_target, not_loaded
+from simscaleai_core.host.lookup import import_target
 from simscaleai_core.host.records import Component, naming_origin
 from simscaleai_core.host.registry import load_checkpoint
-from simscaleai_core.plugin import DatasetSpec
 from simscaleai_core.seeding import seed_everything, stream_seed
 from simscaleai_core.trainer import Trainer
 
 logger = logging.getLogger("simscaleai")
-
-_NEXT = "\n  "
 
 
 @frozen(kw_only=True)
@@ -51,8 +47,8 @@ class LoadedData:
     """Loader of the held-out episodes, or None."""
     spec: DataSpec | None
     """What the training part says of itself, or None if it does not."""
-    source: tuple[Component, Mapping[str, Any]]
-    """The dataset's component, and the keyword arguments that it was opened with."""
+    sources: list[tuple[Component, Mapping[str, Any]]]
+    """The component of each part, and the keyword arguments that it was opened with."""
 
 
 def train_from_config(
@@ -73,53 +69,31 @@ def train_from_config(
         data = load_data(host, config, first)
         policy = build_policy(host, config, data.spec, first)
     loaders = data.train_loader, data.eval_loader
-    trainer = Trainer(policy, loaders[0], config, loaders[1], host=host, built=[data.source])
+    trainer = Trainer(policy, loaders[0], config, loaders[1], host=host, built=data.sources)
     return trainer, trainer.train()
 
 
 def with_ids(config: TrainConfig, host: Host) -> TrainConfig:
-    """Return the configuration with the full ids of its model and dataset.
+    """Return the configuration with the full ids of its model and dataset, and a mixture's order.
 
     A checkpoint keeps them, so that another plugin's model of the same name is never taken for it.
     """
     return attrs.evolve(
         config,
         model_name=host.component("model", config.model_name).id,
-        dataset_name=dataset_component(host, config).id,
+        dataset_name=_dataset_name(host, config),
+        sampler=config.sampler or ("builtin/mixture" if config.weights else None),
     )
 
 
-def dataset_component(host: Host, config: TrainConfig) -> Component:
-    """Return the reader that a configuration names, or the one for the suffix of its data.
-
-    Raises:
-        ConfigError: If several plugins read it.
-        DataError: If none does.
-    """
-    if config.dataset_name:
-        return host.component("dataset", config.dataset_name)
+def _dataset_name(host: Host, config: TrainConfig) -> str | None:
+    """Return the id of the one reader of the data; None if several parts have their own."""
     if not config.dataset_path:
-        return host.component("dataset", "builtin/dummy")
-    suffix = Path(config.dataset_path).suffix
-    specs = ((c, c.spec) for c in host.of_kind("dataset"))
-    suffixes = {c: spec.suffixes for c, spec in specs if isinstance(spec, DatasetSpec)}
-    readers = [c for c, read in suffixes.items() if suffix in read]
-    ours = [c for c in readers if own_plugin("dataset", c.id)]
-    preferred = [c for c in readers if c.plugin in host.required] or ours or readers
-    if len(preferred) == 1:
-        return preferred[0]
-    if preferred:
-        names = ", ".join(c.id for c in preferred)
-        raise ConfigError(f"several plugins read {suffix!r}: {names}. Choose with --dataset-name.")
-    known = sorted({s for read in suffixes.values() for s in read})
-    hints = not_loaded(host.records)
-    hints += filter(None, [install_hint("hdf5" if suffix in {".h5", ".hdf5"} else "")])
-    raise DataError(
-        f"nothing installed reads {config.dataset_path!r}: expected a file ending in "
-        f"{', '.join(known) or '(no reader is installed)'}, got {suffix or 'no suffix'!r}. "
-        f"Name the reader with --dataset-name.{''.join(f'{_NEXT}{line}' for line in hints)}",
-        path=config.dataset_path,
-    )
+        return host.component("dataset", config.dataset_name or "builtin/dummy").id
+    if isinstance(config.dataset_path, tuple):
+        return config.dataset_name and host.component("dataset", config.dataset_name).id
+    readers = {f.reader.id for f in find_data(host, config.dataset_path, config.dataset_name)}
+    return readers.pop() if len(readers) == 1 else None
 
 
 def warn_of_unused(config: TrainConfig, host: Host) -> None:
@@ -171,8 +145,12 @@ def load_data(
     Raises:
         DataError: If no dataset component reads the file.
     """
-    source = _dataset_keywords(host, config, first or {})
-    dataset, transforms = _open_dataset(config, *source), transforms_of(host, config)
+    parts = _parts(host, config, first or {})
+    opened = [_open_dataset(config, *part) for part in parts]
+    several = len(opened) > 1 or config.weights
+    names = [path or component.id for component, path, _ in parts]
+    dataset = Mixture(opened, config.weights, names) if several else opened[0]
+    transforms = transforms_of(host, config)
     held_out = None
     spec = describe(dataset, transforms)
     if config.eval_fraction and hasattr(dataset, "split"):
@@ -185,27 +163,45 @@ def load_data(
         train_loader=_loader(dataset, config, shuffle=True),
         eval_loader=None if held_out is None else _loader(held_out, config, shuffle=False),
         spec=spec,
-        source=source,
+        sources=[(component, kwargs) for component, _, kwargs in parts],
     )
 
 
-def _dataset_keywords(
+def _parts(
     host: Host, config: TrainConfig, first: Mapping[str, Any]
-) -> tuple[Component, dict[str, Any]]:
-    component = dataset_component(host, config)
-    wanted = _wanted_by_policy(host, config, import_target(component), first)
-    return component, {**wanted, **options_of(component, config), **config.dataset_kwargs}
+) -> list[tuple[Component, str, dict[str, Any]]]:
+    """Return reader, path and keyword arguments of each part of the data."""
+    if config.dataset_path:
+        found = find_data(host, config.dataset_path, config.dataset_name)
+        named = [(f.reader, f.path, f.options) for f in found]
+    else:
+        dummy = host.component("dataset", config.dataset_name or "builtin/dummy")
+        named = [(dummy, "", dict[str, Any]())]
+    parts = []
+    for component, path, own in named:
+        wanted = _wanted_by_policy(host, config, component, first)
+        given = {**options_of(component, config), **config.dataset_kwargs, **own}
+        parts.append((component, path, {**wanted, **given}))
+    return parts
 
 
-def _open_dataset(config: TrainConfig, component: Component, kwargs: Mapping[str, Any]) -> Any:
+def _open_dataset(
+    config: TrainConfig, component: Component, path: str, kwargs: Mapping[str, Any]
+) -> Any:
     check_keyword_options(component, config, kwargs)
     target = import_target(component)
-    check_keywords(target, kwargs, owner=f"dataset {component.id!r}")
-    return target(config.dataset_path, **kwargs) if config.dataset_path else target(**kwargs)
+    owner = f"dataset {component.id!r}"
+    check_keywords(target, kwargs, owner=owner, options=_options_class(component))
+    return target(path, **kwargs) if path else target(**kwargs)
+
+
+def _options_class(component: Component) -> type | None:
+    place = component.spec.options
+    return import_target(component, place) if place else None
 
 
 def _wanted_by_policy(
-    host: Host, config: TrainConfig, dataset: Any, first: Mapping[str, Any]
+    host: Host, config: TrainConfig, dataset: Component, first: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return what the policy wants of its data, as far as the dataset takes it."""
     component = host.component("model", config.model_name)
@@ -214,19 +210,24 @@ def _wanted_by_policy(
         return {}
     check_keyword_options(component, config, config.model_kwargs)
     wanted = ask(**{**first, **options_of(component, config), **config.model_kwargs})
-    taken = inspect.signature(dataset).parameters
-    return {name: value for name, value in wanted.items() if name in taken}
+    taken = keywords_of(import_target(dataset), _options_class(dataset))
+    return {name: value for name, value in wanted.items() if taken is None or name in taken}
 
 
 def _loader(dataset: Any, config: TrainConfig, *, shuffle: bool) -> DataLoader[Any]:
     with warnings.catch_warnings():
         if is_in_memory(dataset):
             warnings.simplefilter("ignore", UserWarning)  # no worker will be started
+        order: dict[str, Any] = {
+            "batch_size": config.batch_size,
+            "shuffle": shuffle,
+            "drop_last": shuffle and len(dataset) >= config.batch_size,
+        }
+        if isinstance(dataset, Mixture) and not shuffle:
+            order = {"batch_sampler": Batches(dataset, config.batch_size)}
         return DataLoader(
             dataset,
-            batch_size=config.batch_size,
-            shuffle=shuffle,
             num_workers=config.num_workers,
-            drop_last=shuffle and len(dataset) >= config.batch_size,
             pin_memory=config.device in {"auto", "cuda"} and torch.cuda.is_available(),
+            **order,
         )

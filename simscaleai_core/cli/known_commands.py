@@ -54,7 +54,7 @@ COMMANDS = {
     "record": KnownCommand("simscaleai-plugin-gym", "Record expert demonstrations in simulation."),
     "eval": KnownCommand("simscaleai-plugin-gym", "Evaluate a checkpoint in closed loop."),
     "envs": KnownCommand("simscaleai-plugin-gym", "List the installed environments."),
-    "data": KnownCommand("simscaleai-plugin-hdf5", "Look at and check trajectory files."),
+    "data": KnownCommand("simscaleai-plugin-data", "Look at, check and convert demonstrations."),
     "plugins.check": KnownCommand(
         "simscaleai-devkit", "Run the conformance checks of a plugin and of each of its components."
     ),

@@ -7,7 +7,7 @@ from simscaleai_core.host.entry_points import GROUP, offers
 
 COMPONENTS = {
     "model": {"bc": "act bc bc-chunk bc-gmm bc-rnn diffusion flow", "vla": "vla"},
-    "dataset": {"hdf5": "hdf5"},
+    "dataset": {"hdf5": "hdf5 robomimic", "lerobot": "lerobot", "zarr": "zarr"},
     "env": {"sim": "pick_language pick_place push reach reach_language"},
     "precision": {"amp": "amp"},
     "strategy": {"ddp": "ddp"},

@@ -109,6 +109,9 @@ def _flag_table(
             flags[name] = {k.replace("-", "_"): parse_literal(v) for k, v in value.items()}
         else:
             flags[name] = value
+    if "weights" in flags:
+        texts = [part for item in flags["weights"] for part in item.split(",") if part]
+        flags["weights"] = [parse_literal(text) for text in texts]
     for (component, option), value in owned.items():
         options.setdefault(component, {})[option] = value
     for name in _APPENDED:

@@ -8,8 +8,9 @@ from operator import itemgetter
 from typing import Any
 
 import torch
+from torch.utils.data import default_collate
 
-from simscaleai_core.contracts import Batch
+from simscaleai_core.contracts import Batch, Collated, float_image
 from simscaleai_core.errors import DataError
 
 
@@ -42,13 +43,39 @@ def split_batch(batch: Batch, parts: int) -> list[Batch]:
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
-    """Move every tensor of a batch; from pinned memory the copy does not wait."""
+    """Return a batch on the device, where its uint8 images become float32 in [0, 1].
+
+    From pinned memory the copy does not wait.
+    """
+    moved = _moved(batch, device)
+    return with_float_images(moved) if isinstance(moved, Mapping) else moved
+
+
+def collate(samples: Any) -> Any:
+    """Return samples as one batch; for a ``DataLoader`` of one's own over a gathering dataset.
+
+    What the dataset has gathered is taken as it is, and not apart and together again.
+    """
+    if isinstance(samples, Collated):
+        return with_float_images(samples.batch)
+    return default_collate(samples)
+
+
+def with_float_images(batch: Batch) -> dict[str, Any]:
+    """Return a batch whose uint8 images are float32 in [0, 1]."""
+    observations = batch.get("observations")
+    if not isinstance(observations, Mapping):
+        return dict(batch)
+    return {**batch, "observations": {k: float_image(v) for k, v in observations.items()}}
+
+
+def _moved(batch: Any, device: torch.device) -> Any:
     if isinstance(batch, torch.Tensor):
         return batch.to(device, non_blocking=True) if batch.device != device else batch
     if isinstance(batch, Mapping):
-        return {k: to_device(v, device) for k, v in batch.items()}
+        return {k: _moved(v, device) for k, v in batch.items()}
     if isinstance(batch, (list, tuple)) and any(isinstance(v, torch.Tensor) for v in batch):
-        return type(batch)(to_device(v, device) for v in batch)
+        return type(batch)(_moved(v, device) for v in batch)
     return batch
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset, default_collate
 
 from simscaleai_core.contracts import Batch, Collated, Transform
-from simscaleai_core.data.batches import pinned
+from simscaleai_core.data.batches import collate, pinned
 from simscaleai_core.errors import DataError, reason_of
 from simscaleai_core.seeding import seed_host, seeded_host, stream_seed
 
@@ -104,7 +104,7 @@ class _SeededBatches(torch.utils.data.Dataset[Batch]):
             keys = sample_keys(self.seed, epoch, indices, name.rpartition("/")[2]) & _NO_SIGN
             pairs = zip(samples, keys.tolist(), strict=True)
             samples = [_transformed(name, transform, sample, key) for sample, key in pairs]
-        is_whole = isinstance(samples, Collated) and self.collate is default_collate
+        is_whole = isinstance(samples, Collated) and self.collate in (default_collate, collate)
         return samples.batch if is_whole else self.collate(samples)
 
     def __getitem__(self, item: tuple[int, Indices]) -> Any:

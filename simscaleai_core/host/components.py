@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -122,16 +123,20 @@ def settings_in_effect(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the options in effect of what training depends on, and their classes on resume.
 
-    Both by ``plugin/name.option``; each component comes with further keyword arguments.
+    Both by ``plugin/name.option``, and ``plugin/name[1].option`` where a component is used a second
+    time; each comes with further keyword arguments.
     """
     values: dict[str, Any] = {}
     classes: dict[str, str] = {}
+    uses: Counter[str] = Counter()
     for component, keywords in components:
+        number = uses[component.id]
+        uses[component.id] += 1
         checked = check_keyword_options(component, config, keywords)
         fields = {} if checked is None else attrs.fields_dict(type(checked))
         given = {**options_of(component, config), **keywords}
         for name, value in {**given, **{n: getattr(checked, n) for n in fields}}.items():
-            place = f"{component.id}.{name}"
+            place = f"{component.id}[{number}].{name}" if number else f"{component.id}.{name}"
             values[place] = value if isinstance(value, _SERIALISABLE) else str(value)
             if name in fields and "on_resume" in fields[name].metadata:
                 classes[place] = fields[name].metadata["on_resume"]
@@ -146,15 +151,33 @@ def create(host: Host, kind: str, name: str, *arguments: Any, **options: Any) ->
     return target(*arguments, **options)
 
 
-def check_keywords(target: Callable[..., Any], given: Mapping[str, Any], *, owner: str) -> None:
-    """Refuse keyword arguments that a constructor does not take, and name them all."""
-    parameters = inspect.signature(target).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+def check_keywords(
+    target: Callable[..., Any], given: Mapping[str, Any], *, owner: str, options: type | None = None
+) -> None:
+    """Refuse keyword arguments that a constructor does not take, and name them all.
+
+    Raises:
+        ConfigError: If there are some.
+    """
+    known = keywords_of(target, options)
+    if known is None:
         return
-    strange = (key for key in given if key not in parameters)
-    problems = unknown_names(strange, parameters, lambda key: f"{owner} has no option {key!r}.")
+    strange = (key for key in given if key not in known)
+    problems = unknown_names(strange, known, lambda key: f"{owner} has no option {key!r}.")
     if problems:
         raise ConfigError(*problems)
+
+
+def keywords_of(target: Callable[..., Any], options: type | None = None) -> set[str] | None:
+    """Return the keyword arguments of a constructor; None if it takes whatever comes.
+
+    One that takes any takes those that its options class has.
+    """
+    parameters = inspect.signature(target).parameters
+    known = {name for name, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
+    if len(known) == len(parameters):
+        return known
+    return None if options is None else known | attrs.fields_dict(options).keys()
 
 
 def component_of(host: Host, policy: nn.Module) -> str | None:

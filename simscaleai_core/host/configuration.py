@@ -122,4 +122,6 @@ def _value(value: Any, hint: Any) -> Any:
         return _value(value, members[-1])
     if get_origin(hint) is tuple and not isinstance(value, (list, tuple)):
         raise ConfigError(f"expected a list, got {type(value).__name__} {value!r}")
+    if get_origin(hint) is tuple and get_args(hint)[1:] == (...,):
+        return tuple(_value(part, get_args(hint)[0]) for part in value)
     return _CONVERTER.structure(value, hint)

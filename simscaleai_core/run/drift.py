@@ -33,7 +33,7 @@ HARMLESS = (
     # compared by what they lead to: the policy, its data, the precision and the ranks in effect
     "model_name", "model_kwargs", "dataset_path", "dataset_name", "dataset_kwargs", "options",
     "use_amp", "amp_dtype", "precision", "device", "distributed", "strategy", "plugins",
-    "optimizer", "schedule", "train_step", "sampler", "transforms", "adapters",
+    "optimizer", "schedule", "train_step", "sampler", "transforms", "adapters", "weights",
     # training takes the same steps whatever they are
     "num_workers", "checkpoint_dir", "checkpoint_backend", "save_every", "keep_last",
     "resume_from", "init_from", "init_statistics", "init_partial", "allow_drift", "log_every",

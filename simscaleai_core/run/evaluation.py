@@ -121,16 +121,19 @@ def held_out_loss(
     """Return (sum, count) of each scalar that the policy returns, ``loss`` among them.
 
     Each sample weighs the same. The loader's batches are shared out over the strategy's ranks.
+    Where every sample of a batch says the same ``source``, its loss counts as ``loss/SOURCE`` too.
     """
-    totals: dict[str, float] = {}
-    count = 0
+    found: dict[str, Mean] = {}
     order: dict[str, Any] = {"rank": strategy.rank, "world_size": strategy.world_size}
     for batch in eval_batches(loader, seed=seed, transforms=transforms, **order):
-        size = sample_count(batch)
-        for name, value in scalars_of(policy(to_device(batch, strategy.device))).items():
-            totals[name] = totals.get(name, 0.0) + float(value) * size
-        count += size
-    return {name: Mean(total, count) for name, total in totals.items()}
+        size, sources = sample_count(batch), set(batch.get("source", ()))
+        scalars = scalars_of(policy(to_device(batch, strategy.device)))
+        if len(sources) == 1:
+            scalars[f"loss/{sources.pop()}"] = scalars["loss"]
+        for name, value in scalars.items():
+            before = found.get(name, Mean(0.0, 0))
+            found[name] = Mean(before.total + float(value) * size, before.count + size)
+    return found
 
 
 def _is_picture(value: Any) -> bool:

@@ -22,6 +22,7 @@ MAY_USE_STREAMS = {
     "simscaleai_core/host/lookup.py": "sends what targets print as they load to standard error",
     "simscaleai_core/cli/trace.py": "hands standard error on to the command that it runs",
     "simscaleai_devkit/commands/check.py": "keeps standard error while components are silenced",
+    "simscaleai_devkit/datasets/source_subject.py": "answers its parent process with a digest",
     "simscaleai_devkit/samplers.py": "answers its parent process in JSON",
     "simscaleai_devkit/support/process.py": "collects what a component prints",
     "simscaleai_devkit/plugins/probe.py": "answers its parent process in JSON",

@@ -24,16 +24,21 @@ NOT_OURS = ("make ", "cd ", "tensorboard ", "wandb ")
 """Commands that a page may show and that are not run: of other programs, or of the repository."""
 RUNNABLE = [p for p in PAGES if any(b.language in (*SHELL, "python") for b in blocks_of(p))]
 LONG = (
+    "before-you-train",
     "choose-a-policy",
+    "convert-data",
+    "data-in-other-layouts",
     "debug-a-plugin",
     "evaluate-a-checkpoint",
     "fine-tune-a-checkpoint",
     "first-plugin",
     "first-policy",
     "logging",
+    "look-at-your-data",
     "order-and-transforms",
     "record-demonstrations",
     "resume-a-run",
+    "several-datasets",
     "several-optimizers",
     "test-a-plugin",
     "train-a-vla",

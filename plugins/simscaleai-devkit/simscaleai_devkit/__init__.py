@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from simscaleai_devkit.adapters import AdapterSuite
     from simscaleai_devkit.checkpoints.suite import CheckpointBackendSuite
     from simscaleai_devkit.checks import CheckFailed, NotApplicable
+    from simscaleai_devkit.datasets.sources import SourceSuite
     from simscaleai_devkit.datasets.suite import DatasetSuite
     from simscaleai_devkit.envs.suite import EnvSuite
     from simscaleai_devkit.eval_functions import EvalFunctionSuite
@@ -52,6 +53,7 @@ _HOMES = {
     "PrecisionSuite": "precisions",
     "SamplerSuite": "samplers",
     "ScheduleSuite": "schedules",
+    "SourceSuite": "datasets.sources",
     "StrategySuite": "strategies.suite",
     "TrainStepSuite": "train_steps.suite",
     "TransformSuite": "transforms",
@@ -73,6 +75,7 @@ __all__ = [
     "PrecisionSuite",
     "SamplerSuite",
     "ScheduleSuite",
+    "SourceSuite",
     "StrategySuite",
     "TrainStepSuite",
     "TransformSuite",

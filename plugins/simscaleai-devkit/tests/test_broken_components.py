@@ -14,9 +14,13 @@ from . import (
     broken_loggers,
     broken_mechanisms,
     broken_models,
+    broken_sources,
 )
 
-MODULES = (broken_backends, broken_datasets, broken_envs, broken_loggers, broken_models)
+MODULES = (
+    *(broken_backends, broken_datasets, broken_envs, broken_loggers, broken_models),
+    broken_sources,
+)
 TABLES = [(s, sound, m.TABLE) for m in MODULES for s, sound in m.SOUND] + broken_mechanisms.TABLES
 BROKEN = [
     *((suite, broken, check, word) for suite, _, table in TABLES for broken, check, word in table),
@@ -27,6 +31,7 @@ SOUND_TOO = [
     *broken_datasets.SOUND_TOO,
     *broken_envs.SOUND_TOO,
     *broken_models.SOUND_TOO,
+    *broken_sources.SOUND_TOO,
 ]
 """Components that are sound though they look like broken ones, and the check that is about it."""
 COSTLY = {
@@ -106,6 +111,7 @@ def test_every_check_has_a_broken_component() -> None:
     assert missed == {
         "env: expert_succeeds",  # the expert is broken, not the environment: SUITES_THAT_FAIL
         "dataset: spawned_workers_give_the_same",
+        "source: fresh_process_reads_the_same",
         "model: two_ranks_agree",
         "strategy: two_ranks_communicate",  # in test_two_ranks.py
         "strategy: two_ranks_train_as_one",

@@ -1,63 +1,37 @@
-"""A trajectory file as a torch dataset."""
+"""HDF5 files of demonstrations as a torch dataset."""
 
 from __future__ import annotations
 
-import copy
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-import torch
-from torch import Tensor
-from torch.utils.data import Dataset
-
-from simscaleai_core.contracts import Collated, DataSpec
-from simscaleai_core.errors import ConfigError, DataError
-from simscaleai_plugin_hdf5.layout import ACTIONS
-from simscaleai_plugin_hdf5.options import checked_options
-from simscaleai_plugin_hdf5.reading.loading import LoadedFile, load_file
-from simscaleai_plugin_hdf5.reading.statistics import fingerprint, key_statistics
-from simscaleai_plugin_hdf5.reading.windows import overlapping, windows_padded, windows_within
-
-Sample = dict[str, Any]
+from simscaleai_core.data.windowed import Sample, WindowedDataset
+from simscaleai_plugin_hdf5.source import HDF5Source
 
 
-class TrajectoryDataset(Dataset[Sample]):
-    """Windows of `seq_len` timesteps from the episodes of an HDF5 file.
+class TrajectoryDataset(WindowedDataset):
+    """Windows of `seq_len` timesteps from the episodes of an HDF5 file or folder.
 
-    A sample, as ``dataset[i]`` gives it::
-
-        {
-            "observations": {
-                "joint_pos": float32 [D],           in the units of the file
-                "image":     float32 [C, H, W],     in [0, 1]
-            },
-            "actions":       float32 [A],
-            "language":      str,                   only with include_language; "" if absent
-        }
-
-    With ``seq_len > 1`` every tensor has time first: ``[T, ...]``; with ``obs_len=1`` the actions
-    only. Windows never cross an episode; with `pad` every timestep has one, rows outside the
-    episode repeat its edge, and the sample's ``is_pad``, bool `[T]`, marks them. Episodes come in
-    the order of their numbers. Low-dimensional data is read when the dataset is made; images stay
-    in the file unless all of them fit in `cache_images_gib`.
+    The layouts of `EpisodeWriter`, robomimic, ALOHA, Minari and D4RL are read as they are.
+    `WindowedDataset` says what a sample is.
 
     Args:
-        data_path: The file.
+        data_path: A file, or a folder of files of one layout, or of a Minari data set.
         seq_len: Timesteps per sample, at least 1.
-        obs_keys: Observation keys to read, in this order; all, sorted by name, if not given.
+        obs_keys: Observation keys to read, in this order; all but depth, sorted, if not given.
         include_language: Whether samples carry the episode's instruction.
         transform: Called with each sample, returns the sample to use; for augmentation.
-        cache_images_gib: Images are held in memory, as uint8, if all of them fit in this [GiB].
+        cache_images_gib: Images are held in memory, as uint8, as many as fit in this [GiB].
         obs_len: Timesteps of the observations, from the first of the sample; None: `seq_len`.
         pad: Whether there is a sample for every timestep: the last of its observations, or its
             first if `obs_len` is None.
+        action_key: Name of the actions in an episode; what the layout calls them if not given.
+        windows: Further options of `WindowedDataset`, such as ``filter_key`` and ``rename``.
 
     Raises:
         ConfigError: If an option is out of range.
-        DataError: If the file is missing, damaged or not sound, or has no episode long enough.
+        DataError: If the data is missing, damaged or not sound, or has no episode long enough.
     """
 
     def __init__(
@@ -70,229 +44,28 @@ class TrajectoryDataset(Dataset[Sample]):
         cache_images_gib: float = 2.0,
         obs_len: int | None = None,
         pad: bool = False,
+        *,
+        action_key: str | None = None,
+        **windows: Any,
     ) -> None:
-        options = checked_options(seq_len, obs_len, obs_keys, cache_images_gib)
-        self.seq_len = seq_len
-        self.obs_len = seq_len if obs_len is None else obs_len
-        self._lead = (obs_len or 1) - 1 if pad else None
-        self.transform = transform
-        self._loaded = load_file(
-            Path(data_path),
-            obs_keys=options.obs_keys,
-            include_language=include_language,
-            cache_images_gib=cache_images_gib,
+        source = HDF5Source(
+            data_path,
+            keys=_names_in_data(obs_keys, windows.get("rename")),
+            action_key=action_key,
+            is_strict=include_language or bool(windows.get("only_successes")),
+            read_ahead=True,
         )
-        self._spec: DataSpec | None = None
-        num_episodes = len(self._loaded.layout.episodes)
-        self._select(range(num_episodes))
-        short = num_episodes - len(self._windows.episodes)
-        if short:
-            self._report_short(short)
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return self._loaded.layout.path
-
-    @property
-    def episodes(self) -> tuple[str, ...]:
-        """Names of the episodes that samples come from, in order."""
-        return tuple(self._loaded.layout.episodes[e].name for e in self._windows.episodes)
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether a sample needs no reading from the file and no transform."""
-        return self.transform is None and self._loaded.frames.in_memory
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        return len(self._windows)
-
-    def __getitem__(self, index: int) -> Sample:
-        """Return one sample; a negative index counts from the end.
-
-        Raises:
-            IndexError: If the index is outside the dataset.
-        """
-        try:
-            sample = self._gather([index])[0]
-        except IndexError as error:
-            raise IndexError(f"sample {index}: expected 0 to {len(self) - 1}") from error
-        return sample if self.transform is None else self.transform(sample)
-
-    def __getitems__(self, indices: Sequence[int] | Tensor) -> Sequence[Sample]:
-        """Return a whole batch, gathered at once.
-
-        Args:
-            indices: Indices of samples `[B]`; negative ones count from the end.
-
-        Returns:
-            The samples as one `Collated` batch; with a transform, which takes single samples,
-            a list of them.
-
-        Raises:
-            IndexError: If an index is outside the dataset.
-        """
-        batch = self._gather(indices)
-        return batch if self.transform is None else [self.transform(sample) for sample in batch]
-
-    def describe(self) -> DataSpec:
-        """Return shapes, statistics and origin of the data.
-
-        The fingerprint is over the low-dimensional data, shapes and instructions, not images.
-        """
-        if self._spec is None:
-            self._spec = self._described()
-        return self._spec
-
-    def split(self, fraction: float, seed: int) -> tuple[Self, Self]:
-        """Split by episode; both parts share the data that was read.
-
-        Args:
-            fraction: Part of the episodes to hold out (0 to 1); at least one episode is held
-                out and at least one is kept.
-            seed: Chooses the episodes.
-
-        Returns:
-            The part to train on and the part held out.
-
-        Raises:
-            ConfigError: If the fraction is not between 0 and 1.
-            DataError: If there are fewer than two episodes.
-        """
-        if not 0 < fraction < 1:
-            raise ConfigError(f"fraction: expected a number between 0 and 1, got {fraction!r}")
-        count = len(self._windows.episodes)
-        if count < 2:
-            raise DataError(
-                f"a split by episode: expected at least 2 episodes, got {count} @ {self.path}. "
-                "Record more episodes, or hold nothing out.",
-                path=self.path,
-            )
-        num_held_out = min(max(round(fraction * count), 1), count - 1)
-        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
-        chosen = [self._windows.episodes[position] for position in order]
-        return self._part(chosen[num_held_out:]), self._part(chosen[:num_held_out])
-
-    def _gather(self, indices: Sequence[int] | Tensor) -> Collated:
-        loaded, windows = self._loaded, self._windows
-        chosen = self._positions(indices)
-        is_pad = None
-        if windows.edges is None:
-            packed = self._overlapping.index_select(0, windows.starts.index_select(0, chosen))
-        else:
-            rows, is_pad = windows.rows(chosen)
-            packed = loaded.matrix.index_select(0, rows.flatten())
-            packed = _first(torch.unflatten(packed, 0, rows.shape), self.seq_len)
-            is_pad = None if is_pad is None else _first(is_pad, self.seq_len)
-        columns = torch.split_with_sizes(packed, self._widths, -1)
-        observations = dict(zip(self._columns, columns, strict=True))
-        actions = observations.pop(ACTIONS)
-        if self.obs_len != self.seq_len:
-            observations = {key: _first(v, self.obs_len) for key, v in observations.items()}
-        for key, shape in self._unpacked:
-            observations[key] = torch.unflatten(observations[key], -1, shape)
-        if loaded.layout.images:
-            observations = self._with_images(observations, chosen)
-        batch: dict[str, Any] = {"observations": observations, "actions": actions}
-        if is_pad is not None:
-            batch["is_pad"] = is_pad
-        if loaded.language is not None:
-            current = windows.starts.index_select(0, chosen) + windows.lead
-            found = torch.searchsorted(self._offsets, current, right=True) - 1
-            batch["language"] = [loaded.language[episode] for episode in found.tolist()]
-        return Collated(batch, len(chosen))
-
-    def _with_images(self, observations: dict[str, Tensor], chosen: Tensor) -> dict[str, Tensor]:
-        """Return the observations with the images among them, in the order of the keys."""
-        layout, frames = self._loaded.layout, self._loaded.frames
-        rows = self._windows.rows(chosen)[0][:, : self.obs_len]
-        for key in layout.images:
-            images = torch.unflatten(frames.gather(key.name, rows.flatten()), 0, rows.shape)
-            observations[key.name] = _first(images, self.obs_len)
-        return {key.name: observations[key.name] for key in layout.observations}
-
-    def _positions(self, indices: Sequence[int] | Tensor) -> Tensor:
-        positions = torch.as_tensor(indices, dtype=torch.int64).view(-1)
-        if positions.numel() == 0:
-            return positions
-        low, high = (int(bound) for bound in positions.aminmax())
-        if low >= 0 and high < len(self._windows):
-            return positions
-        if low < -len(self._windows) or high >= len(self._windows):
-            outside = low if low < -len(self._windows) else high
-            raise IndexError(f"sample {outside}: expected 0 to {len(self) - 1}")
-        return torch.where(positions < 0, positions + len(self._windows), positions)
-
-    def _select(self, episodes: Sequence[int]) -> None:
-        """Serve windows of these episodes only."""
-        loaded = self._loaded
-        offsets, chosen = loaded.offsets, sorted(episodes)
-        if self._lead is None:
-            self._windows = windows_within(offsets, chosen, self.seq_len)
-        else:
-            self._windows = windows_padded(offsets, chosen, self.seq_len, self._lead)
-        self._spec = None
-        self._derive()
-
-    def _derive(self) -> None:
-        """Set what every batch needs and no pickle should carry."""
-        packed = self._loaded.layout.packed
-        self._columns = [key.name for key in packed]
-        self._widths = [key.width for key in packed]
-        self._unpacked = [(key.name, key.shape) for key in packed if len(key.shape) > 1]
-        self._offsets = torch.from_numpy(self._loaded.offsets)
-        if len(self._windows) and self._windows.edges is None:
-            self._overlapping = overlapping(self._loaded.matrix, self.seq_len)
-
-    def _part(self, episodes: Sequence[int]) -> Self:
-        part = copy.copy(self)
-        part._select(episodes)
-        return part
-
-    def _described(self) -> DataSpec:
-        loaded: LoadedFile = self._loaded
-        layout = loaded.layout
-        return DataSpec(
-            observations={key.name: key.shape for key in layout.observations},
-            action_dim=layout.actions.width,
-            seq_len=self.seq_len,
-            obs_len=self.obs_len,
-            pad=self._lead is not None,
-            statistics=key_statistics(loaded, self._windows.episodes),
-            language=loaded.language is not None,
-            instructions=tuple(sorted({loaded.language[e] for e in self._windows.episodes}))
-            if loaded.language
-            else (),
-            num_episodes=len(self._windows.episodes),
-            num_samples=len(self),
-            fingerprint=fingerprint(loaded, self._windows.episodes),
-            env=layout.env,
-        )
-
-    def _report_short(self, short: int) -> None:
-        longest = max(episode.length for episode in self._loaded.layout.episodes)
-        if not self._windows.episodes:
-            raise DataError(
-                f"no episode is long enough: expected {self.seq_len} timesteps (seq_len), got at "
-                f"most {longest} @ {self.path}. Use a smaller seq_len.",
-                path=self.path,
-            )
-        warnings.warn(
-            f"{short} of {short + len(self._windows.episodes)} episodes are shorter than seq_len="
-            f"{self.seq_len} and are skipped @ {self.path}. Use a smaller seq_len to keep them.",
-            stacklevel=3,
-        )
-
-    def __getstate__(self) -> dict[str, Any]:
-        derived = {"_overlapping", "_offsets"}
-        return {name: value for name, value in self.__dict__.items() if name not in derived}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._derive()
+        super().__init__(
+            source, seq_len, obs_keys, include_language, transform, cache_images_gib, obs_len, pad,
+            **windows,
+        )  # fmt: skip
+        source.release()
 
 
-def _first(value: Tensor, timesteps: int) -> Tensor:
-    """Cut `[B, T, ...]` to its first timesteps; one timestep has no dimension of time."""
-    return value[:, 0] if timesteps == 1 else value[:, :timesteps]
+def _names_in_data(obs_keys: object, rename: object) -> set[str] | None:
+    """Return what chosen keys are called in the data; None for all, also if that is no list."""
+    if isinstance(obs_keys, str) or not isinstance(obs_keys, Sequence) or not obs_keys:
+        return None
+    names = rename if isinstance(rename, Mapping) else {}
+    in_data = {new: old for old, new in names.items()}
+    return {*(in_data.get(key, key) for key in obs_keys), *names}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Self
@@ -11,12 +11,22 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from simscaleai_plugin_hdf5.checks import Location, check_text, listed, read_errors_at, store_text
-from simscaleai_plugin_hdf5.layout import ACTIONS, ENV, LANGUAGE, OBSERVATIONS, REWARDS
+from simscaleai_core.data.location import Location, listed
+from simscaleai_core.data.source import ACTIONS
+from simscaleai_plugin_hdf5.checks import check_text, read_errors_at, store_text
+from simscaleai_plugin_hdf5.layouts.numbered import MASK
+from simscaleai_plugin_hdf5.layouts.own import LAYOUT
+from simscaleai_plugin_hdf5.layouts.structure import read_layout
 from simscaleai_plugin_hdf5.reading.opening import open_file
-from simscaleai_plugin_hdf5.reading.structure import read_layout
+from simscaleai_plugin_hdf5.stored import ENV, LANGUAGE, OBSERVATIONS, REWARDS
 from simscaleai_plugin_hdf5.writing.copying import RELABELLED, copy_episode, stored_shapes
-from simscaleai_plugin_hdf5.writing.episode import checked_actions, checked_arrays, store_episode
+from simscaleai_plugin_hdf5.writing.episode import (
+    checked_actions,
+    checked_arrays,
+    checked_filter_keys,
+    checked_language,
+    store_episode,
+)
 from simscaleai_plugin_hdf5.writing.staging import StagedFile
 
 FORMAT = "simscaleai"
@@ -65,6 +75,7 @@ class EpisodeWriter:
         self._attributes = _checked_attributes(env, metadata or {}, self._location)
         self._staged = StagedFile(self.path)
         self._shapes: dict[str, tuple[int, ...]] = {}
+        self._filter_keys: dict[str, list[str]] = {}
 
     def __enter__(self) -> Self:
         """Return the writer, with a temporary file open beside the target."""
@@ -83,19 +94,22 @@ class EpisodeWriter:
         actions: Array,
         rewards: Array,
         *,
-        language: str | None = None,
+        language: str | Sequence[str] | None = None,
         success: bool | None = None,
         seed: int | None = None,
+        filter_keys: Iterable[str] = (),
     ) -> str:
         """Write one episode.
 
         Args:
-            observations: By key: numbers `[T, D]` in any unit, or uint8 images `[T, H, W, C]`.
+            observations: By key: numbers `[T, D]` in any unit, uint8 images `[T, H, W, C]`, or
+                depth `[T, H, W]`. The parts of a nested name are joined by ``/``.
             actions: `[T, A]`.
             rewards: `[T]`.
-            language: The instruction.
+            language: The instruction, or several that say the same.
             success: Whether the task was done.
             seed: What the episode was reset with.
+            filter_keys: Named parts of the data that it belongs to, such as ``"train"``.
 
         Returns:
             Name of the episode, such as ``"episode_0"``.
@@ -108,12 +122,12 @@ class EpisodeWriter:
         location = self._location.at(episode=(name := f"episode_{self.num_episodes}"))
         arrays = checked_arrays(observations, actions, rewards, location)
         self._check_same({key: array.shape[1:] for key, array in arrays.items()}, location)
-        if language is not None:
-            check_text(language, location.at(key="@language"))
+        told = checked_language(language, location.at(key="@language"))
+        parts = checked_filter_keys(filter_keys, location)
         with self._staged.writing():
-            attributes = {LANGUAGE: language, "success": success, "seed": seed}
+            attributes = {LANGUAGE: told, "success": success, "seed": seed}
             store_episode(file.create_group(name), arrays, attributes)
-        self.num_episodes += 1
+        self._add(name, parts)
         return name
 
     def relabel(self, name: str, actions: Array, *, language: str) -> str:
@@ -152,7 +166,7 @@ class EpisodeWriter:
                 stored = file[name][OBSERVATIONS]
                 arrays |= {f"{OBSERVATIONS}/{key}": stored[key][: len(array)] for key in stored}
             store_episode(group, arrays, {LANGUAGE: language, RELABELLED: name})
-        self.num_episodes += 1
+        self._add(new, ())
         return new
 
     def append(self, path: str | PathLike[str], names: Sequence[str] | None = None) -> list[str]:
@@ -175,9 +189,13 @@ class EpisodeWriter:
         """
         file, location = self._open_file(), Location(path=Path(path))
         new_names: dict[str, str] = {}
-        layout = read_layout(Path(path), has_texts=True)
-        known = dict.fromkeys(episode.name for episode in layout.episodes)
-        with read_errors_at(location), open_file(Path(path), expected_stamp=layout.stamp) as source:
+        layout = read_layout(Path(path))
+        if layout.name != LAYOUT.name:
+            remedy = "Convert it first: simscale data convert --to hdf5"
+            raise location.error("a file of EpisodeWriter's layout", repr(layout.name), remedy)
+        known = {e.episode.name: e.episode.filter_keys for e in layout.episodes}
+        stamp = layout.files[0].stamp
+        with read_errors_at(location), open_file(Path(path), expected_stamp=stamp) as source:
             for name in known if names is None else names:
                 if name not in known:
                     fact, remedy = f"unknown episode {name!r}", "Choose from these"
@@ -186,7 +204,7 @@ class EpisodeWriter:
                 new = f"episode_{self.num_episodes}"
                 with self._staged.writing():
                     copy_episode(source[name], file, new, new_names)
-                self.num_episodes += 1
+                self._add(new, known[name])
                 new_names[name] = new
         return list(new_names.values())
 
@@ -205,7 +223,15 @@ class EpisodeWriter:
         if self.num_episodes == 0:
             self._staged.discard()
             raise self._location.error("at least one episode", "none", "Write an episode first")
+        with self._staged.writing():
+            for key, names in sorted(self._filter_keys.items()):
+                self._open_file().create_dataset(f"{MASK}/{key}", data=np.array(names, "S"))
         self._staged.finish({"n_episodes": self.num_episodes})
+
+    def _add(self, name: str, filter_keys: Iterable[str]) -> None:
+        self.num_episodes += 1
+        for key in filter_keys:
+            self._filter_keys.setdefault(key, []).append(name)
 
     def _open_file(self) -> h5py.File:
         if self._staged.file is None:

@@ -36,7 +36,7 @@ def missing(path: Path) -> None:
     path.unlink()
 
 
-@damage("expected an HDF5 file, got a directory")
+@damage("expected a folder of HDF5 files, or of a Minari data set, got one without any")
 def directory(path: Path) -> None:
     path.unlink()
     path.mkdir()

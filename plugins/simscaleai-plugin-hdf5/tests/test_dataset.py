@@ -157,7 +157,7 @@ def test_a_bad_key_that_is_not_asked_for_is_no_fault(write_file: Write, episodes
 @pytest.mark.parametrize(
     ("dtype", "shape", "width"),
     [(">f8", (4, 2), (2,)), (">i2", (4,), (1,)), ("f2", (4, 2), (2,)), ("?", (4, 3), (3,)),
-     ("u1", (4, 2), (2,)), ("f4", (4, 2, 2), (2, 2))],
+     ("u1", (4, 2), (2,)), ("f4", (4, 2, 2), (4,)), ("f4", (4, 3, 4, 4), (48,))],
 )  # fmt: skip
 def test_real_types_are_converted(
     write_file: Write, make_episode: Any, dtype: str, shape: Any, width: Any

@@ -11,18 +11,22 @@ from simscaleai_plugin_hdf5.plugin import PLUGIN, simscale_register_datasets
 
 
 def test_the_declaration_leads_to_the_dataset() -> None:
-    (spec,) = simscale_register_datasets()
-    assert (spec.name, spec.suffixes) == ("hdf5", (".h5", ".hdf5"))
-    assert PLUGIN.selects == {"dataset": spec.name}
-    for target in (spec.target, spec.options):
-        module, _, name = str(target).partition(":")
-        assert isinstance(getattr(import_module(module), name), type)
+    ours, robomimic = simscale_register_datasets()
+    assert (ours.name, ours.suffixes) == ("hdf5", (".h5", ".hdf5"))
+    assert (robomimic.name, robomimic.suffixes, robomimic.reads) == ("robomimic", (), None)
+    assert PLUGIN.selects == {"dataset": ours.name}
+    for spec in (ours, robomimic):
+        for target in (spec.target, spec.options, spec.source, spec.writer, spec.reads):
+            if target is not None:
+                module, _, name = target.partition(":")
+                assert callable(getattr(import_module(module), name))
 
 
 @pytest.mark.parametrize(
     ("module", "heavy"),
     [("plugin", ("torch", "h5py", "numpy")), ("options", ("torch", "h5py", "numpy")),
-     ("commands", ("torch", "h5py", "numpy")), ("writer", ("torch",))],
+     ("detect", ("torch", "h5py", "numpy")),
+     ("source", ("torch", "PIL")), ("writer", ("torch", "PIL"))],
 )  # fmt: skip
 def test_light_modules_load_nothing_heavy(module: str, heavy: tuple[str, ...]) -> None:
     code = f"import sys, simscaleai_plugin_hdf5.{module}; print(sorted(set({heavy}) & {{*sys.modules}}))"

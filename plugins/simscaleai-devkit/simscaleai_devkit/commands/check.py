@@ -10,11 +10,12 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attrs import asdict
+import attrs
 
 from simscaleai_core.cli.configuration import parse_literal
 from simscaleai_core.cli.output import print_json, print_table, print_text
 from simscaleai_core.cli.terminal import escaped
+from simscaleai_core.data.options import WindowOptions
 from simscaleai_core.errors import ConfigError
 from simscaleai_core.host.facade import Host
 from simscaleai_core.host.loading import record_of
@@ -88,11 +89,11 @@ def check(
         )
         if not any(o.check == "imports" and o.status == "failed" for o in found):
             components = _components(plugin, kind, name if component else None)
-            suites = [_suite(c, options, data) for c in components]
+            suites = [suite for c in components for suite in _suites(c, options, data)]
             found += _run(suites, deep=deep, report=report)
     failed = sum(o.status == "failed" for o in found)
     if json:
-        print_json({"plugin": plugin, "failed": failed, "checks": [asdict(o) for o in found]})
+        print_json({"plugin": plugin, "failed": failed, "checks": [attrs.asdict(o) for o in found]})
     else:
         _report(found)
     return 1 if failed else 0
@@ -121,14 +122,18 @@ def _plugin_suite(name: str) -> type[Suite]:
     return type("Checked", (PluginSuite,), {"component": name})
 
 
-def _suite(component: Component, options: dict[str, Any], data: Path | None) -> type[Suite]:
+def _suites(component: Component, options: dict[str, Any], data: Path | None) -> list[type[Suite]]:
     import simscaleai_devkit
 
-    base = getattr(simscaleai_devkit, _SUITES[component.kind])
     given: dict[str, Any] = {"component": component.id, "options": options, "is_generic": True}
     if component.kind == "dataset":
         given["path"] = data
-    return type("Checked", (base,), given)
+    suites = [type("Checked", (getattr(simscaleai_devkit, _SUITES[component.kind]),), given)]
+    if getattr(component.spec, "source", None):
+        windows = attrs.fields_dict(WindowOptions)
+        given["options"] = {name: v for name, v in options.items() if name not in windows}
+        suites.append(type("Checked", (simscaleai_devkit.SourceSuite,), given))
+    return suites
 
 
 def _run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from simscaleai_devkit.datasets.samples import (
     parts_of,
     path_of,
     rows_of,
+    takes_seq_len,
 )
 from simscaleai_devkit.subject import Subject
 from simscaleai_devkit.support.leaks import watched_leaks
@@ -37,7 +37,7 @@ def check_statistics_are_those_of_the_data(subject: Subject) -> None:
     """Statistics equal a recomputation over all timesteps, to 1e-4; of a split, over its own."""
     data, spec = described(subject)
     if spec.seq_len != 1:
-        if "seq_len" not in inspect.signature(subject.target).parameters:
+        if not takes_seq_len(subject):
             raise NotApplicable("its windows overlap and it takes no seq_len")
         data = opened(subject, seq_len=1)
         spec = data.describe()
@@ -74,7 +74,7 @@ def _expect_statistics(data: Any, where: str) -> None:
 
 def check_windows_stay_in_their_episode(subject: Subject) -> None:
     """Windows of three timesteps are consecutive rows of one episode; none crosses into another."""
-    if "seq_len" not in inspect.signature(subject.target).parameters:
+    if not takes_seq_len(subject):
         raise NotApplicable("it takes no seq_len")
     rows = opened(subject, seq_len=1)
     if len(rows) == 1:
@@ -143,7 +143,7 @@ def check_split_is_by_episode(subject: Subject) -> None:
 
 def _shared_timesteps(subject: Subject) -> int:
     """Return how many timesteps windows of both parts hold; 0 if they cannot be told apart."""
-    if "seq_len" not in inspect.signature(subject.target).parameters:
+    if not takes_seq_len(subject):
         return 0
     singles = rows_of(opened(subject, seq_len=1), "actions")
     try:

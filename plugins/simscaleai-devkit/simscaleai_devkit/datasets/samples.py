@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +37,13 @@ def opened(subject: Subject, **given: Any) -> Any:
     if not Path(path).exists():
         raise NotApplicable(f"the suite's data {path} is not there")
     return subject.target(path, **options)
+
+
+def takes_seq_len(subject: Subject) -> bool:
+    """Return whether the dataset gives windows of a length that is asked for."""
+    parameters = inspect.signature(subject.target).parameters
+    takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    return takes_all or "seq_len" in parameters
 
 
 def described(subject: Subject) -> tuple[Any, DataSpec]:

@@ -8,11 +8,11 @@ everything that is to be read is added up, over the whole file, before any of it
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-import h5py
 from attrs import define, field
 
-from simscaleai_plugin_hdf5.checks import Location
+from simscaleai_core.data.location import Location
 
 FREE_BYTES = 64 * 2**20
 MAX_RATIO = 250
@@ -72,14 +72,17 @@ def check_declared(declared_bytes: int, stored_bytes: int, location: Location) -
         )
 
 
-def declared_bytes(dataset: h5py.h5d.DatasetID) -> int:
-    """Return what reading all of a dataset takes [bytes], chunks and their number included."""
-    shape: tuple[int, ...] = dataset.get_space().get_simple_extent_dims()
-    item_bytes: int = dataset.get_type().get_size()
-    properties = dataset.get_create_plist()
-    if properties.get_layout() != h5py.h5d.CHUNKED:
+def declared_bytes(
+    shape: Sequence[int], item_bytes: int, chunk: Sequence[int] | None = None
+) -> int:
+    """Return what reading all of a dataset takes [bytes], chunks and their number included.
+
+    Args:
+        shape: Shape of the dataset.
+        item_bytes: Size of one of its values [bytes].
+        chunk: Shape of its chunks, if it has any.
+    """
+    if chunk is None:
         return math.prod(shape) * item_bytes
-    chunk: tuple[int, ...] = properties.get_chunk()
     num_chunks = math.prod(-(-size // step) for size, step in zip(shape, chunk, strict=True))
-    chunk_bytes = max(math.prod(chunk) * item_bytes, _MIN_CHUNK_BYTES)
-    return num_chunks * chunk_bytes
+    return num_chunks * max(math.prod(chunk) * item_bytes, _MIN_CHUNK_BYTES)

@@ -15,10 +15,11 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from simscaleai_core.data.location import Location
 from simscaleai_core.errors import DataError
-from simscaleai_plugin_hdf5.checks import Location
 
 LIMIT_S = 2.0
 """Computing time after which a child that has made no progress ends [s]; a slow disk costs none."""
@@ -74,7 +75,9 @@ def _value(answer: dict[str, Any], location: Location) -> Any:
     for text in answer["warnings"]:
         warnings.warn(text, stacklevel=5)
     if "error" in answer:
-        raise DataError(answer["error"], path=location.path, **answer["at"])
+        at = answer["at"]
+        path = Path(at["path"]) if at["path"] else location.path
+        raise DataError(answer["error"], path=path, episode=at["episode"], key=at["key"])
     return answer["value"]
 
 
@@ -121,6 +124,7 @@ def _answer(work: Callable[[], Any]) -> dict[str, Any]:
         try:
             answer: dict[str, Any] = {"value": work()}
         except DataError as error:
-            at = {"episode": error.episode, "key": error.key}
+            path = None if error.path is None else str(error.path)
+            at = {"path": path, "episode": error.episode, "key": error.key}
             answer = {"error": str(error), "at": at}
     return {**answer, "warnings": [str(warning.message) for warning in caught]}

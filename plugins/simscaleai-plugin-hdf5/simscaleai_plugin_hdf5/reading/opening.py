@@ -1,33 +1,42 @@
-"""Open a trajectory file for reading, or raise one clear error; keep it open per process."""
+"""Open files for reading, or raise one clear error; keep them open per process."""
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import h5py
 
-from simscaleai_plugin_hdf5.checks import Location
-from simscaleai_plugin_hdf5.layout import FileStamp
+from simscaleai_core.data.location import Location
+from simscaleai_plugin_hdf5.checks import read_errors_at
+from simscaleai_plugin_hdf5.reading.blobs import Blobs, reader_of
 from simscaleai_plugin_hdf5.reading.guard import dataset_in, group_in
 from simscaleai_plugin_hdf5.reading.timesteps import Timesteps
+from simscaleai_plugin_hdf5.stored import FileStamp, StoredFile
+
+Names = tuple[str, ...]
 
 _AN_HDF5_FILE = "an HDF5 file"
 _MAX_OPEN_DATASETS = 4096
+_MAX_OPEN_FILES = 64
 _WAIT = "Wait until it has finished, or read a copy"
 
 
-def open_file(path: Path, *, expected_stamp: FileStamp | None = None) -> h5py.File:
+def open_file(
+    path: Path, *, expected_stamp: FileStamp | None = None, chunk_cache_bytes: int = 0
+) -> h5py.File:
     """Open a file for reading.
 
     Args:
         path: The file.
         expected_stamp: The state that the file must still have; any if not given.
+        chunk_cache_bytes: How much of a dataset's chunks is kept decoded.
 
     Returns:
-        The open file; its chunks are not cached, because readers take every chunk once.
+        The open file.
 
     Raises:
         DataError: If it cannot be opened, or is not the file that it was.
@@ -35,7 +44,7 @@ def open_file(path: Path, *, expected_stamp: FileStamp | None = None) -> h5py.Fi
     check_before_opening(path)
     forbid_filter_plugins()
     try:
-        file = h5py.File(path, "r", rdcc_nbytes=0)
+        file = h5py.File(path, "r", rdcc_nbytes=chunk_cache_bytes)
     except OSError as error:
         raise Location(path=path).error(*_refusal(str(error))) from error
     if expected_stamp is not None and file_stamp(path) != expected_stamp:
@@ -49,60 +58,101 @@ def open_file(path: Path, *, expected_stamp: FileStamp | None = None) -> h5py.Fi
     return file
 
 
-class FileHandle:
-    """Opens datasets of one file, when first needed; copies in other processes open it anew.
+class OpenFiles:
+    """Opens datasets of some files, when first needed; copies in other processes open them anew.
 
     Args:
-        path: The file.
-        stamp: The state that the file must still have whenever it is opened.
+        files: The files, and the states that they must still have whenever they are opened.
+        chunk_cache_bytes: How much of a dataset's chunks is kept decoded; none, because most
+            readers take every chunk once.
     """
 
-    def __init__(self, path: Path, stamp: FileStamp) -> None:
-        self._path = path
-        self._stamp = stamp
+    def __init__(self, files: Sequence[StoredFile], chunk_cache_bytes: int = 0) -> None:
+        self._files = files
+        self._chunk_cache_bytes = chunk_cache_bytes
         self._pid = os.getpid()
-        self._file: h5py.File | None = None
-        self._datasets: dict[tuple[str, str, str], Timesteps] = {}
+        self._open: dict[int, h5py.File] = {}
+        self._datasets: dict[tuple[int, Names], Timesteps | Blobs] = {}
+        self._last_group: tuple[tuple[int, Names], h5py.h5g.GroupID] | None = None
 
-    def timesteps(self, names: tuple[str, str, str]) -> Timesteps:
-        """Return the timesteps of (episode, group, key).
+    def timesteps(self, number: int, path: Names, location: Location) -> Timesteps | Blobs:
+        """Return what reads a dataset.
+
+        Args:
+            number: Position of the file.
+            path: Names that lead to the dataset.
+            location: Where it is, for messages.
+
+        Returns:
+            A reader of its timesteps; of `Blobs` if they vary in size.
 
         Raises:
             DataError: If the file is not the one that was audited, or is damaged.
         """
         if self._pid != os.getpid():
             self._forget()
-        found = self._datasets.get(names)
+        found = self._datasets.get((number, path))
         if found is None:
             if len(self._datasets) >= _MAX_OPEN_DATASETS:
                 self._datasets.clear()
-            found = self._datasets[names] = self._open(names)
+            group = self._group(number, path[:-1], location)
+            found = reader_of(dataset_in(group, path[-1:], location), location)
+            self._datasets[number, path] = found
         return found
 
     def close(self) -> None:
-        """Close the file; it is opened again when it is needed."""
-        if self._file is not None and self._pid == os.getpid():
-            self._file.close()
+        """Close the files; they are opened again when they are needed."""
+        if self._pid == os.getpid():
+            self._datasets.clear()
+            self._last_group = None
+            for file in self._open.values():
+                file.close()
         self._forget()
 
-    def _open(self, names: tuple[str, str, str]) -> Timesteps:
-        if self._file is None:
-            self._file = open_file(self._path, expected_stamp=self._stamp)
-        episode, inner, key = names
-        location = Location(path=self._path, episode=episode, key=key)
-        group = group_in(group_in(self._file, episode, location), inner, location)
-        return Timesteps(dataset_in(group, key, location), location)
+    def _group(self, number: int, path: Names, location: Location) -> h5py.h5g.GroupID:
+        if self._last_group is None or self._last_group[0] != (number, path):
+            group = self._root(number)
+            for name in path:
+                group = group_in(group, name, location)
+            self._last_group = ((number, path), group)
+        return self._last_group[1]
+
+    def _root(self, number: int) -> h5py.h5g.GroupID:
+        file = self._open.get(number)
+        if file is None:
+            if len(self._open) >= _MAX_OPEN_FILES:
+                self.close()
+            stored = self._files[number]
+            file = open_file(
+                stored.path,
+                expected_stamp=stored.stamp,
+                chunk_cache_bytes=self._chunk_cache_bytes,
+            )
+            self._open[number] = file
+        return root_of(file, Location(path=self._files[number].path))
 
     def _forget(self) -> None:
         self._pid = os.getpid()
-        self._file = None
+        self._open = {}
         self._datasets = {}
+        self._last_group = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"path": self._path, "stamp": self._stamp}
+        return {"files": self._files, "chunk_cache_bytes": self._chunk_cache_bytes}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["path"], state["stamp"])  # type: ignore[misc]
+        self.__init__(**state)  # type: ignore[misc]
+
+
+def root_of(file: h5py.File, location: Location) -> h5py.h5g.GroupID:
+    """Return the root group of an open file.
+
+    Args:
+        file: The file.
+        location: Where it is, for messages.
+    """
+    with read_errors_at(location):
+        return h5py.h5g.open(file.id, b"/")
 
 
 def file_stamp(path: Path) -> FileStamp:

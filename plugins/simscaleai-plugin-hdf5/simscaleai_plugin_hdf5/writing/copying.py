@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import h5py
 
-from simscaleai_plugin_hdf5.layout import ACTIONS, OBSERVATIONS, REWARDS
+from simscaleai_core.data.source import ACTIONS
+from simscaleai_plugin_hdf5.stored import OBSERVATIONS, REWARDS
 
 RELABELLED = "relabelled_from"
 """Attribute of an episode whose observations are those of the episode it names, mostly links."""
@@ -18,9 +19,10 @@ def stored_shapes(episode: h5py.Group) -> dict[str, tuple[int, ...]]:
     Args:
         episode: The stored episode.
     """
-    paths = [f"{OBSERVATIONS}/{key}" for key in episode[OBSERVATIONS]]
+    paths = _paths(h5py.h5g.open(episode.id, OBSERVATIONS.encode()), OBSERVATIONS)
     rest = [name for name in (ACTIONS, REWARDS) if name in episode]
-    return {p: h5py.h5d.open(episode.id, p.encode()).shape[1:] for p in (*paths, *rest)}
+    raw = {path: path.encode("utf-8", "surrogateescape") for path in (*paths, *rest)}
+    return {path: h5py.h5d.open(episode.id, name).shape[1:] for path, name in raw.items()}
 
 
 def copy_episode(
@@ -54,8 +56,27 @@ def copy_episode(
     file[name] = group
 
 
+def _paths(group: h5py.h5g.GroupID, prefix: str) -> list[str]:
+    """Return the paths of all datasets in a group, those inside other groups included."""
+    found = []
+    for raw in group:
+        path = f"{prefix}/{raw.decode('utf-8', 'surrogateescape')}"
+        member = h5py.h5o.open(group, raw)
+        is_group = isinstance(member, h5py.h5g.GroupID)
+        found.extend(_paths(member, path) if is_group else [path])
+    return found
+
+
 def _copy_members(source: h5py.Group, group: h5py.Group, *, without: str = "") -> None:
     links = source.id.links
     for name in source.id:
-        if name != without.encode() and links.get_info(name).type == h5py.h5l.TYPE_HARD:
+        if name == without.encode() or links.get_info(name).type != h5py.h5l.TYPE_HARD:
+            continue
+        if isinstance(h5py.h5o.open(source.id, name), h5py.h5g.GroupID) and not without:
+            inner = h5py.Group(h5py.h5g.open(source.id, name))
+            made = h5py.Group(h5py.h5g.create(group.id, name))
+            for attribute, value in inner.attrs.items():
+                made.attrs[attribute] = value
+            _copy_members(inner, made)
+        else:
             h5py.h5o.copy(source.id, name, group.id, name)

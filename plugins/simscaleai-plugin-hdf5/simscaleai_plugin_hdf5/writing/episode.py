@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 
-from simscaleai_plugin_hdf5.checks import FIX_RECORDER, Location, finite_rows, store_text
-from simscaleai_plugin_hdf5.layout import (
-    ACTIONS,
-    LANGUAGE,
-    OBSERVATIONS,
-    REWARDS,
-    looks_channels_first,
-)
+from simscaleai_core.data.frames import is_channels_first
+from simscaleai_core.data.location import Location, finite_rows
+from simscaleai_core.data.source import ACTIONS
+from simscaleai_plugin_hdf5.checks import FIX_RECORDER, check_text, store_text
+from simscaleai_plugin_hdf5.stored import LANGUAGE, OBSERVATIONS, REWARDS, kind_of_array
 
 Array = npt.NDArray[np.generic]
 
@@ -28,7 +26,7 @@ def checked_arrays(
     """Check an episode by the rules that the reader has.
 
     Args:
-        observations: By key: numbers `[T, D]` or uint8 images `[T, H, W, C]`.
+        observations: By key: numbers `[T, D]`, uint8 images `[T, H, W, C]` or depth `[T, H, W]`.
         actions: `[T, A]`.
         rewards: `[T]`.
         location: Where the episode is to go, for messages.
@@ -50,9 +48,7 @@ def checked_arrays(
     for key, values in observations.items():
         _check_name(key, location)
         inside, array = location.at(key=key), np.asarray(values)
-        image = array.ndim == 4
-        checked = _image(array, inside) if image else _numbers(array, inside, keep=np.float32)
-        arrays[f"{OBSERVATIONS}/{key}"] = checked
+        arrays[f"{OBSERVATIONS}/{key}"] = _observation(array, inside)
     for path, array in arrays.items():
         if len(array) != length:
             raise location.at(key=path.removeprefix(f"{OBSERVATIONS}/")).error(
@@ -87,9 +83,9 @@ def checked_actions(actions: Array, length: int, location: Location) -> Array:
 def store_episode(
     group: h5py.Group,
     arrays: Mapping[str, Array],
-    attributes: Mapping[str, str | bool | int | None],
+    attributes: Mapping[str, Any],
 ) -> None:
-    """Write arrays with checksums, images one frame per chunk and compressed; and attributes.
+    """Write arrays with checksums, frames one per chunk and compressed; and attributes.
 
     Args:
         group: The episode.
@@ -99,14 +95,14 @@ def store_episode(
     for path, array in arrays.items():
         _store(group, path, array)
     for name, value in attributes.items():
-        if name == LANGUAGE and isinstance(value, str):
+        if name == LANGUAGE and value is not None:
             store_text(group, name, value)
         elif value is not None:
             group.attrs[name] = value
 
 
 def _store(group: h5py.Group, path: str, array: Array) -> None:
-    if array.dtype == np.uint8:
+    if kind_of_array(array.shape, array.dtype) in {"image", "depth"}:
         chunks = (1, *array.shape[1:])
         group.create_dataset(
             path, data=array, chunks=chunks, fletcher32=True, compression="gzip", compression_opts=1
@@ -117,11 +113,67 @@ def _store(group: h5py.Group, path: str, array: Array) -> None:
     group.create_dataset(path, data=array, chunks=chunks, fletcher32=True)
 
 
+def checked_language(language: Any, location: Location) -> str | list[str] | None:
+    """Return what an episode was told, as it is stored.
+
+    Args:
+        language: A text, a list of texts, or None.
+        location: Where it is to go, for messages.
+
+    Returns:
+        The same; None for an empty list.
+
+    Raises:
+        DataError: If it is something else.
+    """
+    if language is None:
+        return None
+    is_list = isinstance(language, Sequence) and not isinstance(language, str)
+    texts = list(language) if is_list else [language]
+    for text in texts:
+        check_text(text, location)
+    return (texts or None) if is_list else texts[0]
+
+
+def checked_filter_keys(names: Iterable[str], location: Location) -> tuple[str, ...]:
+    """Return the filter keys of an episode.
+
+    Args:
+        names: The filter keys.
+        location: Where the episode is to go, for messages.
+
+    Returns:
+        The same, each once.
+
+    Raises:
+        DataError: If one cannot be the name of a dataset.
+    """
+    found = tuple(sorted(set(names)))
+    for name in found:
+        if not _is_plain(name):
+            raise location.error(
+                "a name of plain characters", repr(name), "Rename it", fact="filter key"
+            )
+    return found
+
+
 def _check_name(key: str, location: Location) -> None:
-    bad = not isinstance(key, str) or key in {"", ".", "..", ACTIONS} or not key.isprintable()
-    if bad or "/" in key:
+    if not isinstance(key, str) or key == ACTIONS or not all(map(_is_plain, key.split("/"))):
         remedy = "Rename the observation key"
         raise location.error("a key of plain characters", repr(key), remedy, fact="observation key")
+
+
+def _is_plain(name: str) -> bool:
+    return name not in {"", ".", ".."} and "/" not in name and name.isprintable()
+
+
+def _observation(array: Array, location: Location) -> Array:
+    kind = kind_of_array(array.shape, array.dtype) if array.dtype.kind in "biuf" else None
+    if array.ndim == 4 and kind != "low-dimensional":
+        return _image(array, location)
+    if array.ndim == 3 and kind == "depth":
+        return array
+    return _numbers(array, location, keep=np.float32)
 
 
 def _numbers(
@@ -132,7 +184,7 @@ def _numbers(
 ) -> Array:
     if array.dtype.kind not in "biuf":
         raise location.error("real numbers", f"{array.dtype}", FIX_RECORDER)
-    is_wrong = array.ndim not in {1, 2, 3} if num_axes is None else array.ndim != num_axes
+    is_wrong = array.ndim not in {1, 2, 3, 4} if num_axes is None else array.ndim != num_axes
     is_grey = array.ndim == 3 and array.dtype == np.uint8
     if is_wrong or is_grey or 0 in array.shape[1:]:
         axes = {1: "[T]", 2: "[T, A]", None: "[T, D] or uint8 images [T, H, W, C]"}[num_axes]
@@ -145,6 +197,7 @@ def _numbers(
 def _image(array: Array, location: Location) -> Array:
     if array.dtype != np.uint8:
         raise location.error("uint8 images, 0 to 255", f"{array.dtype} images", FIX_RECORDER)
-    if looks_channels_first(array.shape) or 0 in array.shape[1:]:
+    is_known = kind_of_array(array.shape, np.uint8) is not None and 0 not in array.shape[1:]
+    if not is_known or is_channels_first(array.shape):
         raise location.error("images [T, H, W, C]", f"{list(array.shape)}", FIX_RECORDER)
     return array

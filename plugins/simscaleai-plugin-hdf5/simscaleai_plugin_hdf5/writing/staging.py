@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 
 from simscaleai_core.checkpoint.files import replace
-from simscaleai_plugin_hdf5.checks import Location
+from simscaleai_core.data.location import Location
 
 
 class Sink:

@@ -1,0 +1,1 @@
+"""The command ``simscale data``: demonstrations shown, checked, viewed and converted."""

@@ -1,0 +1,1 @@
+"""``simscale data convert``: demonstrations of one layout written in another."""

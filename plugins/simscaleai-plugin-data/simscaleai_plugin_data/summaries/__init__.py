@@ -1,0 +1,1 @@
+"""What the checks look at: a summary of each episode, made while the data is read once."""

@@ -1,0 +1,1 @@
+"""``simscale data view``: demonstrations as a page, a picture, or a recording for Rerun."""

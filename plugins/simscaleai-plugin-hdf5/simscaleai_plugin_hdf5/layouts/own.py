@@ -1,0 +1,53 @@
+"""The layout that `EpisodeWriter` makes and `simscale record` uses.
+
+The file, as the reader takes it and the writer makes it::
+
+    episode_N/                       N counts up; leading zeros and gaps are fine
+        observations/KEY   [T, D]            numbers, any real type, in the units of the data
+                           [T, H, W, C]      images
+        actions            [T, A]
+        rewards            [T]               optional when reading
+        @language                            text, optional
+        @success                             whether the task was done, optional
+    mask/NAME                                names of episodes, optional
+    @env_name                                text, optional
+    @fps                                     timesteps per second, optional
+
+Beside a text that our writer stores is its CRC-32, as @language_crc32 and @env_name_crc32.
+
+T: timesteps of the episode, D: dimensions of a key, A: dimensions of an action.
+"""
+
+from __future__ import annotations
+
+from simscaleai_plugin_hdf5.checks import number_attribute, text_attribute
+from simscaleai_plugin_hdf5.layouts.layout import Contents, Found, Layout
+from simscaleai_plugin_hdf5.layouts.numbered import filter_keys, is_numbered, places
+from simscaleai_plugin_hdf5.layouts.texts import marked_success, told
+from simscaleai_plugin_hdf5.stored import ENV
+
+PREFIX = "episode_"
+
+
+def _matches(root: Found) -> bool:
+    return is_numbered(root.names, PREFIX)
+
+
+def _contents(root: Found) -> Contents:
+    return Contents(
+        places=places(root.names, PREFIX, root.location, filter_keys=filter_keys(root)),
+        env=text_attribute(root.group, ENV, root.location),
+        fps=number_attribute(root.group, "fps", root.location),
+    )
+
+
+LAYOUT = Layout(
+    name="simscaleai",
+    matches=_matches,
+    contents=_contents,
+    instructions=told,
+    success=marked_success,
+    beside=frozenset(
+        {"dones", "terminals", "timeouts", "timestamps", "infos", "next_observations"}
+    ),
+)

@@ -1,0 +1,1 @@
+"""What the folder ``meta`` says: features, episodes, tasks."""

@@ -1,0 +1,1 @@
+"""Numbers from parquet files, frames from parquet files and videos."""

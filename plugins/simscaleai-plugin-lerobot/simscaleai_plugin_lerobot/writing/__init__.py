@@ -1,0 +1,1 @@
+"""The parts of a LeRobot folder as it is written."""
