@@ -178,6 +178,33 @@ def _mechanism_pages() -> dict[str, ApiPage]:
                 "simscaleai_core.builtin.dummy": ["DummyTrajectoryDataset"],
             },
         ),
+        "readers": ApiPage(
+            title="Readers of demonstrations",
+            intro="What a reader of another layout is written with, and what it becomes. "
+            "[Write a reader](../../how-to/write-a-reader.md) shows one.",
+            names={
+                "simscaleai_core.data.source": [
+                    "EpisodeSource",
+                    "Episode",
+                    "Key",
+                    "KeyKind",
+                    "ACTIONS",
+                ],
+                "simscaleai_core.data.windowed": ["WindowedDataset", "Sample"],
+                "simscaleai_core.data.options": ["WindowOptions"],
+                "simscaleai_core.data.mixture": ["Mixture", "mixed_order"],
+                "simscaleai_core.data.frames": [
+                    *_functions_of("simscaleai_core.data.frames"),
+                    "Frames",
+                    "FloatRange",
+                ],
+                "simscaleai_core.data.location": [
+                    "Location",
+                    *_functions_of("simscaleai_core.data.location"),
+                ],
+                "simscaleai_core.cli.datasets": ["open_sources"],
+            },
+        ),
         "checkpoint": ApiPage(
             title="Checkpoints",
             intro="What a checkpoint backend or a listener of `simscale_on_checkpoint_saved` uses. "
@@ -208,6 +235,7 @@ def _mechanism_pages() -> dict[str, ApiPage]:
             "finds environments.",
             names={
                 "simscaleai_core.host.facade": ["Host"],
+                "simscaleai_core.host.records": ["Component"],
                 "simscaleai_core.host.lookup": ["import_target", "not_loaded"],
                 "simscaleai_core.host.selection": ["select_plugins"],
                 "simscaleai_core.host.registry": ["read_policy"],
@@ -218,6 +246,7 @@ def _mechanism_pages() -> dict[str, ApiPage]:
             intro="For functions behind an entry point in the group `simscaleai.commands`: results "
             "as tables, or as one JSON object.",
             names={
+                "simscaleai_core.cli.terminal": ["escaped"],
                 "simscaleai_core.cli.output": [
                     "print_table",
                     "print_facts",
@@ -262,7 +291,15 @@ def _distribution_pages() -> dict[str, ApiPage]:
             names={
                 "simscaleai_plugin_hdf5.dataset": ["TrajectoryDataset"],
                 "simscaleai_plugin_hdf5.writer": ["EpisodeWriter"],
-                "simscaleai_plugin_hdf5.report": ["report", "check", "Report"],
+            },
+        ),
+        "checking": ApiPage(
+            title="Checking demonstrations",
+            intro="From `simscaleai-plugin-data`: what `simscale data check` finds.",
+            names={
+                "simscaleai_plugin_data.checking": ["check_sources", "Checked"],
+                "simscaleai_plugin_data.findings": ["Finding", "Kind", "KINDS"],
+                "simscaleai_plugin_data.exclusion": ["write_excluded"],
             },
         ),
     }

@@ -105,7 +105,7 @@ def cli_page() -> str:
         "# Command line",
         _NOTE,
         "`simscale` and `python -m simscaleai_core` are the same program. `simscaleai-plugin-gym` "
-        "adds `record`, `eval` and `envs`, `simscaleai-plugin-hdf5` adds `data`, and "
+        "adds `record`, `eval` and `envs`, `simscaleai-plugin-data` adds `data`, and "
         "`simscaleai-devkit` adds `plugins new` and `plugins check`. `simscale train` accepts the "
         "options of a component, such as `--bc.hidden-dim`, when the command line names the "
         "component; `simscale train --model bc --help` lists them. "

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 Frames = npt.NDArray[np.uint8]
+"""Frames uint8 `[T, H, W, C]`."""
 FloatRange = Literal["unit", "byte"]
 """Whether floating-point frames are in [0, 1] or in [0, 255]."""
 

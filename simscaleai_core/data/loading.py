@@ -9,11 +9,13 @@ One matrix, because a batch is then one gather whatever the number of keys::
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import re
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
@@ -28,6 +30,7 @@ from simscaleai_core.data.options import WindowOptions
 from simscaleai_core.data.source import ACTIONS, Episode, EpisodeSource, Key
 from simscaleai_core.errors import ConfigError
 
+_BLOCK_ROWS = 65536
 _RANGE = re.compile(r"(\d*):(\d*)\Z")
 
 
@@ -216,22 +219,45 @@ def _packed_matrix(
         found = f"{int(offsets[-1]) * width * 4 / 2**30:.1f} GiB"
         location = Location(path=source.path)
         raise location.error("data that fits in memory", found, "Choose fewer obs_keys") from error
-    for position, start, stop in zip(positions, offsets[:-1], offsets[1:], strict=True):
-        column = 0
-        for key in packed:
-            columns = slice(column, column + key.width)
-            matrix[start:stop, columns] = _rows_of(source, position, key)
-            column = columns.stop
+    ends = np.cumsum([0, *(key.width for key in packed)]).tolist()
+    columns = [slice(a, b) for a, b in itertools.pairwise(ends)]
+    with np.errstate(over="ignore"):
+        for number, position in enumerate(positions):
+            rows = matrix[offsets[number] : offsets[number + 1]]
+            for key, column in zip(packed, columns, strict=True):
+                rows[:, column] = _rows_of(source, position, key)
+    _check_finite(source, positions, packed, offsets, matrix)
     return torch.from_numpy(matrix)
 
 
-def _rows_of(source: EpisodeSource, position: int, key: Key) -> npt.NDArray[np.float32]:
-    episode = source.episodes[position]
-    location = Location(path=source.path, episode=episode.name, key=key.name)
-    values = source.read(position, key.name, 0, episode.length)
-    if len(values) != episode.length or values[0].size != key.width:
-        raise location.error(
-            f"{episode.length} timesteps of {list(key.shape)}", str(list(values.shape)),
+def _rows_of(source: EpisodeSource, position: int, key: Key) -> npt.NDArray[Any]:
+    length = source.episodes[position].length
+    values = source.read(position, key.name, 0, length)
+    if len(values) != length or values.size != length * key.width:
+        raise _location(source, position, key).error(
+            f"{length} timesteps of {list(key.shape)}", str(list(values.shape)),
             "Remove or repair the episode",
         )  # fmt: skip
-    return finite_rows(values, key.width, location)
+    return values.reshape(length, key.width)
+
+
+def _check_finite(
+    source: EpisodeSource,
+    positions: Sequence[int],
+    packed: Sequence[Key],
+    offsets: npt.NDArray[np.int64],
+    matrix: npt.NDArray[np.float32],
+) -> None:
+    """Read the first episode again that has a number that is not finite, to say what and where."""
+    for start in range(0, len(matrix), _BLOCK_ROWS):
+        finite = np.isfinite(matrix[start : start + _BLOCK_ROWS]).all(axis=1)
+        if not finite.all():
+            row = start + int(finite.argmin())
+            position = positions[int(np.searchsorted(offsets, row, side="right")) - 1]
+            for key in packed:
+                rows = _rows_of(source, position, key)
+                finite_rows(rows, key.width, _location(source, position, key))
+
+
+def _location(source: EpisodeSource, position: int, key: Key) -> Location:
+    return Location(path=source.path, episode=source.episodes[position].name, key=key.name)

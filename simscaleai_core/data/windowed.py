@@ -21,6 +21,7 @@ from simscaleai_core.data.windows import overlapping, windows_padded, windows_wi
 from simscaleai_core.errors import ConfigError, DataError
 
 Sample = dict[str, Any]
+"""One sample, as `WindowedDataset` draws it."""
 
 
 class WindowedDataset(Dataset[Sample]):

@@ -66,8 +66,8 @@ def check_required(records: Sequence[PluginRecord], required: Iterable[str]) -> 
 
 
 FIRST_PARTY = (
-    "amp", "bc", "dcp", "ddp", "extensions", "gym", "hdf5", "safetensors", "sim", "tensorboard",
-    "vla", "wandb",
+    "amp", "bc", "data", "dcp", "ddp", "extensions", "gym", "hdf5", "lerobot", "safetensors", "sim",
+    "tensorboard", "vla", "wandb", "zarr",
 )  # fmt: skip
 """Plugins that may be suggested for installation; a name that a user typed never is."""
 

@@ -118,7 +118,9 @@ def test_samples_are_in_proportion(folder: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.chdir(folder)
     host = Host()
-    config = with_ids(build_config(read_toml(folder / "mix.toml"), {"batch_size": 20, "num_workers": 0}), host)
+    config = with_ids(
+        build_config(read_toml(folder / "mix.toml"), {"batch_size": 20, "num_workers": 0}), host
+    )
     assert config.sampler == "builtin/mixture"
     loader = load_data(host, config).train_loader
     sampler = build_component(host, "sampler", config.sampler, config)

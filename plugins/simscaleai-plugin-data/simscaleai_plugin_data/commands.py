@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter, validators
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
 
-    from simscaleai_core.cli.output import Advance
     from simscaleai_core.data.source import EpisodeSource
 
 app = App(name="data", help="Look at demonstrations, check them, convert them.")
@@ -247,7 +246,7 @@ def _opened(
     return open_sources(Host(), data, dataset_name, **options)
 
 
-def _episodes(sources: Sequence[EpisodeSource]) -> AbstractContextManager[Advance]:
+def _episodes(sources: Sequence[EpisodeSource]) -> AbstractContextManager[Callable[..., object]]:
     """Show progress where it takes more than a moment."""
     from contextlib import nullcontext
 

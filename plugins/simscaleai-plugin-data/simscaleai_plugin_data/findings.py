@@ -1,4 +1,7 @@
-"""What a check finds: the record, and every kind of finding with what it means and what to do."""
+"""What a check finds: the record, and every kind of finding with what it means and what to do.
+
+The spread of a dimension is the distance of its percentiles 1 and 99.
+"""
 
 from __future__ import annotations
 
@@ -47,9 +50,10 @@ KINDS: Mapping[str, Kind] = {
     "dead-dimension": Kind(
         severity="warning",
         meaning=(
-            "A dimension has one value in all of the data (deviation below a millionth of its key's"
-            " largest) although most others of its key move within episodes; for actions, a value "
-            "other than -1, 0 and 1."
+            "A dimension has one value in all of the data (deviation below a millionth of its "
+            "key's largest) although most others of its key move within episodes; for "
+            "actions, a value other than -1, 0 and 1. Rotations do not count. Needs 50 "
+            "timesteps."
         ),
         why="A sensor that was not connected tells the policy nothing, and at execution it may.",
         remedy="Find out what the dimension should be; leave its key out (obs_keys) if nothing.",
@@ -66,8 +70,9 @@ KINDS: Mapping[str, Kind] = {
     "stuck-dimension": Kind(
         severity="warning",
         meaning=(
-            "An observed dimension has one value in all of an episode of at least 10 timesteps, "
-            "moves in four of five of the other episodes, and most others of its key move."
+            "An observed dimension has one value in all of an episode of at least 6 "
+            "timesteps, although it moves in four of five episodes and three quarters of the "
+            "others of its key move here. Needs 5 episodes."
         ),
         why="The policy learns to act on a sensor reading that has nothing to do with the robot.",
         remedy=f"{_LEAVE_OUT}.",
@@ -75,9 +80,10 @@ KINDS: Mapping[str, Kind] = {
     "outlier": Kind(
         severity="warning",
         meaning=(
-            "A number lies more than 5 times the spread (1% to 99% of an episode) from the middle, "
-            "or more than 1.5 times for a single timestep with a jump there and back; at most 3 "
-            "timesteps, or 0.2% of all, do in its dimension."
+            "A number jumps by 1.5 spreads and back within a timestep, and 40 times as far as "
+            "anything in three of four episodes; or it is more than 20 spreads from the "
+            "middle, at no more than 3 timesteps or 0.2% of all. Rotations do not count. "
+            "Needs 3 episodes and 100 timesteps."
         ),
         why="It widens the range that normalisation spreads, and its squared error rules the loss.",
         remedy=f"{_LEAVE_OUT}, or replace the number by its neighbours.",
@@ -85,16 +91,19 @@ KINDS: Mapping[str, Kind] = {
     "unit-change": Kind(
         severity="warning",
         meaning=(
-            "A key is about 57.3, 100 or 1000 times as large in an episode as in the median episode"
-            " (or as small), both in its root mean square and in its median size, in most of its "
-            "dimensions."
+            "A key is about 57.3, 100 or 1000 times as large as in the median episode, or as "
+            "small: root mean square, median size and deviation by about the same factor, and "
+            "half of its dimensions too. Rotations do not count. Needs 3 episodes."
         ),
         why="One normalisation serves all episodes, so the others shrink to a point.",
         remedy=f"Convert the episode to the units of the others. {_LEAVE_OUT} until then.",
     ),
     "short-episode": Kind(
         severity="warning",
-        meaning="An episode has a single timestep, or less than a fifth of the median length.",
+        meaning=(
+            "An episode has a single timestep, or less than a fifth of the median length (of "
+            "at least 5 episodes)."
+        ),
         why="It is mostly a recording that was broken off, and it holds no whole window.",
         remedy=f"{_LEAVE_OUT}.",
     ),
@@ -117,17 +126,22 @@ KINDS: Mapping[str, Kind] = {
     "action-lag": Kind(
         severity="warning",
         meaning=(
-            "The state's change correlates best with the action of another timestep: one that comes"
-            " later, or two or more earlier; for one episode, two or more away from the others."
+            "In all of the data the state's change correlates best with an action that comes "
+            "later, or that came more than 0.1 s before (a timestep, if the rate is not "
+            "known). Or in an episode: at a lag two or more timesteps from that of the data "
+            "the actions explain the change as well as they do elsewhere, and at that of the "
+            "data they do not."
         ),
         why="The policy learns to do what was done at another moment.",
-        remedy="Shift the actions by as many timesteps, or mend the recorder's clock.",
+        remedy="Shift the actions by as many timesteps, or fix the recorder's clock.",
     ),
     "unexplained-motion": Kind(
         severity="warning",
         meaning=(
-            "The actions explain less than a fifth of the state's change that they explain in the "
-            "median episode, at any lag; or their correlation is below 0.1 in all of the data."
+            "The straight line from action to change of the state that fits all of the data "
+            "leaves more than 75% of an episode's change unexplained, and 45% more than of "
+            "the median episode; or no action has a correlation of 0.15 with the state it "
+            "moves most."
         ),
         why="What is stored as action is not what moved the robot, so there is nothing to learn.",
         remedy="Check which action was recorded. Leave the episode out if it is one of few.",
@@ -135,18 +149,22 @@ KINDS: Mapping[str, Kind] = {
     "flipped-action": Kind(
         severity="warning",
         meaning=(
-            "A dimension of the action, such as the gripper's, moves the state in the opposite "
-            "direction than in the other episodes (correlation below -0.3, others above 0.3); or "
-            "a gripper without a state begins and ends with the opposite command."
+            "A dimension of the action moves the state in the opposite direction (correlation "
+            "below -0.5, in the median episode above 0.5; 0.3 for a gripper). Or a gripper's "
+            "command begins and ends with the opposite of what it does in four of five "
+            "episodes."
         ),
-        why="Half of the data says open where the other half says close.",
+        why="Some of the data says open where the rest says close, and the policy learns neither.",
         remedy="Turn the sign of this dimension in these episodes.",
     ),
     "saturated-actions": Kind(
         severity="warning",
         meaning=(
-            "At 90% of all timesteps an action is at the end of its range; or in an episode at half"
-            " of them and at twice as many as in the median episode. Grippers do not count."
+            "In an episode the actions are at the ends of their range at 40% of the timesteps "
+            "or more (mean of the dimensions, grippers left out), and clearly more than in "
+            "the others; or at 90% in all of the data; or a dimension is at 30%, and its "
+            "state changes there by anything between little and much, as if the action had "
+            "been cut off afterwards."
         ),
         why="What was cut off is lost: the policy learns the limit, not the intention.",
         remedy="Record with a larger range, or scale the actions before they are cut.",
@@ -154,8 +172,8 @@ KINDS: Mapping[str, Kind] = {
     "idle": Kind(
         severity="warning",
         meaning=(
-            "Neither state nor action changes (by 0.5% of the spread) for at least 10 timesteps, "
-            "one second and a fifth of the episode."
+            "Neither state nor action changes (by 0.5% of the spread in a timestep) for at "
+            "least 10 timesteps, half a second and a fifth of the episode."
         ),
         why="The policy learns to wait where it has once waited, and may never start.",
         remedy="Cut the pause out, or leave the episode out.",
@@ -163,9 +181,9 @@ KINDS: Mapping[str, Kind] = {
     "ambiguous-label": Kind(
         severity="warning",
         meaning=(
-            "Of a sample of timesteps, at least 1% and 3 have a twin with the same observation (to "
-            "0.5% of the spread, frames alike) and instruction, but an action that differs by half "
-            "a deviation."
+            "Of a sample of timesteps, at least 1% and 3 have a twin in another episode with "
+            "the same observation (to 0.5% of the spread, frames alike) and instruction, but "
+            "an action that differs by half a deviation. Needs 100 timesteps."
         ),
         why="One observation cannot explain the action: the policy learns the mean of both.",
         remedy="Give it more: the missing observation or instruction, or a history (obs_len).",
@@ -180,8 +198,9 @@ KINDS: Mapping[str, Kind] = {
     "near-duplicate-episode": Kind(
         severity="warning",
         meaning=(
-            "Observations and actions follow those of an earlier episode to within 1% of the "
-            "spread (root mean square over 16 moments of the episode)."
+            "Observations and actions follow those of an earlier episode of about the same "
+            "length to within 1% of the spread (root mean square over 16 moments of the "
+            "episode; dimensions that hardly move are left out)."
         ),
         why="It counts twice, and a held-out loss on a copy measures memory.",
         remedy=f"{_LEAVE_OUT}.",
@@ -199,23 +218,25 @@ KINDS: Mapping[str, Kind] = {
     "frozen-camera": Kind(
         severity="warning",
         meaning=(
-            "Successive frames that are looked at are equal while the state moves on by 5% of the "
-            "spread or more."
+            "At least 4 frames that are looked at, one after the other, are equal while the "
+            "state moves by 5% of the spread; for half of the episode, or for a tenth more "
+            "than twice what is usual before this camera."
         ),
         why="The picture is not of the moment at which the action was taken.",
         remedy=f"{_LEAVE_OUT}.",
     ),
     "black-frame": Kind(
         severity="warning",
-        meaning="A frame is black or of a single colour.",
+        meaning="A frame that is looked at is black (below 10 of 255) or of a single colour.",
         why="The policy learns to act blindly.",
         remedy=f"{_LEAVE_OUT}.",
     ),
     "swapped-channels": Kind(
         severity="warning",
         meaning=(
-            "The mean frame of an episode is at most half as far from that of the typical episode "
-            "if red and blue are exchanged."
+            "The difference of red and blue over the mean frame of an episode is the opposite "
+            "of that of the typical episode (likeness below -0.5, in the median episode above "
+            "0.5). Needs 5 episodes."
         ),
         why="BGR frames among RGB ones teach the policy two colours for each thing.",
         remedy="Exchange red and blue in these episodes.",
@@ -249,7 +270,7 @@ KINDS: Mapping[str, Kind] = {
     "blank-instruction": Kind(
         severity="warning",
         meaning="An instruction holds no letter.",
-        why="The policy is told nothing.",
+        why="The policy receives no instruction.",
         remedy="Give the episode its instruction, or leave it out.",
     ),
     "contradictory-instruction": Kind(
@@ -271,7 +292,10 @@ KINDS: Mapping[str, Kind] = {
     ),
     "actions-at-limits": Kind(
         severity="info",
-        meaning="At half of all timesteps an action is at the end of its range.",
+        meaning=(
+            "The actions are at the ends of their range at 40% of all timesteps or more (mean "
+            "of the dimensions, grippers left out)."
+        ),
         why="A squared error is dominated by the timesteps at which it is not.",
         remedy="Nothing, if the robot is to move as fast as it may.",
     ),

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
-from simscaleai_core.cli.terminal import escaped
 from simscaleai_core.errors import DataError
 from simscaleai_plugin_data.checking import Checked
 from simscaleai_plugin_data.findings import Finding
@@ -45,15 +44,15 @@ def lines_of(name: str, checked: Checked) -> Iterator[str]:
         checked: What was found.
 
     Yields:
-        Lines; what comes from the data is escaped.
+        Lines, without line breaks from the data.
     """
     findings, count = checked.findings, checked.num_episodes
     if findings:
         severities = [found.severity for found in findings]
         numbers = [_number(severities.count(s), s) for s in ("error", "warning") if s in severities]
-        yield f"{escaped(name)}: {', '.join(numbers)} in {_number(count, 'episode')}"
+        yield f"{_one_line(name)}: {', '.join(numbers)} in {_number(count, 'episode')}"
     else:
-        yield f"{escaped(name)}: ok, {_number(count, 'episode')}"
+        yield f"{_one_line(name)}: ok, {_number(count, 'episode')}"
     several = len({found.path for found in (*findings, *checked.facts)}) > 1
     for _, group in groupby((*findings, *checked.facts), key=lambda found: found.code):
         yield from _lines(list(group), several)
@@ -85,7 +84,7 @@ def _lines(group: Sequence[Finding], several: bool) -> Iterator[str]:
             *([str(found.path)] if several else []),
             *([found.episode] if found.episode else []),
         ]
-        yield escaped("  " + ": ".join([*place, found.message]))
+        yield "  " + _one_line(": ".join([*place, found.message]))
     if len(group) > _MOST:
         yield f"  and {len(group) - _MOST} more; --json lists them all"
     yield f"  Why it matters: {group[0].why}"
@@ -94,3 +93,7 @@ def _lines(group: Sequence[Finding], several: bool) -> Iterator[str]:
 
 def _number(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()) if "\n" in text or "\r" in text else text

@@ -18,8 +18,8 @@ from simscaleai_core.data.location import Location
 from simscaleai_core.data.source import ACTIONS, Episode, EpisodeSource
 from simscaleai_plugin_hdf5.checks import check_text, store_text
 from simscaleai_plugin_hdf5.layouts.numbered import MASK
-from simscaleai_plugin_hdf5.layouts.robomimic import DATA, PREFIX
-from simscaleai_plugin_hdf5.stored import LANGUAGE
+from simscaleai_plugin_hdf5.layouts.robomimic import DATA, KEY_NAMES, OBS, PREFIX, flat
+from simscaleai_plugin_hdf5.stored import LANGUAGE, OBSERVATIONS
 from simscaleai_plugin_hdf5.writer import EpisodeWriter
 from simscaleai_plugin_hdf5.writing.episode import (
     checked_arrays,
@@ -62,7 +62,9 @@ def write_robomimic(source: EpisodeSource, path: Path) -> None:
     """Write a file in robomimic's layout.
 
     What follows the last observation of an episode is not known, so ``next_obs`` is left out: set
-    ``hdf5_load_next_obs`` to false, which behaviour cloning does not need.
+    ``hdf5_load_next_obs`` to false, which behaviour cloning does not need. robomimic finds no
+    observations in groups inside each other: ``images/top`` is called ``images.top`` in the file,
+    which our reader undoes.
 
     Args:
         source: The episodes.
@@ -71,6 +73,7 @@ def write_robomimic(source: EpisodeSource, path: Path) -> None:
     Raises:
         DataError: If the episodes cannot be read or written; the file is as it was then.
     """
+    names = _flat_names(source, Location(path=path))
     staged = StagedFile(path)
     file = staged.open()
     try:
@@ -78,7 +81,7 @@ def write_robomimic(source: EpisodeSource, path: Path) -> None:
         for position, episode in enumerate(source.episodes):
             name = f"{PREFIX}{position}"
             here = Location(path=path, episode=name)
-            _write_demo(source, position, staged, file, here)
+            _write_demo(source, position, names, staged, file, here)
             total += episode.length
             for key in checked_filter_keys(episode.filter_keys, here):
                 filter_keys.setdefault(key, []).append(name)
@@ -86,16 +89,37 @@ def write_robomimic(source: EpisodeSource, path: Path) -> None:
             data = file[DATA]
             data.attrs["total"] = total
             data.attrs["env_args"] = json.dumps(_env_args(source))
-            for key, names in sorted(filter_keys.items()):
-                file.create_dataset(f"{MASK}/{key}", data=np.array(names, dtype="S"))
+            renamed = {flat_name: name for name, flat_name in names.items() if flat_name != name}
+            if renamed:
+                data.attrs[KEY_NAMES] = json.dumps(renamed)
+            for key, demos in sorted(filter_keys.items()):
+                file.create_dataset(f"{MASK}/{key}", data=np.array(demos, dtype="S"))
         staged.finish({})
     except BaseException:
         staged.discard()
         raise
 
 
+def _flat_names(source: EpisodeSource, location: Location) -> dict[str, str]:
+    """Return what each key is called in robomimic's layout."""
+    names: dict[str, str] = {}
+    for key in source.observations:
+        other = names.setdefault(flat(key.name), key.name)
+        if other != key.name:
+            raise location.error(
+                "a name for each key", f"{flat(other)!r} for {other!r} and {key.name!r}",
+                "Rename one of them",
+            )  # fmt: skip
+    return {name: flat_name for flat_name, name in names.items()}
+
+
 def _write_demo(
-    source: EpisodeSource, position: int, staged: StagedFile, file: h5py.File, location: Location
+    source: EpisodeSource,
+    position: int,
+    names: dict[str, str],
+    staged: StagedFile,
+    file: h5py.File,
+    location: Location,
 ) -> None:
     episode = source.episodes[position]
     actions = _rows(source.read(position, ACTIONS, 0, episode.length))
@@ -106,11 +130,14 @@ def _write_demo(
         check_text(text, location.at(key="@language"))
     dones = np.zeros(len(actions), dtype=np.int64)
     dones[-1] = 1
-    named = {path.replace("observations/", "obs/", 1): array for path, array in arrays.items()}
+    for key in source.observations:
+        array = arrays.pop(f"{OBSERVATIONS}/{key.name}")
+        # robomimic wants the one channel of depth
+        arrays[f"{OBS}/{names[key.name]}"] = array[..., None] if key.kind == "depth" else array
     with staged.writing():
         group = file.create_group(f"{DATA}/{location.episode}")
         attributes: dict[str, Any] = {"num_samples": len(actions), "success": episode.success}
-        store_episode(group, {**named, "dones": dones}, attributes)
+        store_episode(group, {**arrays, "dones": dones}, attributes)
         if episode.instructions:
             group.attrs["ep_meta"] = json.dumps({"lang": episode.instructions[0]})
             store_text(group, LANGUAGE, _words(episode) or "")

@@ -20,8 +20,9 @@ from simscaleai_core.data.frames import as_frames, decoded
 from simscaleai_core.data.location import Location
 from simscaleai_core.data.source import ACTIONS, Episode, Key
 from simscaleai_plugin_hdf5.layouts.files import data_files
+from simscaleai_plugin_hdf5.layouts.index import indexed_structure
 from simscaleai_plugin_hdf5.layouts.looking import Wanted
-from simscaleai_plugin_hdf5.layouts.structure import Structure, read_structure
+from simscaleai_plugin_hdf5.layouts.structure import Structure
 from simscaleai_plugin_hdf5.reading.blobs import Blobs, blobs_of
 from simscaleai_plugin_hdf5.reading.opening import OpenFiles
 from simscaleai_plugin_hdf5.reading.timesteps import Timesteps
@@ -178,7 +179,7 @@ class HDF5Source:
 
     @cached_property
     def _structure(self) -> Structure:
-        return read_structure(self.path, self.files, self._wanted, read_ahead=self._read_ahead)
+        return indexed_structure(self.path, self.files, self._wanted, read_ahead=self._read_ahead)
 
     @cached_property
     def _keys(self) -> dict[str, StoredKey]:

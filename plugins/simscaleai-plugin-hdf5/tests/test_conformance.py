@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import h5py
 import numpy as np
+import pytest
+from PIL import Image
 from simscaleai_devkit import DatasetSuite, PluginSuite
 
 
@@ -38,3 +41,33 @@ class TestWindows(TestTimesteps):
 
 class TestImagesFromTheFile(TestTimesteps):
     options = {"cache_images_gib": 0.0}
+
+
+@pytest.mark.slow
+class TestFolder(DatasetSuite):
+    """Files of ALOHA with compressed frames, which vary in size."""
+
+    component = "hdf5/hdf5"
+    options = {"seq_len": 2, "include_language": True, "cache_images_gib": 0.0}
+
+    @classmethod
+    def write_data(cls, folder: Path) -> Path:
+        path = folder / "aloha"
+        if path.exists():
+            return path
+        path.mkdir()
+        draw = np.random.default_rng(0)
+        for number, length in enumerate((5, 9, 4, 7)):
+            with h5py.File(path / f"episode_{number}.hdf5", "w") as file:
+                file.attrs["instruction"] = f"task {number}"
+                file["action"] = draw.normal(size=(length, 3)).astype("f4")
+                file["observations/qpos"] = draw.normal(size=(length, 6)).astype("f4")
+                frames = file.create_dataset(
+                    "observations/images/top", (length,), h5py.vlen_dtype(np.uint8)
+                )
+                for step in range(length):
+                    buffer = io.BytesIO()
+                    pixels = draw.integers(0, 256, (8, 9, 3), np.uint8)
+                    Image.fromarray(pixels).save(buffer, format="PNG")
+                    frames[step] = np.frombuffer(buffer.getvalue(), np.uint8)
+        return path

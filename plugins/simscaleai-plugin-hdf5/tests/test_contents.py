@@ -406,6 +406,21 @@ def test_a_folder_of_minari(tmp_path: Path) -> None:
         HDF5Source(path).episodes  # noqa: B018 - reading them looks at the file
 
 
+def test_one_of_several_actions_is_chosen(tmp_path: Path) -> None:
+    path = minari_file(tmp_path)
+    with h5py.File(path, "a") as file:
+        for number in range(2):
+            del file[f"episode_{number}/actions"]
+            file[f"episode_{number}/actions/arm"] = np.ones((T, 2))
+            file[f"episode_{number}/actions/grip"] = np.ones(T)
+    message = (
+        r"expected one array, got a group of 'arm', 'grip' @ .* action_key, such as actions/arm"
+    )
+    with pytest.raises(DataError, match=message):
+        HDF5Source(path).episodes  # noqa: B018 - reading them looks at the file
+    assert HDF5Source(path, action_key="actions/grip").actions.shape == (1,)
+
+
 def test_an_instruction_that_changes_is_told(tmp_path: Path) -> None:
     path = minari_file(tmp_path)
     with h5py.File(path, "a") as file:

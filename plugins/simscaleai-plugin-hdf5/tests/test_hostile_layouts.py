@@ -142,6 +142,7 @@ def test_a_group_inside_itself(tmp_path: Path) -> None:
         look(path)
 
 
+@pytest.mark.slow
 def test_groups_that_double_at_each_step(tmp_path: Path) -> None:
     """Eight steps with sixteen names each lead to four thousand million arrays."""
 
@@ -212,6 +213,7 @@ def test_one_frame_named_many_times(tmp_path: Path) -> None:
         look(path).read(0, "cam", 0, 2)
 
 
+@pytest.mark.slow
 def test_frames_that_decode_to_more_than_is_stored(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     Image.new("L", (9000, 9000)).save(buffer, format="PNG")
@@ -233,6 +235,18 @@ def test_compressed_references_of_another_size(tmp_path: Path) -> None:
         look(path)
 
 
+def test_what_a_process_apart_reads_ahead_comes_over() -> None:
+    source = HDF5Source(SAMPLES["robomimic"], read_ahead=True)
+    plain = look(SAMPLES["robomimic"])
+    for position, episode in enumerate(source.episodes):
+        for key in (*source.observations, source.actions):
+            arrays = [s.read(position, key.name, 0, episode.length) for s in (source, plain)]
+            np.testing.assert_array_equal(*arrays)
+            assert arrays[0].flags.owndata is (key.kind == "image")  # the rest is shared memory
+    source.release()
+    np.testing.assert_array_equal(source.read(3, "actions", 0, 3), plain.read(3, "actions", 0, 3))
+
+
 # Detection.
 
 
@@ -245,6 +259,7 @@ def test_a_path_that_is_read(tmp_path: Path, name: str) -> None:
     assert reads(tmp_path)
 
 
+@pytest.mark.slow
 def test_what_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "text.h5").write_text("no HDF5")
     os.mkfifo(tmp_path / "pipe.h5")
@@ -265,6 +280,7 @@ def test_who_reads_a_damaged_file_says_what_is_wrong(tmp_path: Path) -> None:
         assert reads(tmp_path / name) is expected
 
 
+@pytest.mark.slow
 def test_a_file_behind_a_user_block(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w", userblock_size=1024) as file:
         file["episode_0/actions"] = np.ones((5, 2))

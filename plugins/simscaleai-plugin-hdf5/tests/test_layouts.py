@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,20 @@ import pytest
 from simscaleai_plugin_hdf5.dataset import TrajectoryDataset
 from simscaleai_plugin_hdf5.detect import reads
 from simscaleai_plugin_hdf5.source import HDF5Source
+from simscaleai_plugin_hdf5.writer import EpisodeWriter
 
 HERE = Path(__file__).resolve().parent
 OURS = HERE / "data"
 SHARED = Path(os.environ.get("SIMSCALE_SAMPLES", HERE.parents[3] / "shared" / "samples"))
 MINARI = {OURS: "minari/tiny", SHARED: "minari/simscale/tiny/raw-v0"}
 CASES = [
-    pytest.param(root / data, root / expected, layout, id=f"{root.name}-{data}")
+    pytest.param(
+        root / data,
+        root / expected,
+        layout,
+        id=f"{root.name}-{data}",
+        marks=pytest.mark.slow if root == SHARED else (),
+    )
     for root in (OURS, SHARED)
     for data, expected, layout in (
         ("robomimic/tiny_image.hdf5", "robomimic/expected.json", "robomimic"),
@@ -119,6 +127,22 @@ def test_what_robomimic_says_of_its_episodes() -> None:
     }  # fmt: skip
     dataset = TrajectoryDataset(OURS / "robomimic/tiny_image.hdf5", filter_key="valid")
     assert dataset.episodes == ("demo_1",)
+
+
+@pytest.mark.parametrize(
+    ("rates", "expected"),
+    [
+        ({}, None), ({"fps": 50.0}, 50.0), ({"control_hz": 20.0}, 20.0),
+        ({"fps": 50.0, "control_hz": 20.0}, 50.0), ({"fps": 0.0}, None), ({"fps": math.nan}, None),
+    ],
+)  # fmt: skip
+def test_timesteps_per_second_of_a_recording(
+    tmp_path: Path, rates: dict[str, float], expected: float | None
+) -> None:
+    """`simscale record` says what the environment calls the rate of its control."""
+    with EpisodeWriter(tmp_path / "file.h5", metadata=rates) as writer:
+        writer.write({"qpos": np.zeros((3, 2))}, np.zeros((3, 1)), np.zeros(3))
+    assert HDF5Source(tmp_path / "file.h5").fps == expected
 
 
 def test_other_actions_of_an_episode() -> None:

@@ -18,7 +18,8 @@ class LeRobotDataset(WindowedDataset):
     Args:
         data_path: The folder.
         seq_len: Timesteps per sample, at least 1.
-        action_key: Feature of the actions, if it has another name.
+        action_key: Feature of the actions, if it has another name; several, with commas between
+            them, are joined.
         windows: The other arguments of `WindowedDataset`.
 
     Raises:

@@ -12,4 +12,5 @@ class LeRobotOptions(WindowOptions):
     """Which windows of which episodes and features are samples."""
 
     action_key: str | None = None
-    """Feature that holds the actions; action, or else actions, if not given."""
+    """Feature of the actions; action, or else actions, if not given. Several, with commas between
+    them, are joined."""

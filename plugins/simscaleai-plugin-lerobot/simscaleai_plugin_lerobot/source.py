@@ -6,6 +6,7 @@ E: episodes, T: timesteps that are read, D: dimensions of a key.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
@@ -15,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from simscaleai_core.contracts import Statistics
-from simscaleai_core.data.location import Location
+from simscaleai_core.data.location import Location, quoted
 from simscaleai_core.data.source import Episode, Key
+from simscaleai_core.errors import DataError
 from simscaleai_plugin_lerobot.detect import root_of
 from simscaleai_plugin_lerobot.meta.depth import distances
 from simscaleai_plugin_lerobot.meta.episodes import EpisodeIndex, read_index
@@ -42,7 +44,8 @@ class LeRobotSource:
 
     Args:
         path: The folder, or its ``meta/info.json``.
-        action_key: Feature of the actions; ``action``, or else ``actions``, if not given.
+        action_key: Feature of the actions; ``action``, or else ``actions``, if not given. Several,
+            with commas between them, are joined.
 
     Raises:
         DataError: If the folder is no data set, or its ``meta`` is damaged.
@@ -60,7 +63,11 @@ class LeRobotSource:
         self.fps = info.fps
         self.env = extra.env
         self._keys = {key.name: key for key in (*keys.observations, keys.actions)}
-        together = [self._features[k.name].name for k in self._keys.values() if k.kind == _NUMBERS]
+        together = [
+            feature.name
+            for key in self._keys.values() if key.kind == _NUMBERS
+            for feature in self._features[key.name]
+        ]  # fmt: skip
         if self._index.videos:
             together.append(_TIME)  # says where the frames are
         shapes = {name: feature.shape for name, feature in info.features.items()}
@@ -82,10 +89,13 @@ class LeRobotSource:
         """Return the timesteps from `start` to before `stop` of a key. See `EpisodeSource`."""
         if self._keys[key].kind != _NUMBERS:
             return self.take(episode, key, np.arange(start, stop))
-        values = self._tables.read(episode, self._features[key].name)
-        if self._index.videos:
-            self._clock.learn(episode)  # while the file is at hand
-        return self._typed(episode, key, values[start:stop])
+        parts = [self._tables.read(episode, f.name)[start:stop] for f in self._features[key]]
+        with suppress(DataError):  # which is raised when frames are asked for
+            if self._index.videos:
+                self._clock.learn(episode)  # while the file is at hand
+        if len(parts) > 1:
+            parts = [np.hstack([part.reshape(len(part), -1) for part in parts])]
+        return self._typed(episode, key, parts[0])
 
     def take(self, episode: int, key: str, timesteps: npt.NDArray[np.int64]) -> Array:
         """Return some timesteps of a key; frames between them are not decoded if that is shorter.
@@ -101,7 +111,7 @@ class LeRobotSource:
         Raises:
             DataError: If one cannot be read.
         """
-        feature, wanted = self._features[key], self._keys[key]
+        (feature, *_), wanted = self._features[key], self._keys[key]
         if wanted.kind == _NUMBERS:
             return self.read(episode, key, 0, self.episodes[episode].length)[timesteps]
         if feature.dtype != "video":
@@ -130,7 +140,7 @@ class LeRobotSource:
         """
         if _REWARD not in self._info.features:
             return None
-        return self._tables.read(episode, _REWARD)[:, 0]
+        return self._tables.read(episode, _REWARD)[:, 0].copy()
 
     def frame_instructions(self, episode: int) -> list[str]:
         """Return the instruction of each timestep `[T]`: what the frames' ``task_index`` says.
@@ -147,10 +157,10 @@ class LeRobotSource:
         table = read_json(path) if path.is_file() else {}
         found = {}
         for name, key in self._keys.items():
-            entry = table.get(self._features[name].name)
+            entries: list[Any] = [table.get(feature.name) for feature in self._features[name]]
             # of a matrix, lerobot keeps the statistics of its columns
-            if key.kind == _NUMBERS and len(key.shape) == 1 and isinstance(entry, dict):
-                found[name] = _statistics(entry, key, Location(path=path, key=name))
+            if key.kind == _NUMBERS and len(key.shape) == 1 and all(entries):
+                found[name] = _statistics(entries, key, Location(path=path, key=name))
         return found
 
     def check_videos(self, episodes: Iterable[int], keys: Iterable[str]) -> None:
@@ -163,7 +173,7 @@ class LeRobotSource:
         Raises:
             DataError: If one is missing.
         """
-        cameras = [key for key in keys if self._features[key].dtype == "video"]
+        cameras = [key for key in keys if self._features[key][0].dtype == "video"]
         seen = set()
         for episode in episodes if cameras else ():
             for key in cameras:
@@ -191,7 +201,7 @@ class LeRobotSource:
 
     def _video_of(self, episode: int, key: str) -> tuple[Location, float]:
         """Return the video of an episode, and when the episode begins in it [s]."""
-        feature, name = self._features[key].name, self._index.name(episode)
+        feature, name = self._features[key][0].name, self._index.name(episode)
         files = self._index.videos.get(feature)
         start_s = float("nan") if files is None else float(files.start_s[episode])
         if files is None or not np.isfinite(start_s):
@@ -232,16 +242,16 @@ class _Clock:
         return np.arange(self._lengths[episode]) / self._fps if regular is None else regular
 
 
-def _statistics(entry: dict[str, Any], key: Key, location: Location) -> Statistics:
+def _statistics(entries: Sequence[Any], key: Key, location: Location) -> Statistics:
     parts = {}
     for ours, theirs in (("mean", "mean"), ("std", "std"), ("low", "min"), ("high", "max")):
         try:
-            values = np.asarray(entry.get(theirs), dtype=np.float64).ravel()
-        except (TypeError, ValueError):
+            given = [np.ravel(entry.get(theirs)).astype(np.float64) for entry in entries]
+            values = np.concatenate(given)
+        except (AttributeError, TypeError, ValueError):
             values = np.empty(0)
         if len(values) != key.width:
-            raise location.error(
-                f"{key.width} numbers under {theirs!r}", repr(entry.get(theirs)), "Remove the file"
-            )
+            expected = f"{key.width} numbers under {theirs!r}"
+            raise location.error(expected, quoted(str(entries)), "Remove the file")
         parts[ours] = tuple(values.tolist())
     return Statistics(**parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,24 +20,31 @@ from simscaleai_core.errors import DataError
 LENGTHS = (7, 5, 9, 6)
 
 
-@pytest.fixture(params=["v3", "v2"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Four episodes with two cameras as video, in both versions of the layout."""
-    path = tmp_path / "data"
-    (write_v3 if request.param == "v3" else write_v2)(path, LENGTHS)
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four episodes with two cameras as video, as ``v3``, two episodes a file, and as ``v2``."""
+    path = tmp_path_factory.mktemp("templates")
+    write_v3(path / "v3", LENGTHS)
+    write_v2(path / "v2", LENGTHS)
     return path
 
 
-@pytest.fixture
-def v3(tmp_path: Path) -> Path:
-    """Four episodes with two cameras as video, two episodes a file."""
-    return write_v3(tmp_path / "data", LENGTHS)
+@pytest.fixture(params=["v3", "v2"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path, templates: Path) -> Path:
+    """A copy in both versions of the layout."""
+    return Path(shutil.copytree(templates / request.param, tmp_path / "data"))
 
 
 @pytest.fixture
-def v2(tmp_path: Path) -> Path:
-    """Four episodes with two cameras as video, each in files of its own."""
-    return write_v2(tmp_path / "data", LENGTHS)
+def v3(tmp_path: Path, templates: Path) -> Path:
+    """A copy with two episodes a file."""
+    return Path(shutil.copytree(templates / "v3", tmp_path / "data"))
+
+
+@pytest.fixture
+def v2(tmp_path: Path, templates: Path) -> Path:
+    """A copy with files of its own for each episode."""
+    return Path(shutil.copytree(templates / "v2", tmp_path / "data"))
 
 
 @pytest.fixture

@@ -120,6 +120,8 @@ def test_parquet_without_a_column(v3: Path, refusal: Refusal, column: str) -> No
         f"no column '{column}': expected this column, got 'action'" in str(error)
         or column == ACTION
     )
+    if column == "timestamp":
+        assert len(LeRobotDataset(v3, obs_keys=[STATE])) == 27  # nobody asks when a frame is
     if column == STATE:
         assert error.episode == "episode_2"
         assert len(LeRobotDataset(v3, obs_keys=["observation.pose"])) == 27
@@ -157,6 +159,7 @@ def test_a_missing_data_file(v3: Path, refusal: Refusal) -> None:
         ({"features": None}, "field 'features': expected a table of features"),
         ({"features": {"action": {"dtype": "float32"}}}, "field 'action': expected a table with dtype and shape"),
         ({"data_path": "data/{file}.parquet"}, "field 'data_path': expected a template of"),
+        ({"data_path": None}, "field 'data_path': expected a template of a path, got None"),
         ({"total_episodes": 5}, "the index of episodes: expected 5 episodes"),
         ({"splits": {"train": "all"}}, "field 'splits': expected ranges such as '0:80', got 'all' for 'train'"),
     ],

@@ -26,8 +26,8 @@ pytestmark = pytest.mark.slow
 HERE = Path(__file__).resolve().parent
 HOME = HERE.parents[2] / ".venv-lerobot"
 PACKAGES = (
-    "lerobot==0.4.4", "datasets", "dill", "multiprocess", "pandas", "torchvision==0.28.0",
-    "numpy<2.4",
+    "lerobot==0.4.4", "datasets==5.2.0", "dill==0.4.1", "multiprocess==0.70.19",
+    "numpy==2.3.5", "pandas==3.1.1", "torchvision==0.28.0",
 )  # fmt: skip
 SHIM = """
 import torch

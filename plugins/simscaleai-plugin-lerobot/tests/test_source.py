@@ -81,9 +81,7 @@ def test_episodes_that_were_not_copied_are_not_needed(v2: Path) -> None:
     for path in (v2 / "videos").rglob("episode_000000.mp4"):
         path.unlink()
     assert len(LeRobotDataset(v2, episodes="1:")) == 20
-    with pytest.raises(
-        DataError, match=r"no such file.*or leave its episodes out"
-    ):
+    with pytest.raises(DataError, match=r"no such file.*or leave its episodes out"):
         LeRobotDataset(v2)
 
 
@@ -118,6 +116,17 @@ def test_the_actions_may_have_another_name(v2: Path) -> None:
     with pytest.warns(UserWarning, match=r"'actions' \(actions; choose them with action_key\)"):
         data = LeRobotDataset(v2, action_key="observation.pose", obs_keys=[STATE])
     assert data.describe().action_dim == 4
+
+
+def test_actions_of_several_features(v2: Path) -> None:
+    source = LeRobotSource(v2, action_key="action, observation.pose")
+    assert (source.actions.shape, source.actions.dimensions) == ((6,), ())
+    state = state_of(1, 5)
+    wanted = np.hstack([state[:, :2] * 2, np.repeat(state[:, :2], 2, axis=1)])
+    np.testing.assert_array_equal(source.read(1, "actions", 1, 4), wanted[1:4])
+    assert "observation.pose" not in {key.name for key in source.observations}
+    source = LeRobotSource(v2, action_key="observation.state,action")
+    assert source.actions.dimensions == ("hip", "knee", "toe", "dx", "dy")
 
 
 def test_slices_of_groot_name_dimensions(v2: Path) -> None:

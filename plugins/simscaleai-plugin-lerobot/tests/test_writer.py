@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from attrs import evolve
 from lerobot_folders import write_v3
 from simscaleai_plugin_lerobot.dataset import LeRobotDataset
 from simscaleai_plugin_lerobot.source import LeRobotSource
@@ -104,6 +105,16 @@ def test_there_and_back(tmp_path: Path) -> None:
             (np.arange(one.length) / 20).tolist()
         )
     assert names_in(tmp_path) == ["out"]
+
+
+def test_no_parts_are_made_up(tmp_path: Path) -> None:
+    """lerobot wants a split that is called train."""
+    source = Memory()
+    source.episodes = [evolve(e, filter_keys=frozenset()) for e in source.episodes]
+    write(source, tmp_path / "out")
+    assert {e.filter_keys for e in LeRobotSource(tmp_path / "out").episodes} == {frozenset()}
+    info = json.loads((tmp_path / "out" / "meta" / "info.json").read_text())
+    assert info["splits"] == {"train": "0:3"}
 
 
 def test_a_folder_again_is_the_same(tmp_path: Path) -> None:

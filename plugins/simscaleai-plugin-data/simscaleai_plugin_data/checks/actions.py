@@ -31,15 +31,15 @@ def lagging_actions(data: DataSummary) -> Iterator[Finding]:
     effects = data.effects
     if effects.lag is None or data.is_relabelled:
         return
-    fps = min(data.fps.values(), default=0.0)
-    is_usual = (LAGS >= 0) & (LAGS <= max(1, round(_DELAY_S * fps)))
+    latest = max(1, round(_DELAY_S * min(data.fps.values(), default=0.0)))
+    is_usual = (LAGS >= 0) & (latest >= LAGS)
     usual = effects.profile[is_usual].max()
     gain = float(effects.profile.max() - usual)
     if not is_usual[effects.lag == LAGS][0] and effects.count >= _ALL_TIMESTEPS and gain > _MARGIN:
         yield Finding(
             code="action-lag",
             message=f"in all of the data {_later(effects.lag)} (correlation "
-            f"{effects.profile.max():.2f}, {usual:.2f} at the action's own timestep)",
+            f"{effects.profile.max():.2f}, {usual:.2f} where it should)",
             path=data.episodes[0].path, key=data.keys[-1].name, number=effects.lag,
         )  # fmt: skip
     usual = _median(np.array([e.effect.unexplained for e in data.episodes if e.effect]))

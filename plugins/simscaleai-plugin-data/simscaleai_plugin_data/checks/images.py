@@ -11,6 +11,7 @@ from simscaleai_plugin_data.findings import Finding
 from simscaleai_plugin_data.summaries.summary import DataSummary, EpisodeSummary
 
 _MOST, _MORE = 0.5, 0.1  # of the episode
+_EPISODES = 5  # for a typical one
 _ALIKE = 0.5
 _LEVELS = 1.0  # grey levels between red and blue
 
@@ -50,7 +51,7 @@ def swapped_channels(data: DataSummary) -> Iterator[Finding]:
     for key in sorted(names):
         having = [e for e in data.episodes if key in e.cameras]
         means = np.array([e.cameras[key].mean for e in having], dtype=np.float32)
-        if means.shape[-1] < 3 or len(having) < 3:
+        if means.shape[-1] < 3 or len(having) < _EPISODES:
             continue
         colours = means[..., 0] - means[..., 2]  # [E, SIDE, SIDE]
         strength = np.sqrt(np.square(colours).mean(axis=(1, 2)))

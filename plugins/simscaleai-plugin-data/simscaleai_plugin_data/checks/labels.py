@@ -5,7 +5,7 @@ N: sampled timesteps, W: columns of the packed numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,11 @@ _OTHER = 0.11  # of the spread: half a deviation of normal numbers
 _SHARE, _FEWEST = 0.01, 3
 _GREY_LEVELS = 4.0
 _LEAST = 100
-_BLOCK = 512
+_MOST = 64  # rows that one is compared with
 
 Rows = npt.NDArray[np.float32]
+Owner = tuple[EpisodeSummary, int]
+"""The episode of a row, and which of its samples it is."""
 
 
 def ambiguous_labels(data: DataSummary) -> Iterator[Finding]:
@@ -32,43 +34,45 @@ def ambiguous_labels(data: DataSummary) -> Iterator[Finding]:
     moves = data.scale.spread > 0
     is_action = np.zeros(len(moves), dtype=np.bool_)
     is_action[data.action_columns] = True
-    state, actions = rows[:, moves & ~is_action], rows[:, moves & is_action]
-    twins = [
-        (i, j)
-        for i, j in _equal(state)
-        if owners[i][0] is not owners[j][0]  # a pause within an episode is another finding
-        and np.sqrt(np.square(actions[i] - actions[j]).mean()) > _OTHER
-        and _looks_alike(owners[i], owners[j])
-    ]
-    ambiguous = sorted({place for pair in twins for place in pair})
+    twins = _twins(owners, rows[:, moves & ~is_action], rows[:, moves & is_action])
+    ambiguous = {place for pair in twins for place in pair}
     if len(ambiguous) < max(_FEWEST, _SHARE * len(owners)):
         return
     first, other = (owners[place] for place in min(twins))
     yield Finding(
         code="ambiguous-label",
         message=f"{len(ambiguous)} of {len(owners)} timesteps that were looked at have the same "
-        f"observation as another, but a different action, such as timestep "
+        f"observation as one of another episode, but another action, such as timestep "
         f"{first[0].samples[first[1]]} of {first[0].episode.name} and "
         f"{other[0].samples[other[1]]} of {other[0].episode.name}",
         path=first[0].path, key=data.keys[-1].name, number=len(ambiguous) / len(owners),
     )  # fmt: skip
 
 
-def _equal(state: Rows) -> Iterator[tuple[int, int]]:
-    """Yield pairs of rows `[N, W]` that are equal but for a little."""
-    if not state.shape[1]:
-        yield from ((i, j) for i in range(len(state)) for j in range(i + 1, len(state)))
-        return
-    order = np.argsort(state[:, int(state.std(axis=0).argmax())], kind="stable")
-    along = state[order, int(state.std(axis=0).argmax())]
-    for place, i in enumerate(order):
+def _twins(owners: Sequence[Owner], state: Rows, actions: Rows) -> list[tuple[int, int]]:
+    """Return pairs of rows `[N, W]` that are seen alike but done otherwise, one for each row."""
+    if not state.shape[1] or not actions.shape[1]:
+        return []
+    column = int(state.std(axis=0).argmax())
+    order = np.argsort(state[:, column], kind="stable")
+    along = state[order, column]
+    numbers = {id(each): number for number, (each, _) in enumerate(owners)}
+    episode = np.array([numbers[id(each)] for each, _ in owners])
+    twins = []
+    for place, row in enumerate(order.tolist()):
         end = int(np.searchsorted(along, along[place] + _SAME, side="right"))
         near = order[place + 1 : end]
-        same = (np.abs(state[near] - state[i]) < _SAME).all(axis=1)
-        yield from ((min(int(i), int(j)), max(int(i), int(j))) for j in near[same])
+        near = near[episode[near] != episode[row]]  # a pause within an episode is something else
+        near = near[(np.abs(state[near] - state[row]) < _SAME).all(axis=1)]
+        apart = np.sqrt(np.square(actions[near] - actions[row]).mean(axis=1))
+        for other in near[apart > _OTHER][:_MOST].tolist():
+            if _looks_alike(owners[row], owners[other]):
+                twins.append((min(row, other), max(row, other)))
+                break
+    return twins
 
 
-def _looks_alike(one: tuple[EpisodeSummary, int], other: tuple[EpisodeSummary, int]) -> bool:
+def _looks_alike(one: Owner, other: Owner) -> bool:
     """Return whether instruction and frames are alike too."""
     if set(one[0].episode.instructions) != set(other[0].episode.instructions):
         return False

@@ -26,6 +26,7 @@ MIN_STRENGTH = 0.4
 _ABSOLUTE = 0.3  # rms distance of target and next state, in deviations of the state
 _AT_ENDS = 0.6  # share of timesteps at both ends of the range from which it is a gripper
 _AT_EACH_END = 0.1
+_MOST_PAIRS = 2**20  # of an action and a state; beyond, the table would not fit in memory
 _MOVES = 1e-3  # of the deviation of the action that moves most
 _LEAST = 5  # timesteps of a shifted episode
 _LEAST_ENERGY = 0.01  # of the pilot's variance: what moves less in an episode is not judged
@@ -109,7 +110,8 @@ def measure_effects(matrices: Sequence[Array], action_dim: int) -> Effects:
     grippers = _grippers(actions)
     long = [m for m in matrices if len(m) > 2]
     pairs: list[Pair] = []
-    if long and matrices[0].shape[1] > action_dim:
+    num_columns = matrices[0].shape[1] - action_dim
+    if long and 0 < num_columns * action_dim <= _MOST_PAIRS:
         plain, changes = (_by_lag(long, action_dim, by_change=c) for c in (False, True))
         targets = _targets(long, action_dim)
         std = actions.std(axis=0)

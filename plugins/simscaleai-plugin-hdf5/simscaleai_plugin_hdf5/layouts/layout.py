@@ -5,11 +5,11 @@ T: timesteps of an episode.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import h5py
-from attrs import frozen
+from attrs import field, frozen
 
 from simscaleai_core.data.location import Location
 from simscaleai_plugin_hdf5.reading.allowance import Allowance
@@ -47,6 +47,8 @@ class Contents:
     """Timesteps per second, if known."""
     instructions: Texts = ()
     """What episodes were told that say nothing themselves."""
+    names: Mapping[str, str] = field(factory=dict)
+    """Observation keys by their names in the file, where those are others."""
 
 
 @frozen(kw_only=True)

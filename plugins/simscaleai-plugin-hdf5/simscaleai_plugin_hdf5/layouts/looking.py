@@ -84,6 +84,7 @@ class Looker:
         wanted: What to look at.
         ahead: Where small arrays are read to, if they are.
         notices: What to tell in the end.
+        names: Observation keys by their names in the file, where those are others.
         paths: Names that lead to each observation key from the group of an episode, which grow.
         scales: Ranges of floating-point frames, which grow.
     """
@@ -94,6 +95,7 @@ class Looker:
     wanted: Wanted
     ahead: Ahead | None
     notices: Notices
+    names: Mapping[str, str]
     paths: dict[str, Names]
     scales: dict[str, FloatRange]
     _last: Record | None = field(default=None, init=False)
@@ -174,7 +176,14 @@ class Looker:
         group = found.group
         for name in path[:-1]:
             group = group_in(group, name, here)
-        array = look_at(_dataset(group, path[-1], here), here, self.allowance)
+        member = member_of(group, path[-1], here)
+        if isinstance(member, h5py.h5g.GroupID):  # such as Minari's actions of a Dict space
+            inside = names_in(member, here, self.allowance)
+            example = "/".join((*path, *inside[:1]))
+            raise here.error(
+                "one array", f"a group of {listed(inside)}", f"Choose action_key, such as {example}"
+            )
+        array = look_at(_dataset(member, here), here, self.allowance)
         if array.form.kind is None:
             raise _refusal(array.form, here, REPAIR)
         if array.form.kind != "low-dimensional" or len(array.form.step) > 1:
@@ -195,10 +204,13 @@ class Looker:
             return {key: evolve(box, location=found.location.at(key=key))}
         if not isinstance(member, h5py.h5g.GroupID):
             raise here.error("a group", kind_of_object(member), "Check the layout of the file")
-        walk = Walk(root=root, wanted=keys, allowance=self.allowance)
+        walk = Walk(root=root, wanted=keys, names=self.names, allowance=self.allowance)
         arrays: dict[str, Array | None] = {}
         for path, array in walk.arrays(member, here):
             key = walk.key_of(path)
+            if key in arrays:  # only a file with names of keys beside it can have that
+                remedy = "Rename one of them"
+                raise here.at(key=key).error("one array of this name", "two", remedy)
             self.paths[key] = (root, *path)
             arrays[key] = array
         return arrays
@@ -234,7 +246,8 @@ class Looker:
         if name not in found.names:
             return False
         here = found.location.at(key=name)
-        array = look_at(_dataset(found.group, name, here), here, self.allowance)
+        member = member_of(found.group, name, here)
+        array = look_at(_dataset(member, here), here, self.allowance)
         if array.form.kind != "low-dimensional":
             raise _refusal(array.form, here, REPAIR)
         _check_lengths({name: array}, length, may_be_longer=False)
@@ -266,8 +279,7 @@ class Looker:
         return kept
 
 
-def _dataset(group: h5py.h5g.GroupID, name: str, location: Location) -> Any:
-    found = member_of(group, name, location)
+def _dataset(found: Any, location: Location) -> h5py.h5d.DatasetID:
     if not isinstance(found, h5py.h5d.DatasetID):
         raise location.error("a dataset", kind_of_object(found), "Check the layout of the file")
     return found

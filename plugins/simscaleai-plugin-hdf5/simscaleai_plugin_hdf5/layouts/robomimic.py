@@ -9,12 +9,14 @@ The file::
         @success                             Isaac Lab; else a reward of 1 among zeros says so
         @ep_meta                             RoboCasa: JSON, the instruction as lang
     data/@env_args                           JSON: env_name, env_kwargs.control_freq
+    data/@key_names                          ours: JSON, the keys that have a / by names without it
     data/@problem_info                       LIBERO: JSON, the instruction as language_instruction
     mask/NAME                                filter keys: names of episodes
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,8 @@ from simscaleai_plugin_hdf5.stored import ENV, REWARDS
 
 PREFIX = "demo_"
 DATA = "data"
+OBS = "obs"
+KEY_NAMES = "key_names"
 
 
 def _matches(root: Found) -> bool:
@@ -54,7 +58,17 @@ def _contents(root: Found) -> Contents:
         env=env if isinstance(env, str) else text_attribute(group, ENV, here),
         fps=float(rate) if isinstance(rate, int | float) and rate > 0 else None,
         instructions=_problem(group, here),
+        names=_names(json_attribute(group, KEY_NAMES, here)),
     )
+
+
+def flat(key: str) -> str:
+    """Return what a key is called in a file: robomimic reads no groups inside ``obs``."""
+    return key.replace("/", ".")
+
+
+def _names(stored: Mapping[str, Any]) -> dict[str, str]:
+    return {n: key for n, key in stored.items() if isinstance(key, str) and flat(key) == n}
 
 
 def _problem(group: Group, location: Location) -> Texts:
@@ -102,7 +116,7 @@ LAYOUT = Layout(
     contents=_contents,
     instructions=_instructions,
     success=_success,
-    observations="obs",
+    observations=OBS,
     beside=_BESIDE,
     remedy="Make its observations, for example with robomimic's dataset_states_to_obs.py",
 )

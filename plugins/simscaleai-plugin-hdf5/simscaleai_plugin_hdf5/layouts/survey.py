@@ -83,7 +83,7 @@ class Survey:
         self._allowance.take(3 * len(groups) * DATASET_BYTES)  # with actions and observations
         looker = Looker(
             root=found, layout=layout, file=number, wanted=self.wanted, ahead=self.ahead,
-            notices=self._notices, paths=self._paths, scales=self._scales,
+            notices=self._notices, names=contents.names, paths=self._paths, scales=self._scales,
         )  # fmt: skip
         self._action_path = looker.action_path
         count = len(contents.places)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 import h5py
 from attrs import field, frozen
@@ -28,17 +28,20 @@ class Walk:
     Args:
         root: Name of the group that holds them.
         wanted: Keys to look at; all if None.
+        names: Keys by their names in the file, where those are others.
         allowance: What may still be read.
     """
 
     root: str
     wanted: Collection[str] | None
+    names: Mapping[str, str]
     allowance: Allowance
     _ancestors: list[int] = field(factory=list, init=False)
 
     def key_of(self, path: Path) -> str:
         """Return the key of a path: ``actions`` alone is what the actions are called."""
-        return f"{self.root}/{ACTIONS}" if path == (ACTIONS,) else "/".join(path)
+        name = f"{self.root}/{ACTIONS}" if path == (ACTIONS,) else "/".join(path)
+        return self.names.get(name, name)
 
     def arrays(
         self, group: Group, location: Location, path: Path = ()

@@ -21,7 +21,7 @@ Names = tuple[str, ...]
 
 _AN_HDF5_FILE = "an HDF5 file"
 _MAX_OPEN_DATASETS = 4096
-_MAX_OPEN_FILES = 64
+_MAX_OPEN_FILES = 256
 _WAIT = "Wait until it has finished, or read a copy"
 
 
@@ -71,9 +71,7 @@ class OpenFiles:
         self._files = files
         self._chunk_cache_bytes = chunk_cache_bytes
         self._pid = os.getpid()
-        self._open: dict[int, h5py.File] = {}
-        self._datasets: dict[tuple[int, Names], Timesteps | Blobs] = {}
-        self._last_group: tuple[tuple[int, Names], h5py.h5g.GroupID] | None = None
+        self._open: dict[int, _OpenFile] = {}
 
     def timesteps(self, number: int, path: Names, location: Location) -> Timesteps | Blobs:
         """Return what reads a dataset.
@@ -91,57 +89,68 @@ class OpenFiles:
         """
         if self._pid != os.getpid():
             self._forget()
-        found = self._datasets.get((number, path))
-        if found is None:
-            if len(self._datasets) >= _MAX_OPEN_DATASETS:
-                self._datasets.clear()
-            group = self._group(number, path[:-1], location)
-            found = reader_of(dataset_in(group, path[-1:], location), location)
-            self._datasets[number, path] = found
-        return found
+        file = self._open.get(number)
+        if file is None:
+            if len(self._open) >= _MAX_OPEN_FILES:
+                self._open.pop(next(iter(self._open))).close()
+            stored = self._files[number]
+            file = self._open[number] = _OpenFile(
+                open_file(
+                    stored.path,
+                    expected_stamp=stored.stamp,
+                    chunk_cache_bytes=self._chunk_cache_bytes,
+                )
+            )
+        return file.timesteps(path, location)
 
     def close(self) -> None:
         """Close the files; they are opened again when they are needed."""
         if self._pid == os.getpid():
-            self._datasets.clear()
-            self._last_group = None
             for file in self._open.values():
                 file.close()
         self._forget()
 
-    def _group(self, number: int, path: Names, location: Location) -> h5py.h5g.GroupID:
-        if self._last_group is None or self._last_group[0] != (number, path):
-            group = self._root(number)
-            for name in path:
-                group = group_in(group, name, location)
-            self._last_group = ((number, path), group)
-        return self._last_group[1]
-
-    def _root(self, number: int) -> h5py.h5g.GroupID:
-        file = self._open.get(number)
-        if file is None:
-            if len(self._open) >= _MAX_OPEN_FILES:
-                self.close()
-            stored = self._files[number]
-            file = open_file(
-                stored.path,
-                expected_stamp=stored.stamp,
-                chunk_cache_bytes=self._chunk_cache_bytes,
-            )
-            self._open[number] = file
-        return root_of(file, Location(path=self._files[number].path))
-
     def _forget(self) -> None:
         self._pid = os.getpid()
         self._open = {}
-        self._datasets = {}
-        self._last_group = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {"files": self._files, "chunk_cache_bytes": self._chunk_cache_bytes}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
+
+
+class _OpenFile:
+    """One open file, and what is open in it."""
+
+    def __init__(self, file: h5py.File) -> None:
+        self._file = file
+        self._datasets: dict[Names, Timesteps | Blobs] = {}
+        self._last_group: tuple[Names, h5py.h5g.GroupID] | None = None
+
+    def timesteps(self, path: Names, location: Location) -> Timesteps | Blobs:
+        found = self._datasets.get(path)
+        if found is None:
+            if len(self._datasets) >= _MAX_OPEN_DATASETS:
+                self._datasets.clear()
+            group = self._group(path[:-1], location)
+            found = reader_of(dataset_in(group, path[-1:], location), location)
+            self._datasets[path] = found
+        return found
+
+    def close(self) -> None:
+        self._datasets.clear()
+        self._last_group = None
+        self._file.close()
+
+    def _group(self, path: Names, location: Location) -> h5py.h5g.GroupID:
+        if self._last_group is None or self._last_group[0] != path:
+            group = root_of(self._file, location)
+            for name in path:
+                group = group_in(group, name, location)
+            self._last_group = (path, group)
+        return self._last_group[1]
 
 
 def root_of(file: h5py.File, location: Location) -> h5py.h5g.GroupID:

@@ -24,8 +24,8 @@ class Extra:
     """Id of the environment that the data was recorded in."""
     keys: Mapping[str, str] = field(factory=dict)
     """Names of keys by feature: LeRobot's names have no ``/``."""
-    filter_keys: Mapping[str, Sequence[int]] = field(factory=dict)
-    """Numbers of the episodes of each named part of the data."""
+    filter_keys: Mapping[str, Sequence[int]] | None = None
+    """Numbers of the episodes of each named part of the data; None if the splits say it."""
     tasks_are_alternatives: bool = False
     """Whether several tasks of an episode are other words for the same."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import field, frozen
 
-from simscaleai_core.data.location import Location
+from simscaleai_core.data.location import Location, quoted
 from simscaleai_plugin_lerobot.detect import INFO, VERSIONS
 
 INTACT = "Copy the folder again, whole"
@@ -116,7 +116,11 @@ def read_info(root: Path) -> Info:
         raise location.at(key="fps").error("timesteps per second > 0", repr(fps), "Correct it")
     features = table.get("features")
     if not isinstance(features, dict) or not features:
-        raise location.at(key="features").error("a table of features", repr(features), INTACT)
+        found = quoted(str(features))
+        raise location.at(key="features").error("a table of features", found, INTACT)
+    data_path = table.get("data_path")
+    if not isinstance(data_path, str):
+        raise location.at(key="data_path").error("a template of a path", repr(data_path), INTACT)
     count = table.get("total_episodes")
     splits = table.get("splits")
     return Info(
@@ -124,7 +128,7 @@ def read_info(root: Path) -> Info:
         version=version,
         fps=float(fps),
         features={name: _feature(name, entry, location) for name, entry in features.items()},
-        data_path=str(table.get("data_path")),
+        data_path=data_path,
         video_path=str(table.get("video_path") or ""),
         chunk_size=max(1, table["chunks_size"]) if _is_count(table.get("chunks_size")) else 1000,
         num_episodes=count if _is_count(count) else None,
@@ -158,12 +162,16 @@ def _feature(name: str, entry: object, location: Location) -> Feature:
     shape = entry.get("shape") if isinstance(entry, dict) else None
     sizes: list[Any] = shape if isinstance(shape, list) else [None]
     if not isinstance(entry, dict) or not all(_is_count(size) and size for size in sizes):
-        found, wanted = repr(entry), "a table with dtype and shape"
+        found, wanted = quoted(str(entry)), "a table with dtype and shape"
         raise location.at(key=name).error(wanted, found, "Correct this entry of features")
     details = {**_table(entry.get("video_info")), **_table(entry.get("info"))}
     names = tuple(_flat(entry.get("names")))
     return Feature(
-        name=name, dtype=str(entry.get("dtype")), shape=tuple(sizes), names=names, details=details
+        name=name,
+        dtype=str(entry.get("dtype")),
+        shape=tuple(sizes) or (1,),
+        names=names,
+        details=details,
     )
 
 

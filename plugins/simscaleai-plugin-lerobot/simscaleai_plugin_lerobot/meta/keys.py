@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,8 +36,8 @@ class Keys:
     """The observation keys, in the order of the features."""
     actions: Key
     """The actions, under the name ``"actions"``."""
-    features: Mapping[str, Feature]
-    """The feature of each key, by the key's name."""
+    features: Mapping[str, tuple[Feature, ...]]
+    """The features that each key is made of, by the key's name: one, but for joined actions."""
 
 
 def keys_of(info: Info, action_key: str | None, renamed: Mapping[str, str]) -> Keys:
@@ -45,7 +45,8 @@ def keys_of(info: Info, action_key: str | None, renamed: Mapping[str, str]) -> K
 
     Args:
         info: The data set.
-        action_key: Feature of the actions; ``action`` or ``actions`` if None.
+        action_key: Features of the actions, with commas between them; ``action`` or ``actions`` if
+            None.
         renamed: Names of keys by feature, where they differ.
 
     Returns:
@@ -54,11 +55,11 @@ def keys_of(info: Info, action_key: str | None, renamed: Mapping[str, str]) -> K
     Raises:
         DataError: If there are no actions, or no observation.
     """
-    action = _action_feature(info, action_key)
+    chosen = _action_features(info, action_key)
     slices = _slices(info)
-    features, keys, left_out = {ACTIONS: action}, [], {}
+    features, keys, left_out = {ACTIONS: chosen}, [], {}
     for feature in info.features.values():
-        if feature is action or feature.name in _BOOKKEEPING or feature.name.startswith("next."):
+        if feature in chosen or feature.name in _BOOKKEEPING or feature.name.startswith("next."):
             continue
         name = renamed.get(feature.name, feature.name)
         found = _key(feature, name, slices.get(feature.name, ()))
@@ -66,7 +67,7 @@ def keys_of(info: Info, action_key: str | None, renamed: Mapping[str, str]) -> K
             left_out[feature.name] = found
         else:
             keys.append(found)
-            features[name] = feature
+            features[name] = (feature,)
     if left_out:
         reasons = "; ".join(f"{name!r} ({why})" for name, why in left_out.items())
         warnings.warn(f"features that are left out: {reasons} @ {info.root / INFO}.", stacklevel=4)
@@ -74,21 +75,41 @@ def keys_of(info: Info, action_key: str | None, renamed: Mapping[str, str]) -> K
         raise info.location.error(
             "at least one observation", listed(info.features), "Record observations"
         )
-    actions = _key(action, ACTIONS, slices.get(action.name, ()), is_action=True)
-    if isinstance(actions, str) or actions.kind != "low-dimensional":
-        found = f"{action.dtype} {list(action.shape)}"
+    parts = [_action_part(info, f, slices.get(f.name, ())) for f in chosen]
+    return Keys(observations=tuple(keys), actions=_joined(parts), features=features)
+
+
+def _action_features(info: Info, action_key: str | None) -> tuple[Feature, ...]:
+    if action_key is None:
+        names = [next((n for n in _ACTION_NAMES if n in info.features), ACTION)]
+    else:
+        names = [name.strip() for name in action_key.split(",")]
+    for name in names:
+        if name not in info.features:
+            known, remedy = listed(info.features), "Name it with action_key"
+            raise info.location.at(key=name).error("a feature of actions", known, remedy)
+    return tuple(info.features[name] for name in names)
+
+
+def _action_part(info: Info, feature: Feature, dimensions: tuple[str, ...]) -> Key:
+    part = _key(feature, ACTIONS, dimensions, is_action=True)
+    if isinstance(part, str) or part.kind != "low-dimensional":
+        found = f"{feature.dtype} {list(feature.shape)}"
         remedy = "Choose another feature with action_key"
-        raise info.location.at(key=action.name).error("numbers [A]", found, remedy)
-    return Keys(observations=tuple(keys), actions=actions, features=features)
+        raise info.location.at(key=feature.name).error("numbers [A]", found, remedy)
+    return part
 
 
-def _action_feature(info: Info, action_key: str | None) -> Feature:
-    wanted = _ACTION_NAMES if action_key is None else (action_key,)
-    for name in wanted:
-        if name in info.features:
-            return info.features[name]
-    raise info.location.at(key=wanted[0]).error(
-        "a feature of actions", listed(info.features), "Name it with action_key"
+def _joined(parts: Sequence[Key]) -> Key:
+    """Return the key of several in a row."""
+    if len(parts) == 1:
+        return parts[0]
+    names = [part.dimensions for part in parts]
+    return Key(
+        name=ACTIONS,
+        shape=(sum(part.width for part in parts),),
+        dtype=np.result_type(*(part.dtype for part in parts)).name,
+        dimensions=tuple(n for part in names for n in part) if all(names) else (),
     )
 
 

@@ -78,7 +78,7 @@ class EmbeddedFrames:
             cells = file.cells(name, rows, location, self._groups)
             values = numbers_of(cells, feature.shape, location)
             if key.kind == "image":
-                return as_frames(values)
+                return np.array(as_frames(values))
             return values.reshape(len(values), *key.shape[1:])
         try:
             blobs = file.blobs(name, rows)

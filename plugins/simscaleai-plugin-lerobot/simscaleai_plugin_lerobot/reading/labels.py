@@ -74,7 +74,7 @@ def episodes_of(
 
 
 def _parts(info: Info, index: EpisodeIndex, extra: Extra) -> Sequence[frozenset[str]]:
-    if not extra.filter_keys:
+    if extra.filter_keys is None:
         return split_of(info, len(index.numbers))
     members = {name: set(numbers) for name, numbers in extra.filter_keys.items()}
     return [
