@@ -69,9 +69,7 @@ def differences(one: EpisodeSource, two: EpisodeSource, *, single: bool = False)
     if [_shape(k) for k in one.observations] != [_shape(k) for k in two.observations]:
         return [*found, "keys"]
     for number, (first, second) in enumerate(zip(one.episodes, two.episodes, strict=True)):
-        added = {"train"} if single and not first.filter_keys else set()  # LeRobot's default
-        wanted = attrs.evolve(first, name="", filter_keys=first.filter_keys | added)
-        if wanted != attrs.evolve(second, name=""):
+        if attrs.evolve(first, name="") != attrs.evolve(second, name=""):
             found.append(f"about episode {number}: {first} {second}")
         for key in (*one.observations, one.actions):
             a, b = (s.read(number, key.name, 0, first.length) for s in (one, two))

@@ -31,6 +31,7 @@ from simscaleai_plugin_hdf5.stored import FileLayout
 
 WORTH_S = 1.0
 """Looking at files that take less is not worth an index [s]."""
+_FORMAT = 1  # another one for whatever is found or kept otherwise
 _MAX_BYTES = 4 * 2**30
 _FOLDER = "SIMSCALE_CACHE_DIR"
 _LAYOUT, _NUMBERS = "layout.json", "numbers.bin"
@@ -82,7 +83,8 @@ def _place(path: Path, files: Sequence[Path], wanted: Wanted, read_ahead: bool) 
     except OSError:
         return None
     asked = (sorted(wanted.keys or ()), wanted.keys is None, wanted.action_key, wanted.is_strict)
-    parts = (version("simscaleai-plugin-hdf5"), str(path), stamps, asked, read_ahead)
+    made_by = (_FORMAT, version("simscaleai-plugin-hdf5"))
+    parts = (made_by, str(path), stamps, asked, read_ahead)
     folder = Path(root) if root else user_cache_path("simscaleai")
     return folder / "hdf5" / blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
