@@ -199,4 +199,4 @@ def test_nothing_reads_this_suffix(tmp_path: Path, simscale_here: Command) -> No
     file = tmp_path / "demonstrations.csv"
     file.write_text("1,2,3\n")
     outcome = simscale_here(*arguments(file))
-    assert_refused(*outcome, file=file, fault="expected a file ending in .h5")
+    assert_refused(*outcome, file=file, fault="or a file ending in .h5")
