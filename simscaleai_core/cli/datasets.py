@@ -93,22 +93,26 @@ def open_sources(
 
 
 def _read_by(host: Host, path: str, name: str | None) -> Iterable[tuple[str, Component]]:
-    if name:
-        component = host.component("dataset", name)
-        return [(place, component) for place in _paths(path)]
     pairs = []
     for place in _paths(path):
-        readers = _readers(host, Path(place))
+        readers = _readers(host, Path(place), name)
         if readers:
             pairs.append((place, _one_of(host, readers, place)))
-        elif Path(place).is_dir() and (inside := _inside(host, Path(place))):
+        elif Path(place).is_dir() and (inside := _inside(host, Path(place), name)):
             pairs.extend(inside)
+        elif name:  # it says itself what is wrong
+            pairs.append((place, host.component("dataset", name)))
         else:
             raise _unread(host, place)
     return pairs
 
 
 def _paths(path: str) -> list[str]:
+    if "://" in path:
+        raise DataError(
+            f"{path!r} is not on this machine: expected a file or a folder. Download it first.",
+            path=path,
+        )
     if glob.has_magic(path) and not Path(path).exists():
         found = sorted(glob.glob(path, recursive=True), key=_natural)  # noqa: PTH207 - absolute too
         if not found:
@@ -119,19 +123,23 @@ def _paths(path: str) -> list[str]:
     return [path]
 
 
-def _inside(host: Host, folder: Path) -> list[tuple[str, Component]]:
+def _inside(host: Host, folder: Path, name: str | None) -> list[tuple[str, Component]]:
     """Return what is read of a folder's own entries."""
     pairs = []
     for entry in sorted(map(str, folder.iterdir()), key=_natural):
-        readers = _readers(host, Path(entry))
+        readers = _readers(host, Path(entry), name)
         if readers:
             pairs.append((entry, _one_of(host, readers, entry)))
     return pairs
 
 
-def _readers(host: Host, path: Path) -> list[Component]:
-    """Return who says that the data is in a layout of theirs, or else whose suffix it has."""
-    specs = [(c, c.spec) for c in host.of_kind("dataset") if isinstance(c.spec, DatasetSpec)]
+def _readers(host: Host, path: Path, name: str | None) -> list[Component]:
+    """Return who says that the data is in a layout of theirs, or else whose suffix it has.
+
+    With a name only that one is asked.
+    """
+    asked = [host.component("dataset", name)] if name else host.of_kind("dataset")
+    specs = [(c, c.spec) for c in asked if isinstance(c.spec, DatasetSpec)]
     sure = [c for c, spec in specs if spec.reads and _reads(c, spec.reads, path)]
     return sure or [c for c, spec in specs if path.suffix in spec.suffixes]
 
