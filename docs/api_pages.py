@@ -190,7 +190,11 @@ def _mechanism_pages() -> dict[str, ApiPage]:
                     "KeyKind",
                     "ACTIONS",
                 ],
-                "simscaleai_core.data.windowed": ["WindowedDataset", "Sample"],
+                "simscaleai_core.data.windowed": [
+                    "WindowedDataset",
+                    "Sample",
+                    "held_out_positions",
+                ],
                 "simscaleai_core.data.options": ["WindowOptions"],
                 "simscaleai_core.data.mixture": ["Mixture", "mixed_order"],
                 "simscaleai_core.data.frames": [

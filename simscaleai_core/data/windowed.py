@@ -189,10 +189,9 @@ class WindowedDataset(Dataset[Sample]):
                 "Record more episodes, or hold nothing out.",
                 path=self.path,
             )
-        num_held_out = min(max(round(fraction * count), 1), count - 1)
-        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
-        chosen = [self._windows.episodes[position] for position in order]
-        return self._part(chosen[num_held_out:]), self._part(chosen[:num_held_out])
+        held = held_out_positions(count, fraction, seed)
+        kept = [e for place, e in enumerate(self._windows.episodes) if place not in held]
+        return self._part(kept), self._part([self._windows.episodes[place] for place in held])
 
     def _gather(self, indices: Sequence[int] | Tensor) -> Collated:
         loaded, windows = self._loaded, self._windows
@@ -312,6 +311,13 @@ class WindowedDataset(Dataset[Sample]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._derive()
+
+
+def held_out_positions(count: int, fraction: float, seed: int) -> set[int]:
+    """Return which of `count` episodes a split holds out: at least one, and not all."""
+    number = min(max(round(fraction * count), 1), count - 1)
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
+    return set(order[:number])
 
 
 def _first(value: Tensor, timesteps: int) -> Tensor:

@@ -181,7 +181,7 @@ KINDS: Mapping[str, Kind] = {
     "ambiguous-label": Kind(
         severity="warning",
         meaning=(
-            "Of a sample of timesteps, at least 1% and 3 have a twin in another episode with "
+            "Of a sample of timesteps, at least 1% and 3 have a match in another episode with "
             "the same observation (to 0.5% of the spread, frames alike) and instruction, but "
             "an action that differs by half a deviation. Needs 100 timesteps."
         ),

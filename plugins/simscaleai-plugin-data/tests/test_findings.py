@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 from demonstrations import EPISODE, EVERYWHERE, FAULTS, Demonstrations, Plant, duplicate
 from simscaleai_plugin_data.checking import Checked, check_sources, codes_of
-from simscaleai_plugin_data.checks.duplicates import held_out_positions
 from simscaleai_plugin_data.findings import KINDS, Finding
 
 from simscaleai_core.data.source import EpisodeSource
-from simscaleai_core.data.windowed import WindowedDataset
+from simscaleai_core.data.windowed import WindowedDataset, held_out_positions
 from simscaleai_core.errors import ConfigError, DataError
 
 

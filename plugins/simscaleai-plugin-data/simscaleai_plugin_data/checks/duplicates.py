@@ -26,7 +26,7 @@ _BLOCK = 256
 
 
 @frozen(kw_only=True, eq=False)
-class Twin:
+class Pair:
     """An episode that is like an earlier one."""
 
     first: EpisodeSummary
@@ -44,60 +44,45 @@ class Twin:
 
 def duplicates(data: DataSummary) -> Iterator[Finding]:
     """Find copies, copies with another instruction, and copies on both sides of the split."""
-    twins = _twins(data)
-    held_out = _held_out(data.episodes) if twins else set()
-    for twin in twins:
-        first, copy = twin.first.episode, twin.copy.episode
+    pairs = _pairs(data)
+    held_out = _held_out(data.episodes) if pairs else set()
+    for pair in pairs:
+        first, copy = pair.first.episode, pair.copy.episode
         other = (
             first.name
-            if twin.first.path == twin.copy.path
-            else f"{first.name} of {twin.first.path}"
+            if pair.first.path == pair.copy.path
+            else f"{first.name} of {pair.first.path}"
         )
-        alike = "equals" if twin.distance == 0 else f"follows to {twin.distance:.1%} of the spread"
-        code = "near-duplicate-episode" if twin.distance else "duplicate-episode"
+        alike = "equals" if pair.distance == 0 else f"follows to {pair.distance:.1%} of the spread"
+        code = "near-duplicate-episode" if pair.distance else "duplicate-episode"
         message = f"it {alike} {other}"
-        if twin.is_told_apart:
+        if pair.is_told_apart:
             code = "contradictory-instruction"
             message += (
                 f", but is told {_told(copy.instructions)} instead of {_told(first.instructions)}"
             )
-        parts = [id(twin.first) in held_out, id(twin.copy) in held_out]
+        parts = [id(pair.first) in held_out, id(pair.copy) in held_out]
         if parts[0] != parts[1]:
             message += "; one of both is held out by train's default split"
-        yield _of(twin, code, message)
+        yield _of(pair, code, message)
         if parts[0] != parts[1]:
             where = ("held out", "trained on") if parts[1] else ("trained on", "held out")
-            yield _of(twin, "split-leak", f"it is {where[0]}, its twin {other} is {where[1]}")
+            yield _of(pair, "split-leak", f"it is {where[0]}, its copy {other} is {where[1]}")
 
 
-def _twins(data: DataSummary) -> list[Twin]:
+def _pairs(data: DataSummary) -> list[Pair]:
     exact = [*_exact(data)]
-    known = {id(twin.copy) for twin in exact}
-    twins = exact + [twin for twin in _near(data) if id(twin.copy) not in known]
+    known = {id(pair.copy) for pair in exact}
+    pairs = exact + [pair for pair in _near(data) if id(pair.copy) not in known]
     if not data.is_relabelled:
-        return twins
-    return [t for t in twins if not (t.is_told_apart and t.first.seen == t.copy.seen)]
+        return pairs
+    return [t for t in pairs if not (t.is_told_apart and t.first.seen == t.copy.seen)]
 
 
-def held_out_positions(count: int, fraction: float, seed: int) -> set[int]:
-    """Return the positions of the episodes that `train` holds out of `count`.
-
-    Source:
-        `simscaleai_core.data.windowed.WindowedDataset.split`.
-    """
-    import torch
-
-    if count < 2 or not fraction:
-        return set()
-    number = min(max(round(fraction * count), 1), count - 1)
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
-    return set(order[:number])
-
-
-def _of(twin: Twin, code: str, message: str) -> Finding:
+def _of(pair: Pair, code: str, message: str) -> Finding:
     return Finding(
-        code=code, message=message, path=twin.copy.path, episode=twin.copy.episode.name,
-        number=twin.distance,
+        code=code, message=message, path=pair.copy.path, episode=pair.copy.episode.name,
+        number=pair.distance,
     )  # fmt: skip
 
 
@@ -106,6 +91,8 @@ def _told(instructions: Sequence[str]) -> str:
 
 
 def _held_out(episodes: Sequence[EpisodeSummary]) -> set[int]:
+    from simscaleai_core.data.windowed import held_out_positions
+
     config, found = TrainConfig(), set()
     for path in {e.path for e in episodes}:
         own = [e for e in episodes if e.path == path]
@@ -114,17 +101,17 @@ def _held_out(episodes: Sequence[EpisodeSummary]) -> set[int]:
     return found
 
 
-def _exact(data: DataSummary) -> Iterator[Twin]:
+def _exact(data: DataSummary) -> Iterator[Pair]:
     first: dict[bytes, list[EpisodeSummary]] = {}
     for each in data.episodes:
         if each.episode.length < 2:
             continue
         alike = first.setdefault(each.digest, [])
-        twin = next((e for e in alike if _look_alike(e, each)), None)
-        if twin is None:
+        pair = next((e for e in alike if _look_alike(e, each)), None)
+        if pair is None:
             alike.append(each)
         else:
-            yield Twin(first=twin, copy=each, distance=0.0)
+            yield Pair(first=pair, copy=each, distance=0.0)
 
 
 def _look_alike(one: EpisodeSummary, other: EpisodeSummary) -> bool:
@@ -135,7 +122,7 @@ def _look_alike(one: EpisodeSummary, other: EpisodeSummary) -> bool:
     )
 
 
-def _near(data: DataSummary) -> Iterator[Twin]:
+def _near(data: DataSummary) -> Iterator[Pair]:
     """Find near copies: sorted along the direction of most variance, only neighbours can be."""
     episodes = [e for e in data.episodes if e.episode.length >= _LEAST]
     if len(episodes) < 2:
@@ -163,7 +150,7 @@ def _near(data: DataSummary) -> Iterator[Twin]:
         one, other = episodes[early], episodes[late]
         shorter, longer = sorted((one.episode.length, other.episode.length))
         if longer - shorter <= _LENGTHS * longer and _look_alike(one, other):
-            yield Twin(first=one, copy=other, distance=distance)
+            yield Pair(first=one, copy=other, distance=distance)
 
 
 def _vectors(data: DataSummary, episodes: Sequence[EpisodeSummary]) -> npt.NDArray[np.float32]:

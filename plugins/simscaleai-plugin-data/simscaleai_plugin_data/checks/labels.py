@@ -34,11 +34,11 @@ def ambiguous_labels(data: DataSummary) -> Iterator[Finding]:
     moves = data.scale.spread > 0
     is_action = np.zeros(len(moves), dtype=np.bool_)
     is_action[data.action_columns] = True
-    twins = _twins(owners, rows[:, moves & ~is_action], rows[:, moves & is_action])
-    ambiguous = {place for pair in twins for place in pair}
+    pairs = _pairs(owners, rows[:, moves & ~is_action], rows[:, moves & is_action])
+    ambiguous = {place for pair in pairs for place in pair}
     if len(ambiguous) < max(_FEWEST, _SHARE * len(owners)):
         return
-    first, other = (owners[place] for place in min(twins))
+    first, other = (owners[place] for place in min(pairs))
     yield Finding(
         code="ambiguous-label",
         message=f"{len(ambiguous)} of {len(owners)} timesteps that were looked at have the same "
@@ -49,7 +49,7 @@ def ambiguous_labels(data: DataSummary) -> Iterator[Finding]:
     )  # fmt: skip
 
 
-def _twins(owners: Sequence[Owner], state: Rows, actions: Rows) -> list[tuple[int, int]]:
+def _pairs(owners: Sequence[Owner], state: Rows, actions: Rows) -> list[tuple[int, int]]:
     """Return pairs of rows `[N, W]` that are seen alike but done otherwise, one for each row."""
     if not state.shape[1] or not actions.shape[1]:
         return []
@@ -58,7 +58,7 @@ def _twins(owners: Sequence[Owner], state: Rows, actions: Rows) -> list[tuple[in
     along = state[order, column]
     numbers = {id(each): number for number, (each, _) in enumerate(owners)}
     episode = np.array([numbers[id(each)] for each, _ in owners])
-    twins = []
+    pairs = []
     for place, row in enumerate(order.tolist()):
         end = int(np.searchsorted(along, along[place] + _SAME, side="right"))
         near = order[place + 1 : end]
@@ -67,9 +67,9 @@ def _twins(owners: Sequence[Owner], state: Rows, actions: Rows) -> list[tuple[in
         apart = np.sqrt(np.square(actions[near] - actions[row]).mean(axis=1))
         for other in near[apart > _OTHER][:_MOST].tolist():
             if _looks_alike(owners[row], owners[other]):
-                twins.append((min(row, other), max(row, other)))
+                pairs.append((min(row, other), max(row, other)))
                 break
-    return twins
+    return pairs
 
 
 def _looks_alike(one: Owner, other: Owner) -> bool:
