@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pages import PAGES, Block, blocks_of, install
 
@@ -84,13 +85,16 @@ def kit_faults(page: Path, file: str, folder: Path) -> list[str]:
     rng = random.Random(0)
     rows = [" ".join(f"{rng.random():.3f}" for _ in range(4)) for _ in range(32)]
     (folder / "data.txt").write_text("\n".join(rows), "utf-8")
+    data = "data.txt"
+    if page.stem == "write-a-reader":
+        data = write_npz(folder / "demos").name
     distribution = folder / Path(file).parts[0]
     if distribution.is_dir():
         path = install(distribution, folder / "site")
         named = [Path(path[0]).name.removeprefix("simscaleai-plugin-")]
     else:
         path, named = [], [Path(file).stem, "--plugin", f"./{file}"]
-    command = ("simscaleai_core", "plugins", "check", *named, "--data", "data.txt", "--json")
+    command = ("simscaleai_core", "plugins", "check", *named, "--data", data, "--json")
     done = python(*command, cwd=folder, path=path)
     assert done.stdout, done.stderr
     checks = json.loads(done.stdout)["checks"]
@@ -98,6 +102,16 @@ def kit_faults(page: Path, file: str, folder: Path) -> list[str]:
     return [
         f"{c['component']} {c['check']}: {c['message']}" for c in checks if c["status"] == "failed"
     ]
+
+
+def write_npz(folder: Path) -> Path:
+    """Write a folder in the layout that the page about readers makes up."""
+    folder.mkdir()
+    draw = np.random.default_rng(0)
+    for number, length in enumerate((9, 12, 7)):
+        state, actions = draw.normal(size=(length, 7)), draw.normal(size=(length, 2))
+        np.savez(folder / f"episode_{number}.npz", state=state, actions=actions)
+    return folder
 
 
 def test_a_fault_is_found(tmp_path: Path) -> None:

@@ -42,6 +42,9 @@ assert not foreign, foreign
 """
 
 
+KINDS = (".py", "/py.typed", ".xml", ".toml", ".j2", ".tmpl", ".jinja", ".css", ".js")
+
+
 def test_wheels_hold_the_package_and_nothing_else(wheels: Mapping[str, Path]) -> None:
     for name, path in wheels.items():
         with zipfile.ZipFile(path) as archive:
@@ -53,7 +56,7 @@ def test_wheels_hold_the_package_and_nothing_else(wheels: Mapping[str, Path]) ->
             file
             for file in inside
             if not file.startswith(f"{package}/")
-            or not (file.endswith((".py", "/py.typed", ".xml", ".toml", ".j2", ".tmpl")))
+            or not file.endswith(KINDS)
             or any(
                 part.startswith(".") or (part == "tests" and not file.endswith(".tmpl"))
                 for part in Path(file).parts
