@@ -53,6 +53,10 @@ LONG = (
 SCRIPTED = [p for p in PAGES if any(b.directive == "script" for b in blocks_of(p))]
 
 
+def _is_long(page: Path) -> bool:
+    return page.stem in LONG or page == ROOT / "README.md"
+
+
 def _id(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
@@ -86,7 +90,7 @@ def _own_process_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 @pytest.mark.parametrize(
     "page",
-    [pytest.param(p, marks=pytest.mark.slow if p.stem in LONG else ()) for p in RUNNABLE],
+    [pytest.param(p, marks=pytest.mark.slow if _is_long(p) else ()) for p in RUNNABLE],
     ids=_id,
 )
 def test_page_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -171,6 +171,7 @@ def test_fault_is_named_in_one_line(
     assert_refused(*simscale_here(*arguments(file)), file=file, fault=fault)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("break_", "fault"), [c for c in CASES if c.id in {"truncated", "not_a_number"}]

@@ -25,6 +25,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "data" / "v0_1_0"))
 import make_v0_1_0 as measure
 from make_v0_1_0 import CHECKPOINTS, RECORDINGS, WEIGHTS
 
+pytestmark = pytest.mark.slow
+
 DATA = measure.HERE
 EXPECTED = json.loads((DATA / "expected.json").read_text())
 RTOL = 1e-5

@@ -12,6 +12,8 @@ from simscaleai_devkit.support.trees import tree_differences
 from simscaleai_core.cli.app import run as simscale
 from simscaleai_core.host.registry import load_checkpoint
 
+pytestmark = pytest.mark.slow
+
 BEGUN = (
     *("train", "--plugin", "bc", "--device", "cpu", "--max-steps", "8", "--warmup-steps", "2"),
     *("--extensions", "ema", "--loggers", "jsonl", "--bc.dropout", "0.1", "--ema.decay", "0.9"),

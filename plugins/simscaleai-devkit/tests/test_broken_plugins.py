@@ -12,6 +12,8 @@ from simscaleai_devkit.suite import name_of, outcomes
 
 from .broken_plugins import BROKEN, write
 
+pytestmark = pytest.mark.slow
+
 COSTLY = {"options_are_light", "targets_leave_process_alone"}
 """Checks with processes of their own: the quick part runs them only where they are to fail."""
 

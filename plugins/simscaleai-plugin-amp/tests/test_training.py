@@ -17,6 +17,8 @@ from simscaleai_core.errors import CheckpointError
 from simscaleai_core.host.registry import load_checkpoint
 from simscaleai_core.plugin import hookimpl
 
+pytestmark = pytest.mark.slow
+
 DTYPES = ["bfloat16", "float16"]
 
 

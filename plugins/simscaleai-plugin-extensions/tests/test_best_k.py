@@ -17,6 +17,8 @@ from simscaleai_core.checkpoint.files import digest_of
 from simscaleai_core.checkpoint.manifest import CheckpointInfo, damage_of, list_checkpoints
 from simscaleai_core.host.registry import load_checkpoint
 
+pytestmark = pytest.mark.slow
+
 LOSSES = {2: 5.0, 4: 3.0, 6: 4.0, 8: 3.0, 10: float("nan"), 12: 2.5, 14: 9.0, 16: 0.125}
 KEPT = ["eval-loss_0.125_step_16.pt", "eval-loss_2.5_step_12.pt", "eval-loss_3_step_4.pt"]
 

@@ -19,6 +19,8 @@ from simscaleai_plugin_wandb.connection import obstacle
 from simscaleai_plugin_wandb.logger import WandbLogger
 from simscaleai_plugin_wandb.options import WandbOptions
 
+pytestmark = pytest.mark.slow
+
 KEY = "a" * 40
 
 
