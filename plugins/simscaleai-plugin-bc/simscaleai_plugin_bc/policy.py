@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 from torch import Tensor, nn
 
 from simscaleai_core.contracts import Batch, DataSpec
+from simscaleai_core.errors import DataError
 from simscaleai_plugin_bc.blocks.heads.base import masked_loss, mlp
 from simscaleai_plugin_bc.blocks.observations import ObservationBatch
 from simscaleai_plugin_bc.blocks.policy_base import FamilyPolicy
@@ -64,6 +65,21 @@ class BCPolicy(FamilyPolicy):
         if "image_key" in options:
             options.setdefault("image_keys", [options["image_key"]])
         return super().from_data(data, **options)
+
+    def adapt_to(self, data: DataSpec) -> None:
+        """Check the data against the policy, and fit its normalisers if they are not fitted yet.
+
+        Raises:
+            DataError: If dimensions, keys or the timesteps of a sample do not fit.
+        """
+        if data.obs_len != data.seq_len:
+            raise DataError(
+                f"the data does not fit the policy: expected an observation for each of the "
+                f"seq_len={data.seq_len} actions of a sample, got obs_len={data.obs_len}. Omit "
+                "obs_len, or train 'bc-chunk'.",
+                key="actions",
+            )
+        super().adapt_to(data)
 
     @property
     def encoder(self) -> nn.Module | None:

@@ -190,6 +190,13 @@ def test_data_that_does_not_fit_is_named(action, message):
         action()
 
 
+def test_fewer_observations_than_actions_are_refused():
+    with pytest.raises(
+        DataError, match=r"seq_len=4 actions of a sample, got obs_len=1\. Omit obs_len"
+    ):
+        BCPolicy.from_data(spec(seq_len=4, obs_len=1))
+
+
 def test_an_unknown_loss_is_refused():
     with pytest.raises(ConfigError, match=r"'loss_type'.*got 'mae'"):
         BCPolicy(loss_type="mae")
