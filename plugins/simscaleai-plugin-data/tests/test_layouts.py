@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -39,7 +38,7 @@ from simscaleai_core.host.facade import Host
 from simscaleai_core.host.lookup import import_target
 from simscaleai_core.plugin import DatasetSpec
 
-SAMPLES = Path(os.environ.get("SIMSCALE_SAMPLES", Path(__file__).parents[4] / "shared" / "samples"))
+PLUGINS = Path(__file__).parents[2]
 TIME = {time_gap, clock_back, wrong_fps}
 WORDS = {fault for fault, (code, _) in FAULTS.items() if "instruction" in code}
 HELD = {
@@ -213,23 +212,23 @@ def test_our_recordings_give_no_finding(name: str, tmp_path: Path) -> None:
     assert {f.code for f in checked.facts} <= {"constant-dimension", "actions-at-limits"}
 
 
+HDF5 = "simscaleai-plugin-hdf5/tests/data"
 SMALL = {
-    "seed/reach.h5": {"missing-instruction"},
-    "seed/generator_variant.h5": set(),
-    "robomimic/tiny_image.hdf5": {"missing-instruction"},
-    "aloha/sim": set(),
-    "aloha/real": set(),
-    "minari/simscale/tiny/raw-v0": {"failed-episode"},
-    "d4rl/halfcheetah_tiny.hdf5": set(),
-    "lerobot/tiny_image": set(),
-    "diffusion_policy/pusht_tiny.zarr": set(),
+    f"{HDF5}/reach.h5": {"missing-instruction"},
+    f"{HDF5}/generator_variant.h5": set(),
+    f"{HDF5}/robomimic/tiny_image.hdf5": {"missing-instruction"},
+    f"{HDF5}/aloha/sim": set(),
+    f"{HDF5}/aloha/real": set(),
+    f"{HDF5}/minari/tiny": {"failed-episode"},
+    f"{HDF5}/d4rl/halfcheetah_tiny.hdf5": set(),
+    "simscaleai-plugin-lerobot/tests/data/tiny_image": set(),
+    "simscaleai-plugin-zarr/tests/data/pusht_tiny.zarr": set(),
 }
 """Samples of other projects' layouts, a few timesteps each, with what is really wrong in them."""
 
 
-@pytest.mark.skipif(not SAMPLES.is_dir(), reason="the sample files are not here")
 @pytest.mark.parametrize("name", SMALL)
 def test_small_samples_give_no_false_finding(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        assert {code for code, _ in codes_in(opened(SAMPLES / name))} == SMALL[name]
+        assert {code for code, _ in codes_in(opened(PLUGINS / name))} == SMALL[name]
