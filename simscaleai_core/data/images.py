@@ -60,9 +60,8 @@ class FrameStore:
         row_bytes = sum(k.width * _dtype(k).itemsize for k in self.keys.values())
         if not row_bytes:
             return
-        affordable = int(budget_gib * 2**30 // row_bytes) if budget_gib != float("inf") else None
         total = int(self.offsets[-1])
-        fitting = total if affordable is None or affordable >= total else affordable
+        fitting = int(min(total, budget_gib * 2**30 / row_bytes))
         count = int(np.searchsorted(self.offsets, fitting, side="right")) - 1
         rows = int(self.offsets[count])
         self._held = {name: self._read_all(name, count) for name in self.keys} if rows else {}

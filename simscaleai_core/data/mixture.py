@@ -256,8 +256,8 @@ def _pooled(parts: Sequence[Statistics], weights: Sequence[float]) -> Statistics
     return Statistics(
         mean=tuple(means),
         std=tuple(map(math.sqrt, squares)),
-        low=tuple(map(min, *(p.low for p in parts))) if len(parts) > 1 else parts[0].low,
-        high=tuple(map(max, *(p.high for p in parts))) if len(parts) > 1 else parts[0].high,
+        low=tuple(map(min, zip(*(p.low for p in parts), strict=True))),
+        high=tuple(map(max, zip(*(p.high for p in parts), strict=True))),
     )
 
 
