@@ -188,6 +188,7 @@ def _mechanism_pages() -> dict[str, ApiPage]:
                     "Episode",
                     "Key",
                     "KeyKind",
+                    "natural_order",
                     "ACTIONS",
                 ],
                 "simscaleai_core.data.windowed": [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import logging
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from attrs import frozen
 
 from simscaleai_core.cli.known_components import install_hint, own_plugin
-from simscaleai_core.data.source import EpisodeSource
+from simscaleai_core.data.source import EpisodeSource, natural_order
 from simscaleai_core.errors import ConfigError, DataError, reason_of
 from simscaleai_core.host.facade import Host
 from simscaleai_core.host.lookup import import_target, not_loaded
@@ -22,7 +21,6 @@ from simscaleai_core.plugin import DatasetSpec
 logger = logging.getLogger("simscaleai")
 
 _NEXT = "\n  "
-_DIGITS = re.compile(r"(\d+)")
 _HDF5 = (".h5", ".hdf5")
 
 
@@ -114,7 +112,7 @@ def _paths(path: str) -> list[str]:
             path=path,
         )
     if glob.has_magic(path) and not Path(path).exists():
-        found = sorted(glob.glob(path, recursive=True), key=_natural)  # noqa: PTH207 - absolute too
+        found = sorted(glob.glob(path, recursive=True), key=natural_order)  # noqa: PTH207 - absolute too
         if not found:
             raise DataError(
                 f"no file matches {path!r}: expected at least one. Check the pattern.", path=path
@@ -126,7 +124,7 @@ def _paths(path: str) -> list[str]:
 def _inside(host: Host, folder: Path, name: str | None) -> list[tuple[str, Component]]:
     """Return what is read of a folder's own entries."""
     pairs = []
-    for entry in sorted(map(str, folder.iterdir()), key=_natural):
+    for entry in sorted(map(str, folder.iterdir()), key=natural_order):
         readers = _readers(host, Path(entry), name)
         if readers:
             pairs.append((entry, _one_of(host, readers, entry)))
@@ -177,7 +175,3 @@ def _unread(host: Host, path: str) -> DataError:
         f"Name the reader with --dataset-name.{''.join(f'{_NEXT}{line}' for line in hints)}",
         path=path,
     )
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    return [(int(p), "") if p.isdigit() else (-1, p) for p in _DIGITS.split(name)]

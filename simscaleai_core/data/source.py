@@ -9,6 +9,7 @@ T: timesteps that are read, D: dimensions of a key, A: dimensions of an action.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -18,6 +19,9 @@ from attrs import frozen
 
 ACTIONS = "actions"
 """Name under which the actions are read, whatever the data calls them."""
+
+_DIGITS = re.compile(r"([0-9]+)")
+_MAX_DIGITS = 4000  # Python reads no number of more than 4300
 
 KeyKind = Literal["low-dimensional", "image", "depth"]
 """Numbers; colour or grey frames; distances, which are read only if their key is named."""
@@ -108,3 +112,10 @@ class EpisodeSource(Protocol):
         Raises:
             DataError: If it cannot be read.
         """
+
+
+def natural_order(name: str) -> tuple[list[int | str], str]:
+    """Return what names are sorted by, so that ``episode_10`` comes after ``episode_2``."""
+    parts = _DIGITS.split(name)
+    key = [int(p[:_MAX_DIGITS]) if number % 2 else p for number, p in enumerate(parts)]
+    return key, name

@@ -5,7 +5,6 @@ T: timesteps of an episode.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -26,7 +25,6 @@ Encoding = Literal["numbers", "frames", "encoded", "depth"]
 """How an array is stored: as it is read, as frames that may need a change, as JPEG or PNG bytes,
 or as distances, perhaps with a channel."""
 
-_DIGITS = re.compile(r"([0-9]+)")
 _MAX_DIGITS = 18
 
 
@@ -135,10 +133,3 @@ def number_in(name: str, prefix: str) -> int | None:
     digits = name.removeprefix(prefix)
     is_number = name.startswith(prefix) and len(digits) <= _MAX_DIGITS
     return int(digits) if is_number and digits.isascii() and digits.isdigit() else None
-
-
-def natural(name: str) -> tuple[list[int | str], str]:
-    """Return what names are sorted by, so that ``episode_10`` comes after ``episode_2``."""
-    parts = _DIGITS.split(name)
-    key = [int(p[:_MAX_DIGITS]) if number % 2 else p for number, p in enumerate(parts)]
-    return key, name

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import re
 import subprocess
 import sys
 from collections import Counter
@@ -14,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from simscaleai_core.data.source import ACTIONS, Episode, EpisodeSource, Key
+from simscaleai_core.data.source import ACTIONS, Episode, EpisodeSource, Key, natural_order
 from simscaleai_core.data.windowed import WindowedDataset
 from simscaleai_core.errors import DataError
 from simscaleai_devkit.checks import (
@@ -44,7 +43,6 @@ from simscaleai_devkit.suite import Suite
 from simscaleai_devkit.support.children import in_child
 from simscaleai_devkit.support.leaks import watched_leaks
 
-_DIGITS = re.compile(r"(\d+)")
 _KINDS = ("low-dimensional", "image", "depth")
 _OPEN_WHERE_IT_READS = "Keep paths, not open files, in __getstate__; open them where you read."
 
@@ -86,7 +84,7 @@ def check_describes_its_episodes(subject: SourceSubject) -> None:
 def check_episodes_are_in_natural_order(subject: SourceSubject) -> None:
     """Numbers in the names of episodes are sorted as numbers: ``demo_10`` after ``demo_2``."""
     names = [episode.name for episode in _sound(subject).episodes]
-    wanted = sorted(names, key=_natural)
+    wanted = sorted(names, key=natural_order)
     first = next((i for i, name in enumerate(names) if name != wanted[i]), 0)
     expect(names == wanted, f"episode {first}", expected=wanted[first], found=names[first],
            remedy="Sort by the numbers in the names, not by their letters.")  # fmt: skip
@@ -358,10 +356,6 @@ def _repeating(subject: SourceSubject) -> EpisodeSource:
     with left_to("reads_repeat"):
         check_reads_repeat(subject)
     return subject.opened()
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    return [(int(p), "") if p.isdigit() else (-1, p) for p in _DIGITS.split(name)]
 
 
 def _spans(length: int) -> set[tuple[int, int]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from simscaleai_core.data.location import Location
+from simscaleai_core.data.source import natural_order
 from simscaleai_plugin_hdf5.layouts.minari import MAIN_FILE
-from simscaleai_plugin_hdf5.stored import natural
 
 SUFFIXES = (".h5", ".hdf5")
 
@@ -41,4 +41,4 @@ def files_in(folder: Path) -> tuple[Path, ...]:
         for file in folder.iterdir()
         if file.suffix in SUFFIXES and not file.name.startswith(".") and file.is_file()
     ]
-    return tuple(sorted(found, key=lambda file: natural(file.name)))
+    return tuple(sorted(found, key=lambda file: natural_order(file.name)))
