@@ -21,10 +21,8 @@ file is in a temporary directory. First, what comes out is compared.
 
 from __future__ import annotations
 
-import itertools
 import tempfile
 import time
-from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,38 +30,19 @@ from typing import Any
 import data_peers
 import rounds
 import torch
+from batches import Batches, fed, measure
 from data_peers import BATCH_SIZE, WIDTHS
-from rounds import Cost, Report, Target
+from rounds import Report, Target
 from simscaleai_plugin_hdf5.dataset import TrajectoryDataset
 from torch.utils.data import DataLoader, Dataset
 
 from simscaleai_core.data.batches import collate
-from simscaleai_core.data.feed import build_feed
 
 OURS, BASELINE = "simscaleai feed", "raw gather"
 LIMITS_US = {1: 0.45, 10: 0.60, 50: 0.80}
 COLLATED = "DataLoader + TrajectoryDataset, our collate"
 COLLATED_LIMIT_US = 3.0
 SLOW_BATCHES = 5
-
-Batches = Callable[[], Iterable[Any]]
-
-
-def measure(batches: Batches, num_batches: int) -> Cost:
-    """Time batches from asking for the first on.
-
-    Args:
-        batches: Begins an epoch.
-        num_batches: Batches to take.
-
-    Returns:
-        What one sample took.
-    """
-    begin, begin_cpu = time.perf_counter(), time.process_time()
-    num_taken = sum(1 for _ in itertools.islice(batches(), num_batches))
-    wall, cpu = time.perf_counter() - begin, time.process_time() - begin_cpu
-    num_samples = num_taken * BATCH_SIZE
-    return Cost(wall_s=wall / num_samples, cpu_s=cpu / num_samples)
 
 
 def build_contenders(path: Path, seq_len: int) -> dict[str, rounds.Contender]:
@@ -73,18 +52,13 @@ def build_contenders(path: Path, seq_len: int) -> dict[str, rounds.Contender]:
     collated: DataLoader[Any] = DataLoader(
         dataset, batch_size=BATCH_SIZE, shuffle=True, collate_fn=collate
     )
-    feed = build_feed(loader, seed=0)
     naive = data_peers.open_per_item(path, seq_len)
     cached = data_peers.robomimic(path, seq_len)
     epoch = len(dataset) // BATCH_SIZE
-    epochs = itertools.count(1)  # never one that the feed has already shuffled
     _check_alike(dataset, naive.dataset, "observations")
 
-    def fed() -> Iterable[Any]:
-        return feed.batches(next(epochs) * (feed.steps_per_epoch or 0))
-
     ways: dict[str, tuple[Batches, int]] = {
-        OURS: (fed, epoch),
+        OURS: (fed(loader), epoch),
         BASELINE: (data_peers.RawGather(path, seq_len).__iter__, epoch),
         "DataLoader + TrajectoryDataset": (loader.__iter__, epoch),
         COLLATED: (collated.__iter__, epoch),
@@ -96,7 +70,10 @@ def build_contenders(path: Path, seq_len: int) -> dict[str, rounds.Contender]:
     else:
         _check_alike(dataset, cached.dataset, "obs")
         ways["robomimic, cache all"] = (cached.__iter__, epoch)
-    return {name: partial(measure, batches, count) for name, (batches, count) in ways.items()}
+    return {
+        name: partial(measure, batches, count, BATCH_SIZE)
+        for name, (batches, count) in ways.items()
+    }
 
 
 def main() -> None:

@@ -18,10 +18,8 @@ is compared.
 
 from __future__ import annotations
 
-import itertools
 import tempfile
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,16 +29,13 @@ import numpy as np
 import rounds
 import torch
 from attrs import frozen
-from rounds import Cost, Report, Target
+from batches import Batches, fed, measure
+from rounds import Report, Target
 from simscaleai_plugin_hdf5.dataset import TrajectoryDataset
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from simscaleai_core.data.feed import build_feed
-
 OURS, BASELINE, FROM_FILE = "simscaleai feed", "raw gather", "simscaleai feed, from the file"
-
-Batches = Callable[[], Iterable[Any]]
 
 
 @frozen(kw_only=True)
@@ -81,14 +76,6 @@ def write_file(path: Path, work: Work) -> None:
             group["actions"] = draw.normal(size=(work.steps, 4))
 
 
-def measure(batches: Batches, work: Work) -> Cost:
-    """Time batches from asking for the first on; return what one sample took."""
-    begin, begin_cpu = time.perf_counter(), time.process_time()
-    num_taken = sum(1 for _ in itertools.islice(batches(), work.num_batches))
-    wall, cpu = time.perf_counter() - begin, time.process_time() - begin_cpu
-    return Cost(wall_s=wall / (num_taken * work.batch), cpu_s=cpu / (num_taken * work.batch))
-
-
 def build_contenders(path: Path, work: Work) -> dict[str, rounds.Contender]:
     """Build every way to read the file, each ready to give its first batch."""
     with h5py.File(path) as file:
@@ -103,7 +90,10 @@ def build_contenders(path: Path, work: Work) -> dict[str, rounds.Contender]:
     }
     if work.file_limit_us is not None:
         ways[FROM_FILE] = _feed(path, work, 0.0, frames)
-    return {name: partial(measure, batches, work) for name, batches in ways.items()}
+    return {
+        name: partial(measure, batches, work.num_batches, work.batch)
+        for name, batches in ways.items()
+    }
 
 
 def main() -> None:
@@ -138,8 +128,7 @@ def _feed(path: Path, work: Work, gib: float, frames: Tensor) -> Batches:
     ):
         raise RuntimeError("the dataset reads other frames")
     loader: DataLoader[Any] = DataLoader(dataset, batch_size=work.batch, shuffle=True)
-    feed, epochs = build_feed(loader, seed=0), itertools.count(1)
-    return lambda: feed.batches(next(epochs) * (feed.steps_per_epoch or 0))
+    return fed(loader)
 
 
 def _gathered(frames: Tensor, work: Work) -> Iterable[Tensor]:

@@ -17,11 +17,9 @@ One thread, no worker processes. First, what comes out is compared.
 
 from __future__ import annotations
 
-import itertools
 import json
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,18 +32,16 @@ import pyarrow.parquet as pq
 import rounds
 import torch
 from attrs import frozen
-from rounds import Cost, Report, Target
+from batches import Batches, fed, measure
+from rounds import Report, Target
 from simscaleai_plugin_lerobot.dataset import LeRobotDataset
 from torch.utils.data import DataLoader
-
-from simscaleai_core.data.feed import build_feed
 
 FROM_VIDEO, IN_MEMORY = "simscaleai feed, from the video", "simscaleai feed, in memory"
 BASELINE, OPENED = "PyAV, a seek for each window", "PyAV, opened for each window"
 CAMERA, FPS, EPISODES, STEPS = "observation.images.front", 30, 4, 100
 LIMIT = 0.3
 
-Batches = Callable[[], Iterable[Any]]
 Frames = npt.NDArray[np.uint8]
 
 
@@ -102,14 +98,6 @@ def write_folder(root: Path, work: Work) -> Path:
     return video
 
 
-def measure(batches: Batches, work: Work) -> Cost:
-    """Time batches from asking for the first on; return what one sample took."""
-    begin, begin_cpu = time.perf_counter(), time.process_time()
-    num_taken = sum(1 for _ in itertools.islice(batches(), work.num_batches))
-    wall, cpu = time.perf_counter() - begin, time.process_time() - begin_cpu
-    return Cost(wall_s=wall / (num_taken * work.batch), cpu_s=cpu / (num_taken * work.batch))
-
-
 def build_contenders(root: Path, video: Path, work: Work) -> dict[str, rounds.Contender]:
     """Build every way to read the folder, each ready to give its first batch."""
     ways: dict[str, Batches] = {
@@ -118,7 +106,10 @@ def build_contenders(root: Path, video: Path, work: Work) -> dict[str, rounds.Co
         BASELINE: partial(_sought, video, work, False),
         OPENED: partial(_sought, video, work, True),
     }
-    return {name: partial(measure, batches, work) for name, batches in ways.items()}
+    return {
+        name: partial(measure, batches, work.num_batches, work.batch)
+        for name, batches in ways.items()
+    }
 
 
 def main() -> None:
@@ -179,8 +170,7 @@ def _feed(root: Path, video: Path, work: Work, gib: float) -> Batches:
     if not torch.allclose(mine, theirs, atol=2 / 255):
         raise RuntimeError("the dataset reads other frames")
     loader: DataLoader[Any] = DataLoader(dataset, batch_size=work.batch, shuffle=True)
-    feed, epochs = build_feed(loader, seed=0), itertools.count(1)
-    return lambda: feed.batches(next(epochs) * (feed.steps_per_epoch or 0))
+    return fed(loader)
 
 
 def _opened(video: Path) -> Any:
