@@ -196,7 +196,7 @@ class WindowedDataset(Dataset[Sample]):
     def _gather(self, indices: Sequence[int] | Tensor) -> Collated:
         loaded, windows = self._loaded, self._windows
         chosen = self._positions(indices)
-        is_pad = None
+        rows = is_pad = None
         if windows.edges is None:
             packed = self._overlapping.index_select(0, windows.starts.index_select(0, chosen))
         else:
@@ -210,7 +210,8 @@ class WindowedDataset(Dataset[Sample]):
         if self.obs_len != self.seq_len:
             observations = {key: _first(v, self.obs_len) for key, v in observations.items()}
         if loaded.frames.keys:
-            observations = self._with_frames(observations, chosen)
+            rows = windows.rows(chosen)[0] if rows is None else rows
+            observations = self._with_frames(observations, rows[:, : self.obs_len])
         batch: dict[str, Any] = {"observations": observations, "actions": actions}
         if is_pad is not None:
             batch["is_pad"] = is_pad
@@ -218,9 +219,8 @@ class WindowedDataset(Dataset[Sample]):
             batch["language"] = self._language(chosen)
         return Collated(batch, len(chosen))
 
-    def _with_frames(self, observations: dict[str, Tensor], chosen: Tensor) -> dict[str, Tensor]:
+    def _with_frames(self, observations: dict[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
         """Return the observations with the frames among them, in the order of the keys."""
-        rows = self._windows.rows(chosen)[0][:, : self.obs_len]
         for name in self._loaded.frames.keys:
             frames = self._loaded.frames.gather(name, rows.flatten())
             observations[name] = _first(torch.unflatten(frames, 0, rows.shape), self.obs_len)
