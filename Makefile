@@ -6,7 +6,7 @@ DISTRIBUTIONS := . $(sort $(wildcard plugins/*))
 METADATA := $(DISTRIBUTIONS:=/pyproject.toml)
 DEMO := runs/demo
 
-.PHONY: help setup demo test test-slow test-nightly campaign lint wheels bench bench-policies release-check docs clean
+.PHONY: help setup demo test test-slow test-nightly campaign lint wheels bench bench-policies gpu-check release-check docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -61,10 +61,14 @@ docs: setup  ## build the documentation as a site, into docs/_build/html
 	$(BIN)/python -m sphinx -b html -W --keep-going -E -q docs docs/_build/html
 
 bench: setup  ## time this project beside what one would pick instead
-	@for b in startup data data_frames data_video data_opening loop checkpoint overhead ddp; do $(BIN)/python benchmarks/$$b.py || exit 1; done
+	@for b in startup data data_frames data_video data_opening loop checkpoint overhead ddp sharding compiled evaluation_ranks threads; do $(BIN)/python benchmarks/$$b.py || exit 1; done
 
 bench-policies: setup  ## measure the policies in closed loop against their targets; hours
 	$(BIN)/python benchmarks/policies --json benchmarks/results/$$(date -u +%F)-policies.json
+
+gpu-check: setup  ## check everything that needs CUDA in 8 minutes; without a GPU, pack that for a machine that has one
+	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \
+		then $(BIN)/python benchmarks/gpu_check; else $(BIN)/python benchmarks/gpu_check/pack.py; fi
 
 clean:  ## remove what was built; runs/ stays
 	rm -rf $(VENV) dist docs/_build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

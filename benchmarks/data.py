@@ -9,7 +9,8 @@ actions of 4) is read in shuffled batches of 64 windows of 1, 10 and 50 steps, a
 - the same with our collate: with `simscaleai_core.data.batches.collate` as its `collate_fn`;
 - DataLoader + TensorDataset: torch's own, over windows that were copied out beforehand;
 - open per item: a dataset that opens the file for each sample, as many a tutorial does;
-- robomimic: its dataset with everything cached, where installed.
+- robomimic: its `SequenceDataset` with everything cached, where installed; beside it our feed over
+  the file that it reads.
 
 Whole epochs, with the shuffling; the slow one is timed over its first batches. Making the dataset
 is not part of the time; for ours it is reported as `open_s`. One thread, no worker processes. The
@@ -17,10 +18,16 @@ file is in a temporary directory. First, what comes out is compared.
 
     python benchmarks/data.py
     python benchmarks/data.py --rounds 3 --seq-lens 1
+
+robomimic is needed for nothing else; it can lie beside the environment:
+
+    pip install --no-deps --target runs/bench/robomimic robomimic==0.3.0 termcolor
+    PYTHONPATH=runs/bench/robomimic python benchmarks/data.py
 """
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 import time
 from functools import partial
@@ -42,6 +49,8 @@ OURS, BASELINE = "simscaleai feed", "raw gather"
 LIMITS_US = {1: 0.45, 10: 0.60, 50: 0.80}
 COLLATED = "DataLoader + TrajectoryDataset, our collate"
 COLLATED_LIMIT_US = 3.0
+ROBOMIMIC, SAME_FILE = "robomimic, cache all", "simscaleai feed, robomimic's file"
+ROBOMIMIC_LIMIT = 0.3
 SLOW_BATCHES = 5
 
 
@@ -69,7 +78,9 @@ def build_contenders(path: Path, seq_len: int) -> dict[str, rounds.Contender]:
         print("skipped: robomimic is not installed")
     else:
         _check_alike(dataset, cached.dataset, "obs")
-        ways["robomimic, cache all"] = (cached.__iter__, epoch)
+        same = TrajectoryDataset(path.with_name(data_peers.ROBOMIMIC_FILE), seq_len=seq_len)
+        ours: DataLoader[Any] = DataLoader(same, batch_size=BATCH_SIZE, shuffle=True)
+        ways |= {ROBOMIMIC: (cached.__iter__, epoch), SAME_FILE: (fed(ours), epoch)}
     return {
         name: partial(measure, batches, count, BATCH_SIZE)
         for name, (batches, count) in ways.items()
@@ -101,6 +112,10 @@ def main() -> None:
                 if limit is not None:
                     what = f"{name}, {title.lower()}, CPU us per sample"
                     report.targets.append(Target(what, rows[name].cpu_s * 1e6, limit))
+            if ROBOMIMIC in costs:
+                ratios = rounds.ratios_cpu(costs[SAME_FILE], costs[ROBOMIMIC])
+                what = f"{SAME_FILE}, {title.lower()}, CPU ratio to {ROBOMIMIC}"
+                report.targets.append(Target(what, statistics.median(ratios), ROBOMIMIC_LIMIT))
     report.publish(options)
 
 

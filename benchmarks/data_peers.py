@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 NUM_EPISODES, EPISODE_STEPS, BATCH_SIZE = 200, 200, 64
 WIDTHS = {"gripper": 2, "joint_pos": 7, "joint_vel": 7, "object": 4}
 ACTION_DIM = 4
+ROBOMIMIC_FILE = "robomimic.h5"
 
 Array = npt.NDArray[np.float64]
 
@@ -115,7 +116,7 @@ def robomimic(path: Path, seq_len: int) -> DataLoader[Any] | None:
     from robomimic.utils import obs_utils
     from robomimic.utils.dataset import SequenceDataset
 
-    theirs = path.with_name("robomimic.h5")
+    theirs = path.with_name(ROBOMIMIC_FILE)
     if not theirs.exists():
         _write_robomimic(theirs)
     obs_utils.initialize_obs_modality_mapping_from_dict({"low_dim": list(WIDTHS)})

@@ -157,6 +157,7 @@ def _mechanism_pages() -> dict[str, ApiPage]:
                     "Supervised",
                 ],
                 "simscaleai_core.run.loggers": ["hyperparameters", "Scalar"],
+                "simscaleai_core.run.evaluation": ["gathered"],
                 "simscaleai_core.builtin.fp32": ["Float32", "guarded_step"],
                 "simscaleai_core.builtin.single": ["SingleDevice", "find_device", "clip_gradients"],
             },
@@ -207,6 +208,7 @@ def _mechanism_pages() -> dict[str, ApiPage]:
                     "Location",
                     *_functions_of("simscaleai_core.data.location"),
                 ],
+                "simscaleai_core.data.progress": ["told"],
                 "simscaleai_core.cli.datasets": ["open_sources"],
             },
         ),
@@ -231,6 +233,7 @@ def _mechanism_pages() -> dict[str, ApiPage]:
                 "simscaleai_core.checkpoint.pickled": ["Described", "Description"],
                 "simscaleai_core.checkpoint.schema": ["tensor_mismatches"],
                 "simscaleai_core.checkpoint.serialisation": ["to_serialisable"],
+                "simscaleai_core.checkpoint.spread": ["is_spread", "whole", "part_of"],
                 "simscaleai_core.builtin.pt": ["WITHOUT_DATA", "PtBackend", "read_tree"],
             },
         ),
@@ -241,7 +244,8 @@ def _mechanism_pages() -> dict[str, ApiPage]:
             names={
                 "simscaleai_core.host.facade": ["Host"],
                 "simscaleai_core.host.records": ["Component"],
-                "simscaleai_core.host.lookup": ["import_target", "not_loaded"],
+                "simscaleai_core.host.lookup": ["import_target", "not_loaded", "resolve"],
+                "simscaleai_core.host.validation": ["implementations"],
                 "simscaleai_core.host.selection": ["select_plugins"],
                 "simscaleai_core.host.registry": ["read_policy"],
             },
@@ -261,6 +265,8 @@ def _mechanism_pages() -> dict[str, ApiPage]:
                     "progress",
                 ],
                 "simscaleai_core.cli.configuration": ["parse_literal"],
+                "simscaleai_core.cli.flags": ["option_flags"],
+                "simscaleai_core.cli.train": ["parameter_of"],
             },
         ),
     }
@@ -288,7 +294,24 @@ def _distribution_pages() -> dict[str, ApiPage]:
         "gym": ApiPage(
             title="Environments, evaluation, recording",
             intro="From `simscaleai-plugin-gym`.",
-            names={"simscaleai_plugin_gym": _all_of("simscaleai_plugin_gym")},
+            names={
+                "simscaleai_plugin_gym": _all_of("simscaleai_plugin_gym"),
+                "simscaleai_plugin_gym.executors.hookspecs": [
+                    "ExecutorSpec",
+                    "gym_register_executors",
+                ],
+                "simscaleai_plugin_gym.executors.contracts": [
+                    "Executor",
+                    "Job",
+                    "Worker",
+                    "worker_of",
+                ],
+                "simscaleai_plugin_gym.executors.failures": [
+                    "RemoteError",
+                    "WorkerError",
+                    "failure_of",
+                ],
+            },
         ),
         "hdf5": ApiPage(
             title="HDF5 trajectories",

@@ -9,6 +9,9 @@ import sys
 
 def main() -> None:
     """Run the command line on this process's arguments and exit with its status."""
+    # before anything imports torch, which reads it once: threads that wait must not keep busy the
+    # processors that others need, also other ranks and loader workers
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from simscaleai_core.cli import interrupts, terminal
 
     interrupts.leave_at_once()

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import Attribute, field, frozen
+from attrs.validators import optional
 
 from simscaleai_core.errors import ConfigError
 
@@ -176,6 +177,8 @@ class TrainConfig:
 
     device: str = field(default="auto", validator=_choice("auto", "cuda", "mps", "cpu"))
     """Where to compute; `auto` takes CUDA, then MPS, then CPU."""
+    threads: int | None = field(default=None, validator=optional(_integer(1, 1024)))
+    """Threads of each rank that compute on the CPU; torch's choice if not given."""
 
     seed: int = field(default=0, validator=_integer(0, 2**64 - 1))
     """Root seed of every random stream of the run."""

@@ -22,8 +22,9 @@ B: samples, T: timesteps of a window, D: dimensions of one key, A: dimensions of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -59,6 +60,10 @@ class Statistics:
     """Smallest value of each dimension [units of the key]."""
     high: tuple[float, ...]
     """Largest value of each dimension [units of the key]."""
+    q01: tuple[float, ...] | None = None
+    """Value that 1% of each dimension's are below [units of the key], if it is known."""
+    q99: tuple[float, ...] | None = None
+    """Value that 99% of each dimension's are below [units of the key], if it is known."""
 
 
 @frozen(kw_only=True)
@@ -89,6 +94,11 @@ class DataSpec:
     """Digest that changes when the data changes."""
     env: str | None = None
     """Id of the environment that the data was recorded in, if the data says so."""
+    numbers: Callable[[], Iterator[Batch]] | None = field(default=None, eq=False, repr=False)
+    """Gives all samples without images, padding included, in batches of bounded size; None if the
+    data cannot, and for a mixture, whose `sources` do."""
+    sources: Mapping[str, tuple[float, DataSpec]] = field(factory=dict, eq=False, repr=False)
+    """Share and description of each part of a mixture, by its name in the batches' ``source``."""
 
     @property
     def state_keys(self) -> tuple[str, ...]:
@@ -180,12 +190,18 @@ class Policy(Protocol):
     - ``reset(mask=None)``: forget what was kept between calls of `predict`; `mask` is bool `[B]`,
       True where an episode begins.
     - ``parameter_groups()``: parameter groups for the optimiser, as torch takes them.
+    - ``block_classes``: names of the classes of its layers, with ``*`` and ``?``: what may be
+      sharded or recomputed one at a time.
     - ``wants_sample_keys``: if true, training batches of a dataset with indices have
       ``sample_keys``.
     """
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        """Return ``{"loss": scalar, ...}``; further scalars are logged as metrics."""
+        """Return ``{"loss": scalar, ...}``; further scalars are logged as metrics.
+
+        With ``"sample_loss"``, detached, the loss of each sample `[B]`, the training loss of each
+        source of a mixture is logged too, as ``train/loss/NAME``.
+        """
 
     def predict(self, obs: Any) -> Any:
         """Return actions `[A]` or `[B, A]` for one observation or a batch of them."""
@@ -206,15 +222,15 @@ class Stateful(Protocol):
 class Mean:
     """A mean that can be merged over batches and ranks without becoming a mean of means."""
 
-    total: float
-    """Sum of the values."""
+    total: float | Fraction
+    """Sum of the values; exact as a fraction, so that no sharing out can change the mean."""
     count: float
     """Number of values."""
 
     @property
     def value(self) -> float:
         """Return the mean; NaN if there were no values."""
-        return self.total / self.count if self.count else float("nan")
+        return float(self.total / self.count) if self.count else float("nan")
 
 
 class EvalFunction(Protocol):
@@ -269,9 +285,16 @@ class Precision(Stateful, Protocol):
 class Strategy(Protocol):
     """How the work is spread over devices and processes. One is chosen per run.
 
-    A strategy target is called as ``target(config, options)``. Optional method:
-    ``lost_rank(error)``, which returns the error to raise in place of one that is a consequence of
-    another rank's end, or None.
+    A strategy target is called as ``target(config, options)``. Optional members:
+
+    - ``places_policy``: true if `setup` itself brings the policy to the device, part by part.
+    - ``lost_rank(error)``: the error to raise in place of one that is a consequence of another
+      rank's end, or None.
+    - ``training_state(policy, optimizer)``: both state dicts, with the policy's own names and in
+      torch's layout. ``DTensor`` members are gathered or saved in parts, as the backend does it.
+    - ``load_training_state(policy, optimizer, states)``: takes them back, the second if not None.
+    - ``gathered(policy)``: a context in which each rank can call the policy by itself, to evaluate
+      it; else what ``fully_shard`` has wrapped is gathered.
     """
 
     effective: str
@@ -362,7 +385,8 @@ class StepResult:
     """What came of one step, all of it on the device."""
 
     metrics: dict[str, Tensor]
-    """Detached scalars `[]`; logged as ``train/...``, the mean over a logging window."""
+    """Detached scalars `[]`; logged as ``train/...``, the mean over a logging window. Or sum and
+    number `[2]` of values that are some only of the samples', as ``loss/NAME``."""
     applied: bool | Tensor
     """Whether the parameters were updated: a bool, or a bool tensor `[]` on the device."""
     out: Mapping[str, Any]
@@ -437,9 +461,10 @@ class CheckpointBackend(Protocol):
     reads gets none.
 
     Optional attribute: ``is_sharded``, True if `save` is to be called on every rank with one path,
-    each time in the same order, so that every rank writes its part of a directory. Rank 0 commits
-    after its own `save` returned: it must return there only when every part is written, and raise
-    there if a part failed. All ranks must reach the directory under that path.
+    each time in the same order, so that every rank writes its part of a directory. A tensor that is
+    spread over the ranks is then a ``DTensor``, this rank's part on the CPU. Rank 0 commits after
+    its own `save` returned: it must return there only when every part is written, and raise there
+    if a part failed. All ranks must reach the directory under that path.
     """
 
     suffix: str

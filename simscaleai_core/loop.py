@@ -24,7 +24,6 @@ from simscaleai_core.contracts import (
     StateDict,
     Stateful,
     StepResult,
-    TrainStep,
 )
 from simscaleai_core.data.batches import sample_count
 from simscaleai_core.data.feed import Feed
@@ -47,7 +46,6 @@ class Loop:
     """
 
     run: Run
-    train_step: TrainStep
     feed: Feed
     store: CheckpointStore
     saver: Saver
@@ -103,13 +101,13 @@ class Loop:
     def _setup(self) -> None:
         run = self.run
         run.register_state("loop", self)
-        if isinstance(self.train_step, Stateful):
-            run.register_state("train_step", self.train_step)
+        if isinstance(run.train_step, Stateful):
+            run.register_state("train_step", run.train_step)
         run.events.run_setup(run)
         if run.strategy.rank == 0:
             self.store.open()
         run.prepare()
-        getattr(self.train_step, "setup", lambda _: None)(run)
+        getattr(run.train_step, "setup", lambda _: None)(run)
         resumed = resume(run, self.store)
         about = {"resumed": resumed[0]} if resumed else {}
         self.loggers.start({**run.facts, **about}, run.step)
@@ -171,9 +169,9 @@ class Loop:
 
     def _step(self, batch: Batch) -> None:
         run = self.run
-        result = self.train_step.update(run, batch)
+        result = run.train_step.update(run, batch)
         if not isinstance(result, StepResult):
-            found = f"{type(self.train_step).__name__}.update broke its contract: expected a "
+            found = f"{type(run.train_step).__name__}.update broke its contract: expected a "
             raise PolicyError(f"{found}StepResult, got {type(result).__name__}.", step=run.step)
         self._advance(result, sample_count(batch))
         for hook in run.events.step_end:
@@ -257,7 +255,8 @@ class Loop:
         metrics["train/skipped"] = float(run.counters.skipped)
         if isinstance(steps := self.feed.steps_per_epoch, int) and steps:
             metrics["train/epoch"] = run.step / steps
-        metrics["perf/samples_per_s"] = self._throughput.rate() * run.strategy.world_size
+        rate, run.untimed_s = self._throughput.rate(run.untimed_s), 0.0
+        metrics["perf/samples_per_s"] = rate * run.strategy.world_size
         self.run.events.metrics(run, metrics)
         self.loggers.log(metrics, run.step)
         self._throughput.restart()
@@ -286,9 +285,8 @@ class Loop:
             self._wait_for_save()  # every rank: no shard of the next save before this is whole
             tree = checkpoint_tree(run)
             self._is_best = self._is_save_asked = False
-            if run.strategy.rank == 0 or self.store.is_sharded:
-                self._report_saved()  # before the next save may prune what this reports
-                saver.submit(names, tree, step=run.step)
+            self._report_saved()  # before the next save may prune what this reports
+            saver.submit(names, tree, step=run.step)
 
     def _wait_for_save(self) -> None:
         """Wait for the save before; a `best` that could not be written is the best no more."""

@@ -71,8 +71,8 @@ def capture_rng() -> dict[str, Any]:
         ),
         "torch": torch.get_rng_state(),
     }
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state_all()
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        state["cuda"] = [torch.cuda.get_rng_state()]  # its own: a checkpoint fits other machines
     if torch.backends.mps.is_available():
         state["mps"] = torch.mps.get_rng_state()
     return state
@@ -96,8 +96,8 @@ def restore_rng(state: dict[str, Any], *, is_trial: bool = False) -> None:
     python.setstate((version, tuple(internal), None if gauss is None else float(gauss)))
     legacy.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, float(cached)))
     (torch.Generator() if is_trial else torch.default_generator).set_state(state["torch"])
-    if "cuda" in state and torch.cuda.is_available() and not is_trial:
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if "cuda" in state and torch.cuda.is_initialized() and not is_trial:  # type: ignore[no-untyped-call]
+        torch.cuda.set_rng_state(state["cuda"][0])
     if "mps" in state and torch.backends.mps.is_available() and not is_trial:
         torch.mps.set_rng_state(state["mps"])
 

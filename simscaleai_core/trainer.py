@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from simscaleai_core.checkpoint.background import Saver
+from simscaleai_core.checkpoint.lock import launcher
 from simscaleai_core.checkpoint.manifest import list_checkpoints
 from simscaleai_core.checkpoint.store import CheckpointStore
 from simscaleai_core.config import TrainConfig
@@ -114,7 +116,7 @@ class Trainer:
         Raises:
             SimScaleError: If data, policy, configuration or checkpoint do not fit together.
         """
-        with naming_origin(self.host.components):
+        with naming_origin(self.host.components), _threads(self.config.threads):
             strategy: Strategy = self._build("strategy", defaults.strategy_name(self.config))
             try:
                 loop = self._loop(*self._run(strategy))
@@ -143,7 +145,8 @@ class Trainer:
         name, note = defaults.precision_name(config, self.host, strategy.device.type)
         precision: Precision = self._build("precision", name)
         precision.setup(strategy.device)
-        self.policy.to(strategy.device)
+        if not getattr(strategy, "places_policy", False):
+            self.policy.to(strategy.device)
         run = Run(
             config=config,
             policy=self.policy,
@@ -186,7 +189,7 @@ class Trainer:
         used += [("model", run.component)] if run.component else []
         found = [*(find(*names) for names in used), *one.values(), *chain(*many.values())]
         built = [*((component, {}) for component in found), *self._built]
-        run.settings, run.on_resume = components.settings_in_effect(config, built)
+        run.settings, run.on_resume, run.defaults = components.settings_in_effect(config, built)
         run.settings |= {"sampler": None, **{kind: c.id for kind, c in one.items()}}
         run.settings |= {kinds: [c.id for c in cs] for kinds, cs in many.items()}
 
@@ -199,13 +202,13 @@ class Trainer:
         loggers = [(n, self._build("logger", n)) for n in names]
         extensions = [(n, self._build("extension", n)) for n in config.extensions]
         evals = self._evals(strategy)
-        train_step = self._build("train_step", config.train_step)
+        run.train_step = self._build("train_step", config.train_step)
         listeners: list[tuple[str, object]] = [
             ("strategy", strategy),
             ("precision", run.precision),
             ("checkpoint_backend", self._backend),
             ("policy", self.policy),
-            ("train_step", train_step),
+            ("train_step", run.train_step),
             *extensions,
             *evals,
             *loggers,
@@ -218,11 +221,11 @@ class Trainer:
             keep_last=config.keep_last,
             rank=strategy.rank,
             writer=strategy.broadcast(os.getpid()) if is_sharded(self._backend) else os.getpid(),
+            launchers=strategy.gather(launcher()),
         )
         run.events = compile_events(listeners, self.host.own_hooks())
         return Loop(
             run=run,
-            train_step=train_step,
             feed=feed,
             store=store,
             saver=Saver(store),
@@ -262,6 +265,19 @@ class Trainer:
             "torch": str(torch.__version__),
             "plugins": {r.name: r.source for r in self.host.records if r.name in used},
         }
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """Have torch compute on the CPU with so many threads, if a number is given."""
+    before = torch.get_num_threads()
+    if number is not None:
+        torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        if number is not None:
+            torch.set_num_threads(before)
 
 
 def check_arguments(policy: Any, loader: Any, config: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from simscaleai_core.checkpoint.spread import whole
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.errors import ConfigError
 
@@ -90,7 +91,7 @@ def clip_gradients(parameters: Sequence[Tensor], max_norm: float | None) -> Tens
     gradients = [p.grad for p in parameters if p.grad is not None]
     if not gradients:
         return torch.zeros(())
-    norm = torch.nn.utils.get_total_norm(gradients)
+    norm = whole(torch.nn.utils.get_total_norm(gradients))
     if max_norm is None:
         return norm
     if norm.device.type == "cpu" and norm.item() <= max_norm:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from simscaleai_core.checkpoint.manifest import CheckpointInfo
 from simscaleai_core.checkpoint.serialisation import to_serialisable
+from simscaleai_core.checkpoint.spread import whole
 from simscaleai_core.checkpoint.store import CheckpointStore
 from simscaleai_core.contracts import StateDict
 from simscaleai_core.errors import SaveError, SimScaleError, reason_of
@@ -25,13 +26,14 @@ from simscaleai_core.errors import SaveError, SimScaleError, reason_of
 logger = logging.getLogger("simscaleai")
 
 _LONG_WAIT_S = 1.0
+_NOTHING = torch.empty(0)
 
 
 class Saver:
     """Writes the checkpoints of one run into a store, each in a thread of its own."""
 
     def __init__(self, store: CheckpointStore) -> None:
-        self._store = store
+        self._store, self._writes = store, store.rank == 0 or store.is_sharded
         self._buffers: dict[str, Tensor] = {}
         self._thread: threading.Thread | None = None
         self._written: SimpleQueue[CheckpointInfo] = SimpleQueue()
@@ -44,10 +46,13 @@ class Saver:
     def submit(self, names: Sequence[str], tree: StateDict, *, step: int) -> None:
         """Copy a tree and write it under one or more names; it may be changed right away.
 
-        Waits for the save before, if it is still being written.
+        Waits for the save before, if it is still being written. Every rank must call it: one that
+        writes nothing gives its part of the tensors that are spread.
         """
         self.wait_for_turn()
         staged = to_serialisable(tree, self._stage)
+        if not self._writes:
+            return
         if any(buffer.is_pinned() for buffer in self._buffers.values()):
             torch.cuda.synchronize()
         self._thread = threading.Thread(
@@ -107,9 +112,12 @@ class Saver:
             faults.append(SaveError(text, path=self._store.directory))
 
     def _stage(self, path: str, tensor: Tensor) -> Tensor:
+        tensor = tensor.detach() if self._store.is_sharded else whole(tensor.detach())
+        if not self._writes:
+            return _NOTHING  # one whole tensor at a time is in memory here
         buffer = self._buffers.get(path)
         if buffer is None or buffer.shape != tensor.shape or buffer.dtype != tensor.dtype:
-            pinned = tensor.device.type == "cuda"
-            buffer = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=pinned)
+            pinned, form = tensor.device.type == "cuda", torch.contiguous_format
+            buffer = torch.empty_like(tensor, device="cpu", pin_memory=pinned, memory_format=form)
             self._buffers[path] = buffer
-        return buffer.copy_(tensor.detach(), non_blocking=buffer.is_pinned())
+        return buffer.copy_(tensor, non_blocking=buffer.is_pinned())

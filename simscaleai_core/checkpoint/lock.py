@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -54,22 +55,37 @@ def _read(path: Path) -> dict[str, Any]:
     return {}
 
 
-def number_of_run(directory: Path, fresh: int) -> tuple[int, bool]:
+def launcher() -> str | None:
+    """Return what tells torchrun's agent, which started this process, from every other one."""
+    return identity_of(os.getppid()) if "TORCHELASTIC_RUN_ID" in os.environ else None
+
+
+def number_of_run(directory: Path, fresh: int, launchers: Sequence[str | None]) -> tuple[int, bool]:
     """Return the number of a run in its directory, and whether torchrun restarted it.
 
-    A new run takes the `fresh` number, a restarted run keeps its own. It is recognised by
-    torchrun's agent, which is the parent of all its attempts; a directory may also hold
-    checkpoints of earlier runs.
+    A new run takes the `fresh` number, a restarted run keeps its own. It is recognised by any of
+    the agents of its ranks: an agent is the parent of all its attempts, on several nodes some of
+    them may be new, and a directory may also hold checkpoints of earlier runs.
     """
-    attempts = os.environ.get("TORCHELASTIC_RESTART_COUNT")
-    if attempts is None:
-        return fresh, False
+    agents, process = sorted({name for name in launchers if name}), identity_of(os.getpid())
     path = directory / ".elastic.json"
-    noted = _read(path)
-    if int(attempts) > 0 and noted.get("agent") == os.getppid() and type(noted.get("run")) is int:
-        return noted["run"], True
-    path.write_text(json.dumps({"agent": os.getppid(), "run": fresh}))
-    return fresh, False
+    noted = _read(path) if agents else {}
+    before = noted.get("agents")
+    is_ours = isinstance(before, list) and any(name in before for name in agents)
+    is_other = bool(noted.get("process") != process)  # a script may also train twice
+    is_restart = is_ours and is_other and type(noted.get("run")) is int
+    run: int = noted["run"] if is_restart else fresh
+    if agents:
+        path.write_text(json.dumps({"agents": agents, "process": process, "run": run}))
+    return run, is_restart
+
+
+def identity_of(pid: int) -> str:
+    """Return host, number and time of birth of a process; Linux tells the last."""
+    born = ""
+    with suppress(OSError):
+        born = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return f"{socket.gethostname()}:{pid}:{born}"
 
 
 def is_alive(pid: int) -> bool:

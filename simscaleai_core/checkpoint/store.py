@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,6 +40,7 @@ class CheckpointStore:
     _keep_last: int = field(default=3, kw_only=True)
     rank: int = field(default=0, kw_only=True)
     _writer: int = field(factory=os.getpid, kw_only=True)  # rank 0's: all use one temporary name
+    _launchers: Sequence[str | None] = field(default=(), kw_only=True)  # of every rank
     is_sharded: bool = field(init=False)
     _lock: RunLock = field(init=False)
     _is_restart: bool = field(default=False, init=False)
@@ -53,7 +55,7 @@ class CheckpointStore:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()  # writes, and so finds a directory that cannot be written
-            self._run, self._is_restart = number_of_run(self.directory, self._run)
+            self._run, self._is_restart = number_of_run(self.directory, self._run, self._launchers)
             for path in self.directory.iterdir():
                 self._settle(path)
         except OSError as error:

@@ -108,7 +108,7 @@ def read_choice(tokens: Sequence[str]) -> Choice:
         from simscaleai_core.host.registry import needed_error
 
         raise needed_error(resumed["resume_from"], error, sources[error.name]) from error
-    flags = [*_own_flags(), *_config_flags(), *_option_flags(components)]
+    flags = [*_own_flags(), *_config_flags(), *option_flags(components)]
     return Choice(host=host, table=table, resumed=resumed, flags=tuple(flags))
 
 
@@ -161,7 +161,8 @@ def _config_flags() -> Iterator[Flag]:
         )
 
 
-def _option_flags(components: Sequence[Component]) -> Iterator[Flag]:
+def option_flags(components: Sequence[Component]) -> Iterator[Flag]:
+    """Yield a flag ``--NAME.option`` for each option of some components."""
     for component in components:
         if component.spec.options is None:
             continue
@@ -204,6 +205,8 @@ def _negative(flag: str, hint: Any) -> str:
 
 
 def _shown(default: Any) -> str:
+    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+        default = default.factory()
     if isinstance(default, (tuple, list)):
         text = ", ".join(map(str, default)) or "none"
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -13,7 +13,7 @@ from attrs import frozen
 from torch import nn
 from torch.utils.data import DataLoader
 
-from simscaleai_core.cli.datasets import find_data
+from simscaleai_core.cli.datasets import Found, find_data
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.contracts import DataSpec
 from simscaleai_core.data.feed import describe
@@ -61,39 +61,43 @@ def train_from_config(
     Raises:
         SimScaleError: If something named is missing or does not fit.
     """
-    config = with_ids(fill_defaults(config, host, given), host)
+    config = fill_defaults(config, host, given)
+    found = named_data(host, config)
+    config = with_ids(config, host, found)
     check_option_tables(config, host)
     warn_of_unused(config, host)
     with naming_origin(host.components):
         first = _first_options(host, config)
-        data = load_data(host, config, first)
+        data = load_data(host, config, first, found)
         policy = build_policy(host, config, data.spec, first)
     loaders = data.train_loader, data.eval_loader
     trainer = Trainer(policy, loaders[0], config, loaders[1], host=host, built=data.sources)
     return trainer, trainer.train()
 
 
-def with_ids(config: TrainConfig, host: Host) -> TrainConfig:
+def named_data(host: Host, config: TrainConfig) -> list[Found]:
+    """Return the data that a configuration names, and what reads it; the dummy if it names none."""
+    if config.dataset_path:
+        return find_data(host, config.dataset_path, config.dataset_name)
+    dummy = host.component("dataset", config.dataset_name or "builtin/dummy")
+    return [Found(path="", reader=dummy, options={})]
+
+
+def with_ids(config: TrainConfig, host: Host, found: Sequence[Found]) -> TrainConfig:
     """Return the configuration with the full ids of its model and dataset, and a mixture's order.
 
     A checkpoint keeps them, so that another plugin's model of the same name is never taken for it.
+    Of several parts of the data, which may have readers of their own, it keeps the name given.
     """
+    readers = {part.reader.id for part in found}
+    named = config.dataset_name and host.component("dataset", config.dataset_name).id
+    is_one = len(readers) == 1 and not isinstance(config.dataset_path, tuple)
     return attrs.evolve(
         config,
         model_name=host.component("model", config.model_name).id,
-        dataset_name=_dataset_name(host, config),
+        dataset_name=readers.pop() if is_one else named,
         sampler=config.sampler or ("builtin/mixture" if config.weights else None),
     )
-
-
-def _dataset_name(host: Host, config: TrainConfig) -> str | None:
-    """Return the id of the one reader of the data; None if several parts have their own."""
-    if not config.dataset_path:
-        return host.component("dataset", config.dataset_name or "builtin/dummy").id
-    if isinstance(config.dataset_path, tuple):
-        return config.dataset_name and host.component("dataset", config.dataset_name).id
-    readers = {f.reader.id for f in find_data(host, config.dataset_path, config.dataset_name)}
-    return readers.pop() if len(readers) == 1 else None
 
 
 def warn_of_unused(config: TrainConfig, host: Host) -> None:
@@ -136,16 +140,23 @@ def _first_options(host: Host, config: TrainConfig) -> dict[str, Any]:
 
 
 def load_data(
-    host: Host, config: TrainConfig, first: Mapping[str, Any] | None = None
+    host: Host,
+    config: TrainConfig,
+    first: Mapping[str, Any] | None = None,
+    found: Sequence[Found] = (),
 ) -> LoadedData:
     """Return the data that a configuration names, with a fraction of its episodes held out.
 
-    `first` are the options of the policy whose weights are to be taken.
+    Args:
+        host: Knows the readers.
+        config: The configuration.
+        first: Options of the policy whose weights are to be taken.
+        found: What `named_data` gave, if it was asked before.
 
-    Raises:
-        DataError: If no dataset component reads the file.
+    Returns:
+        The data.
     """
-    parts = _parts(host, config, first or {})
+    parts = _parts(host, config, first or {}, found or named_data(host, config))
     opened = [_open_dataset(config, *part) for part in parts]
     several = len(opened) > 1 or config.weights
     names = [path or component.id for component, path, _ in parts]
@@ -168,20 +179,17 @@ def load_data(
 
 
 def _parts(
-    host: Host, config: TrainConfig, first: Mapping[str, Any]
+    host: Host, config: TrainConfig, first: Mapping[str, Any], found: Sequence[Found]
 ) -> list[tuple[Component, str, dict[str, Any]]]:
     """Return reader, path and keyword arguments of each part of the data."""
-    if config.dataset_path:
-        found = find_data(host, config.dataset_path, config.dataset_name)
-        named = [(f.reader, f.path, f.options) for f in found]
-    else:
-        dummy = host.component("dataset", config.dataset_name or "builtin/dummy")
-        named = [(dummy, "", dict[str, Any]())]
     parts = []
-    for component, path, own in named:
-        wanted = _wanted_by_policy(host, config, component, first)
-        given = {**options_of(component, config), **config.dataset_kwargs, **own}
-        parts.append((component, path, {**wanted, **given}))
+    for part in found:
+        wanted = _wanted_by_policy(host, config, part.reader, first)
+        given = {**options_of(part.reader, config), **config.dataset_kwargs, **part.options}
+        for steps, seconds in (("seq_len", "seq_seconds"), ("obs_len", "obs_seconds")):
+            if given.get(seconds) is not None:
+                wanted.pop(steps, None)
+        parts.append((part.reader, part.path, {**wanted, **given}))
     return parts
 
 

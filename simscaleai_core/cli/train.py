@@ -38,7 +38,7 @@ def train_command(tokens: Sequence[str]) -> Callable[..., int]:
         return _train(choice, flags, as_json=as_json)
 
     groups = {flag.group: Group(flag.group) for flag in choice.flags if flag.group}
-    parameters = [_parameter(flag, groups.get(flag.group)) for flag in choice.flags]
+    parameters = [parameter_of(flag, groups.get(flag.group)) for flag in choice.flags]
     train.__doc__ = SUMMARY
     signature = inspect.Signature(parameters, return_annotation=int)
     train.__signature__ = signature  # type: ignore[attr-defined]
@@ -46,7 +46,8 @@ def train_command(tokens: Sequence[str]) -> Callable[..., int]:
     return train
 
 
-def _parameter(flag: Flag, group: Group | None) -> inspect.Parameter:
+def parameter_of(flag: Flag, group: Group | None) -> inspect.Parameter:
+    """Return the keyword parameter that cyclopts makes a flag from."""
     grouped: dict[str, Any] = {} if group is None else {"group": group}
     shown = Parameter(
         name=list(flag.names),

@@ -16,6 +16,7 @@ from operator import index
 from typing import Any
 
 import torch
+from attrs import evolve
 from torch.utils.data import DataLoader, IterableDataset
 
 from simscaleai_core.contracts import Batch, DataSpec, Sampler
@@ -203,7 +204,10 @@ def describe(loader: Any, transforms: NamedTransforms = ()) -> DataSpec | None:
     data = base.describe() if hasattr(base, "describe") else None
     for _, transform in transforms:
         ask = getattr(transform, "describe", None)
-        data = ask(data) if ask is not None and data is not None else data
+        if ask is not None and data is not None:
+            before, data = data, ask(data)
+            if data.statistics != before.statistics:  # what was read is not what is trained on
+                data = evolve(data, numbers=None, sources={})
     return data
 
 

@@ -27,6 +27,7 @@ from torch import Tensor
 from simscaleai_core.data.images import FrameStore
 from simscaleai_core.data.location import Location, finite_rows, listed, quoted
 from simscaleai_core.data.options import WindowOptions
+from simscaleai_core.data.progress import told
 from simscaleai_core.data.source import ACTIONS, Episode, EpisodeSource, Key
 from simscaleai_core.errors import ConfigError
 
@@ -51,7 +52,8 @@ class Loaded:
     offsets: npt.NDArray[np.int64]
     """First row of each episode, and the number of rows at the end; `[E + 1]`."""
     language: tuple[tuple[str, ...], ...] | None
-    """The instructions of each episode, at least one, or None if they were not asked for."""
+    """The instructions of each episode, which its timesteps take in turn, so that one for each
+    timestep is that timestep's; at least one, or None if they were not asked for."""
     frames: FrameStore
     """Where images and depth come from."""
 
@@ -84,7 +86,6 @@ def load(source: EpisodeSource, options: WindowOptions) -> Loaded:
     frames = [k for k in keys if k.kind != "low-dimensional"]
     store = FrameStore(source, positions, offsets, {names[k.name]: k for k in frames})
     store.fill(options.cache_images_gib)
-    language = tuple(e.instructions or ("",) for e in episodes)
     return Loaded(
         source=source,
         episodes=episodes,
@@ -92,7 +93,7 @@ def load(source: EpisodeSource, options: WindowOptions) -> Loaded:
         actions=_named(source.actions, ACTIONS),
         matrix=_packed_matrix(source, positions, packed, offsets),
         offsets=offsets,
-        language=language if options.include_language else None,
+        language=tuple(_told(source, p) for p in positions) if options.include_language else None,
         frames=store,
     )
 
@@ -201,6 +202,18 @@ def _refuse(source: EpisodeSource, fact: str, known: Iterable[str]) -> None:
     raise ConfigError(f"{fact}: expected one of {listed(known)} @ {source.path}.")
 
 
+def _told(source: EpisodeSource, position: int) -> tuple[str, ...]:
+    """Return the instruction of each timestep where the data has it, or those of the episode."""
+    episode, ask = source.episodes[position], getattr(source, "timestep_instructions", None)
+    if len(episode.instructions) < 2 or ask is None:
+        return episode.instructions or ("",)
+    found = tuple(ask(position) or ())
+    if found and len(found) != episode.length:
+        here, wanted = Location(path=source.path, episode=episode.name), episode.length
+        raise here.error(f"{wanted} instructions, as timesteps", str(len(found)), "Repair them")
+    return found or episode.instructions
+
+
 def _named(key: Key, name: str) -> Key:
     shape = (key.width,) if key.kind == "low-dimensional" else key.shape
     return attrs.evolve(key, name=name, shape=shape)
@@ -222,7 +235,7 @@ def _packed_matrix(
     ends = np.cumsum([0, *(key.width for key in packed)]).tolist()
     columns = [slice(a, b) for a, b in itertools.pairwise(ends)]
     with np.errstate(over="ignore"):
-        for number, position in enumerate(positions):
+        for number, position in enumerate(told(positions, "episodes", len(positions))):
             rows = matrix[offsets[number] : offsets[number + 1]]
             for key, column in zip(packed, columns, strict=True):
                 rows[:, column] = _rows_of(source, position, key)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import torch
@@ -16,7 +17,9 @@ from attrs import evolve
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler, default_collate
 
-from simscaleai_core.contracts import Collated, DataSpec, Statistics
+from simscaleai_core.contracts import Collated, DataSpec
+from simscaleai_core.data.statistics import pooled
+from simscaleai_core.data.workers import is_in_memory, unwrapped
 from simscaleai_core.errors import ConfigError, DataError
 from simscaleai_core.seeding import stream_seed
 
@@ -32,10 +35,11 @@ class Mixture(Dataset[dict[str, Any]]):
     Args:
         datasets: The datasets, with the same keys, actions and windows.
         weights: The share of each dataset, above 0; they need not add up to 1.
-        names: What to call the datasets in messages; their paths, or numbers, if not given.
+        names: What to call the datasets, numbered if one comes again; if not given, their paths.
 
     Raises:
-        ConfigError: If the weights are not one positive number for each dataset.
+        ConfigError: If the weights are not one positive number for each dataset, or one of these
+            does not describe itself.
         DataError: If the datasets do not fit together.
     """
 
@@ -54,7 +58,8 @@ class Mixture(Dataset[dict[str, Any]]):
                 f"{given}."
             )
         self.datasets = tuple(datasets)
-        self.names = tuple(names or (str(getattr(d, "path", i)) for i, d in enumerate(datasets)))
+        paths = (str(getattr(d, "path", i)) for i, d in enumerate(datasets))
+        self.names = tuple(_distinct(names or paths))
         short = [name.rstrip("/").rpartition("/")[2] for name in self.names]
         self._shown = short if len(set(short)) == len(short) else self.names
         self.is_weighted = given is not None
@@ -63,14 +68,20 @@ class Mixture(Dataset[dict[str, Any]]):
         shares = given or self.sizes
         self.weights = tuple(share / sum(shares) for share in shares)
         """Share of each dataset; they add up to 1."""
-        self._specs = [d.describe() for d in self.datasets]
+        parts = dict(zip(self.names, map(unwrapped, self.datasets), strict=True))
+        if silent := [name for name, part in parts.items() if not hasattr(part, "describe")]:
+            raise ConfigError(
+                f"{', '.join(silent)} cannot be part of a mixture: expected datasets that describe "
+                "themselves. Give theirs the method describe()."
+            )
+        self._specs = [part.describe() for part in parts.values()]
         _check_fit(self._specs, self.names)
         self._ends = torch.tensor(self.sizes).cumsum(0)
 
     @property
     def in_memory(self) -> bool:
         """Whether no sample needs reading."""
-        return all(getattr(d, "in_memory", False) for d in self.datasets)
+        return all(map(is_in_memory, self.datasets))
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -120,7 +131,7 @@ class Mixture(Dataset[dict[str, Any]]):
         return evolve(
             first,
             statistics={
-                key: _pooled([s.statistics[key] for s in specs], self.weights)
+                key: pooled([s.statistics[key] for s in specs], self.weights)
                 for key in first.statistics
                 if key in known
             },
@@ -129,6 +140,8 @@ class Mixture(Dataset[dict[str, Any]]):
             num_samples=len(self),
             fingerprint=digest.hexdigest(),
             env=first.env if len({s.env for s in specs}) == 1 else None,
+            numbers=None,
+            sources=dict(zip(self._shown, zip(self.weights, specs, strict=True), strict=True)),
         )
 
     def split(self, fraction: float, seed: int) -> tuple[Self, Self]:
@@ -236,6 +249,13 @@ def _stretch(size: int, start: int, count: int, stream: tuple[int, str, int]) ->
     return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
 
 
+def _distinct(names: Iterable[str]) -> Iterator[str]:
+    seen: Counter[str] = Counter()
+    for name in names:
+        yield f"{name}[{seen[name]}]" if seen[name] else name
+        seen[name] += 1
+
+
 def _joined(parts: Sequence[Any], order: Tensor) -> Any:
     if isinstance(parts[0], Mapping):
         return {key: _joined([part[key] for part in parts], order) for key in parts[0]}
@@ -243,22 +263,6 @@ def _joined(parts: Sequence[Any], order: Tensor) -> Any:
         return torch.cat(list(parts)).index_select(0, order)
     values = [value for part in parts for value in part]
     return [values[place] for place in order.tolist()]
-
-
-def _pooled(parts: Sequence[Statistics], weights: Sequence[float]) -> Statistics:
-    """Return the statistics of a mixture: weighted moments, and the range of all."""
-    pairs = list(zip(weights, parts, strict=True))
-    means = [sum(w * p.mean[d] for w, p in pairs) for d in range(len(parts[0].mean))]
-    squares = [
-        sum(w * (p.std[d] ** 2 + (p.mean[d] - mean) ** 2) for w, p in pairs)
-        for d, mean in enumerate(means)
-    ]
-    return Statistics(
-        mean=tuple(means),
-        std=tuple(map(math.sqrt, squares)),
-        low=tuple(map(min, zip(*(p.low for p in parts), strict=True))),
-        high=tuple(map(max, zip(*(p.high for p in parts), strict=True))),
-    )
 
 
 def _check_fit(specs: Sequence[DataSpec], names: Sequence[str]) -> None:

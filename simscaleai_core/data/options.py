@@ -6,26 +6,26 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrs import Attribute, field, frozen
+from attrs import Attribute, evolve, field, fields_dict, frozen
+from attrs.validators import optional
 
 from simscaleai_core.errors import ConfigError
 from simscaleai_core.plugin import HARMLESS
 
 
-def _at_least_one(_: object, attribute: Attribute[int], value: int) -> None:
-    if not (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+def _at_least_one(_: object, attribute: Attribute[Any], value: Any) -> None:
+    if isinstance(value, bool) or not (isinstance(value, int) and value >= 1):
         raise ValueError(f"{attribute.name}: expected a whole number >= 1, got {value!r}")
 
 
-def _at_least_one_if_given(_: object, attribute: Attribute[int | None], value: int | None) -> None:
-    if value is not None:
-        _at_least_one(_, attribute, value)  # type: ignore[arg-type]
-
-
-def _budget(_: object, attribute: Attribute[float], value: float) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (number and value >= 0 and not math.isnan(value)):
+def _budget(_: object, attribute: Attribute[Any], value: Any) -> None:
+    if isinstance(value, bool) or not (isinstance(value, int | float) and value >= 0):
         raise ValueError(f"{attribute.name}: expected a number >= 0, got {value!r}")
+
+
+def _above_zero(_: object, attribute: Attribute[Any], value: Any) -> None:
+    if isinstance(value, bool) or not (isinstance(value, int | float) and 0 < value < math.inf):
+        raise ValueError(f"{attribute.name}: expected a number > 0, got {value!r}")
 
 
 def _as_names(value: Any) -> Any:
@@ -70,8 +70,14 @@ class WindowOptions:
 
     seq_len: int = field(default=1, validator=_at_least_one)
     """Timesteps per sample; windows never cross an episode."""
-    obs_len: int | None = field(default=None, validator=_at_least_one_if_given)
+    obs_len: int | None = field(default=None, validator=optional(_at_least_one))
     """Timesteps of the observations, from the sample's first; as many as seq_len if not given."""
+    seq_seconds: float | None = field(default=None, validator=optional(_above_zero))
+    """Seconds in place of seq_len, by fps and stride: rounded, at least one timestep."""
+    obs_seconds: float | None = field(default=None, validator=optional(_above_zero))
+    """Seconds in place of obs_len."""
+    fps: float | None = field(default=None, validator=optional(_above_zero))
+    """Timesteps per second, for seq_seconds and obs_seconds; what the data says if not given."""
     pad: bool = False
     """Whether every timestep has a sample: what lies outside the episode repeats its edge, and
     is_pad marks it."""
@@ -97,25 +103,43 @@ class WindowOptions:
     """Images are held in memory, as many as fit in this many GiB; 0 always reads the file."""
 
 
-def checked_options(**options: Any) -> WindowOptions:
-    """Return the options, or one clear error.
-
-    Args:
-        options: Fields of `WindowOptions` by name.
-
-    Returns:
-        The options.
+def checked_options(source: Any, **options: Any) -> WindowOptions:
+    """Return the options of a source's windows, with seconds as timesteps, or one clear error.
 
     Raises:
-        ConfigError: If one is out of range, or `obs_len` is greater than `seq_len`.
+        ConfigError: If one is out of range or has no use, `obs_len` is greater than `seq_len`, or
+            seconds are given beside timesteps, or for data that does not say its ``fps``.
     """
-    obs_len, seq_len = options.get("obs_len"), options.get("seq_len")
-    if isinstance(obs_len, int) and isinstance(seq_len, int) and obs_len > seq_len:
-        raise ConfigError(f"obs_len: expected at most seq_len={seq_len}, got {obs_len}")
-    keys = options.get("obs_keys")
+    keys, rename = options.get("obs_keys"), options.get("rename")
     if isinstance(keys, Sequence) and not isinstance(keys, str):
-        options["obs_keys"] = tuple(keys)
+        keys = tuple(keys)
     try:
-        return WindowOptions(**options)
+        found = WindowOptions(**{**options, "obs_keys": keys, "rename": rename or {}})
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    if found.fps is not None and found.seq_seconds is None and found.obs_seconds is None:
+        fact = f"fps={found.fps:g} has no use: expected it with seq_seconds or obs_seconds"
+        raise ConfigError(f"{fact}, got neither. Leave it out.")
+    found = _in_timesteps(_in_timesteps(found, source, "seq"), source, "obs")
+    if found.obs_len is not None and found.obs_len > found.seq_len:
+        raise ConfigError(f"obs_len: expected at most seq_len={found.seq_len}, got {found.obs_len}")
+    return found
+
+
+def _in_timesteps(options: WindowOptions, source: Any, part: str) -> WindowOptions:
+    length, duration = f"{part}_len", f"{part}_seconds"
+    given, seconds = getattr(options, length), getattr(options, duration)
+    if seconds is None:
+        return options
+    if given != fields_dict(WindowOptions)[length].default:
+        raise ConfigError(
+            f"{length} and {duration}: expected one of them, got {length}={given} and "
+            f"{duration}={seconds:g}. Leave one out."
+        )
+    fps = options.fps or getattr(source, "fps", None)
+    if not fps:
+        raise ConfigError(
+            f"{duration}={seconds:g}: expected data that says its timesteps per second, got none "
+            f"@ {source.path}. Give them as fps, or give {length} in timesteps."
+        )
+    return evolve(options, **{length: max(1, round(seconds * fps / options.stride))})

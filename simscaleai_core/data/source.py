@@ -57,7 +57,7 @@ class Episode:
     length: int
     """Timesteps: as many as it has actions."""
     instructions: tuple[str, ...] = ()
-    """What it was told, in words; several are other words for the same."""
+    """What it was told, in words; several are other words for the same, or those of its parts."""
     success: bool | None = None
     """Whether the task was done, if the data says so."""
     filter_keys: frozenset[str] = frozenset()
@@ -71,7 +71,8 @@ class EpisodeSource(Protocol):
     Optional attributes: ``fps`` (timesteps per second), ``env`` (id of the environment that the
     data was recorded in), ``files`` (paths of all that is read, by which an index is kept).
     Optional methods: ``timestamps(episode)``, seconds `[T]` as recorded; ``rewards(episode)``,
-    `[T]`; ``stored_statistics()``, `Statistics` by key that lie beside the data;
+    `[T]`; ``timestep_instructions(episode)``, the instruction of each timestep `[T]`, where an
+    episode has several; ``stored_statistics()``, `Statistics` by key that lie beside the data;
     ``take(episode, key, timesteps)``, as `read` but for sorted timesteps int64 `[T]`, where reading
     them together is faster than span by span, as of a video or of chunks.
     """

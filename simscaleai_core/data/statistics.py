@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,7 @@ Spans = Sequence[tuple[int, int]]
 
 _BLOCK_ROWS = 65536
 _BLOCK_NUMBERS = 2**22
+_QUANTILES = {"q01": 0.01, "q99": 0.99}
 
 
 def key_statistics(loaded: Loaded, episodes: Sequence[int]) -> dict[str, Statistics]:
@@ -29,26 +32,44 @@ def key_statistics(loaded: Loaded, episodes: Sequence[int]) -> dict[str, Statist
         Statistics by key, in the units of the data.
 
     Source:
-        Ours: mean, then mean squared distance from it, both summed in float64.
+        Ours: mean, then mean squared distance from it, both summed in float64; quantiles are
+        interpolated between neighbours, as NumPy does.
     """
     matrix = loaded.matrix.numpy()
     spans = _spans(loaded, episodes)
     count = sum(stop - start for start, stop in spans)
     mean = _total(matrix, spans) / count
     std = np.sqrt(_total(matrix, spans, around=mean) / count)
-    low = np.min([matrix[a:b].min(axis=0) for a, b in spans], axis=0)
-    high = np.max([matrix[a:b].max(axis=0) for a, b in spans], axis=0)
+    found = {"mean": mean, "std": std, **_order_statistics(matrix, spans)}
     statistics, column = {}, 0
     for key in loaded.packed:
         columns = slice(column, column + key.width)
-        statistics[key.name] = Statistics(
-            mean=_floats(mean[columns]),
-            std=_floats(std[columns]),
-            low=_floats(low[columns]),
-            high=_floats(high[columns]),
-        )
+        statistics[key.name] = Statistics(**{n: _floats(v[columns]) for n, v in found.items()})
         column = columns.stop
     return statistics
+
+
+def pooled(parts: Sequence[Statistics], weights: Sequence[float]) -> Statistics:
+    """Return the statistics of a mixture: mean and deviation are those of its samples.
+
+    The range is that of all `parts`, and so are the quantiles: of no part is more than 1% beyond
+    either. The `weights` add up to 1.
+    """
+
+    def over_all(name: str, choose: Callable[[Iterable[float]], float]) -> Any:
+        values = [getattr(part, name) for part in parts]
+        return None if None in values else tuple(map(choose, zip(*values, strict=True)))
+
+    pairs = list(zip(weights, parts, strict=True))
+    means = [sum(w * p.mean[d] for w, p in pairs) for d in range(len(parts[0].mean))]
+    squares = [
+        sum(w * (p.std[d] ** 2 + (p.mean[d] - mean) ** 2) for w, p in pairs)
+        for d, mean in enumerate(means)
+    ]
+    return Statistics(
+        mean=tuple(means), std=tuple(map(math.sqrt, squares)), low=over_all("low", min),
+        high=over_all("high", max), q01=over_all("q01", min), q99=over_all("q99", max),
+    )  # fmt: skip
 
 
 def fingerprint(loaded: Loaded, episodes: Sequence[int]) -> str:
@@ -104,6 +125,24 @@ def _total(
         block = matrix[start:stop].astype(np.float64)
         total += block.sum(axis=0) if around is None else np.square(block - around).sum(axis=0)
     return total
+
+
+def _order_statistics(matrix: npt.NDArray[np.float32], spans: Spans) -> dict[str, Any]:
+    # A few columns at a time are copied and partly sorted, which is faster than np.quantile.
+    count = sum(stop - start for start, stop in spans)
+    width = max(1, _BLOCK_NUMBERS // count)
+    found = {name: np.empty(matrix.shape[1]) for name in ("low", "high", *_QUANTILES)}
+    for first in range(0, matrix.shape[1], width):
+        columns = slice(first, first + width)
+        block = np.hstack([np.ascontiguousarray(matrix[a:b, columns].T) for a, b in spans])
+        found["low"][columns], found["high"][columns] = block.min(axis=1), block.max(axis=1)
+        for name, fraction in _QUANTILES.items():
+            part, place = math.modf(fraction * (count - 1))
+            block.partition(int(place), axis=1)
+            below = block[:, int(place)].astype(np.float64)
+            above = block[:, int(place) + (part > 0) :].min(axis=1)
+            found[name][columns] = below + part * (above - below)
+    return found
 
 
 def _floats(values: npt.NDArray[np.floating]) -> tuple[float, ...]:

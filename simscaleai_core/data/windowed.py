@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import torch
+from attrs import evolve
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from simscaleai_core.contracts import Collated, DataSpec
+from simscaleai_core.contracts import Batch, Collated, DataSpec
 from simscaleai_core.data.loading import load
 from simscaleai_core.data.options import checked_options
 from simscaleai_core.data.source import ACTIONS, EpisodeSource
 from simscaleai_core.data.statistics import fingerprint, key_statistics
-from simscaleai_core.data.windows import overlapping, windows_padded, windows_within
+from simscaleai_core.data.windows import overlapping, windows_of
 from simscaleai_core.errors import ConfigError, DataError
 
 Sample = dict[str, Any]
@@ -41,9 +42,10 @@ class WindowedDataset(Dataset[Sample]):
 
     With ``seq_len > 1`` every tensor has time first: ``[T, ...]``; with ``obs_len=1`` the actions
     only. Windows never cross an episode; with `pad` every timestep has one, rows outside the
-    episode repeat its edge, and the sample's ``is_pad``, bool `[T]`, marks them. An episode with
-    several instructions gives its timesteps one after the other. Low-dimensional data is read when
-    the dataset is made; images stay where they are unless they fit in `cache_images_gib`.
+    episode repeat its edge, and the sample's ``is_pad``, bool `[T]`, marks them. A sample has the
+    instruction of its timestep; several of a whole episode take turns. Low-dimensional data is
+    read when the dataset is made; images stay where they are unless they fit in
+    `cache_images_gib`.
 
     Args:
         source: The episodes.
@@ -55,12 +57,7 @@ class WindowedDataset(Dataset[Sample]):
         obs_len: Timesteps of the observations, from the first of the sample; None: `seq_len`.
         pad: Whether there is a sample for every timestep: the last of its observations, or its
             first if `obs_len` is None.
-        episodes: Episodes to read, by name or number, or a range such as ``"0:100"``.
-        filter_key: Read the episodes of one named part of the data.
-        only_successes: Leave out episodes that are not marked as successful.
-        exclude_from: File of ``simscale data check --exclude``: leave out what it names.
-        rename: Names of observation keys in samples, by their names in the data.
-        stride: Timesteps of the data from one timestep of a sample to the next.
+        options: Further fields of `WindowOptions`, such as ``episodes`` and ``seq_seconds``.
 
     Raises:
         ConfigError: If an option is out of range or names what is not there.
@@ -77,26 +74,17 @@ class WindowedDataset(Dataset[Sample]):
         cache_images_gib: float = 2.0,
         obs_len: int | None = None,
         pad: bool = False,
-        *,
-        episodes: Sequence[int | str] | str | None = None,
-        filter_key: str | None = None,
-        only_successes: bool = False,
-        exclude_from: str | None = None,
-        rename: Mapping[str, str] | None = None,
-        stride: int = 1,
+        **options: Any,
     ) -> None:
-        options = checked_options(
-            seq_len=seq_len, obs_len=obs_len, pad=pad, stride=stride, obs_keys=obs_keys,
-            include_language=include_language, cache_images_gib=cache_images_gib,
-            episodes=episodes, filter_key=filter_key, only_successes=only_successes,
-            exclude_from=exclude_from, rename=rename or {},
+        chosen = checked_options(
+            source, seq_len=seq_len, obs_keys=obs_keys, include_language=include_language,
+            cache_images_gib=cache_images_gib, obs_len=obs_len, pad=pad, **options,
         )  # fmt: skip
-        self.seq_len = seq_len
-        self.obs_len = seq_len if obs_len is None else obs_len
+        self.seq_len = chosen.seq_len
+        self.obs_len = chosen.obs_len or chosen.seq_len
         self.transform = transform
-        self._stride = stride
-        self._lead = ((obs_len or 1) - 1) * stride if pad else None
-        self._loaded = load(source, options)
+        self._options = chosen
+        self._loaded = load(source, chosen)
         self._spec: DataSpec | None = None
         num_episodes = len(self._loaded.episodes)
         self._select(range(num_episodes))
@@ -163,7 +151,7 @@ class WindowedDataset(Dataset[Sample]):
         """
         if self._spec is None:
             self._spec = self._described()
-        return self._spec
+        return self._spec if self.transform else evolve(self._spec, numbers=self._numbers)
 
     def split(self, fraction: float, seed: int) -> tuple[Self, Self]:
         """Split by episode; both parts share the data that was read.
@@ -193,7 +181,13 @@ class WindowedDataset(Dataset[Sample]):
         kept = [e for place, e in enumerate(self._windows.episodes) if place not in held]
         return self._part(kept), self._part([self._windows.episodes[place] for place in held])
 
-    def _gather(self, indices: Sequence[int] | Tensor) -> Collated:
+    def _numbers(self) -> Iterator[Batch]:
+        """Yield all samples without images and instructions, a bounded batch at a time."""
+        size = max(1, 2**20 // (self.seq_len * self._loaded.matrix.shape[1]))
+        for indices in torch.split(torch.arange(len(self)), size):
+            yield self._gather(indices, only_numbers=True).batch
+
+    def _gather(self, indices: Sequence[int] | Tensor, *, only_numbers: bool = False) -> Collated:
         loaded, windows = self._loaded, self._windows
         chosen = self._positions(indices)
         rows = is_pad = None
@@ -209,13 +203,13 @@ class WindowedDataset(Dataset[Sample]):
         actions = observations.pop(ACTIONS)
         if self.obs_len != self.seq_len:
             observations = {key: _first(v, self.obs_len) for key, v in observations.items()}
-        if loaded.frames.keys:
+        if loaded.frames.keys and not only_numbers:
             rows = windows.rows(chosen)[0] if rows is None else rows
             observations = self._with_frames(observations, rows[:, : self.obs_len])
         batch: dict[str, Any] = {"observations": observations, "actions": actions}
         if is_pad is not None:
             batch["is_pad"] = is_pad
-        if loaded.language is not None:
+        if loaded.language is not None and not only_numbers:
             batch["language"] = self._language(chosen)
         return Collated(batch, len(chosen))
 
@@ -248,11 +242,9 @@ class WindowedDataset(Dataset[Sample]):
 
     def _select(self, episodes: Sequence[int]) -> None:
         """Serve windows of these episodes only."""
-        offsets, chosen = self._loaded.offsets, sorted(episodes)
-        if self._lead is None:
-            self._windows = windows_within(offsets, chosen, self.seq_len, self._stride)
-        else:
-            self._windows = windows_padded(offsets, chosen, self.seq_len, self._lead, self._stride)
+        chosen, stride = sorted(episodes), self._options.stride
+        lead = ((self._options.obs_len or 1) - 1) * stride if self._options.pad else None
+        self._windows = windows_of(self._loaded.offsets, chosen, self.seq_len, stride, lead)
         self._spec = None
         self._derive()
 
@@ -263,7 +255,7 @@ class WindowedDataset(Dataset[Sample]):
         self._widths = [key.width for key in packed]
         self._offsets = torch.from_numpy(self._loaded.offsets)
         if len(self._windows) and self._windows.edges is None:
-            self._overlapping = overlapping(self._loaded.matrix, self.seq_len, self._stride)
+            self._overlapping = overlapping(self._loaded.matrix, self.seq_len, self._windows.stride)
 
     def _part(self, episodes: Sequence[int]) -> Self:
         part = copy.copy(self)
@@ -278,7 +270,7 @@ class WindowedDataset(Dataset[Sample]):
             action_dim=loaded.actions.width,
             seq_len=self.seq_len,
             obs_len=self.obs_len,
-            pad=self._lead is not None,
+            pad=self._options.pad,
             statistics=key_statistics(loaded, chosen),
             language=loaded.language is not None,
             instructions=tuple(sorted(texts)),
@@ -289,18 +281,19 @@ class WindowedDataset(Dataset[Sample]):
         )
 
     def _report_short(self, short: int) -> None:
-        needed = (self.seq_len - 1) * self._stride + 1
-        name = "seq_len" if self._stride == 1 else "seq_len and stride"
+        stride, is_timed = self._options.stride, self._options.seq_seconds is not None
+        needed, length = (self.seq_len - 1) * stride + 1, "seq_seconds" if is_timed else "seq_len"
+        name = length if stride == 1 else f"{length} and stride"
         if not self._windows.episodes:
             longest = max(episode.length for episode in self._loaded.episodes)
             raise DataError(
                 f"no episode is long enough: expected {needed} timesteps ({name}), got at "
-                f"most {longest} @ {self.path}. Use a smaller seq_len.",
+                f"most {longest} @ {self.path}. Use a smaller {length}.",
                 path=self.path,
             )
         warnings.warn(
             f"{short} of {short + len(self._windows.episodes)} episodes are shorter than "
-            f"{name}={needed} and are skipped @ {self.path}. Use a smaller seq_len to keep them.",
+            f"{name}={needed} and are skipped @ {self.path}. Use a smaller {length} to keep them.",
             stacklevel=3,
         )
 

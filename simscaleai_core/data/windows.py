@@ -54,71 +54,52 @@ class Windows:
         return rows, rows != unclipped
 
 
-def windows_within(
-    offsets: npt.NDArray[np.int64], episodes: Sequence[int], seq_len: int, stride: int = 1
+def windows_of(
+    offsets: npt.NDArray[np.int64],
+    episodes: Sequence[int],
+    seq_len: int,
+    stride: int = 1,
+    lead: int | None = None,
 ) -> Windows:
-    """Find every window that lies within one episode.
+    """Find the windows of some episodes, in order.
 
     Args:
         offsets: First row of each episode and the number of rows at the end, int64 `[E + 1]`.
         episodes: Positions of the episodes to take windows from.
         seq_len: Timesteps per window.
         stride: Rows from one of them to the next.
+        lead: None: the windows that lie within one episode. Otherwise one for each timestep, which
+            begins so many rows before it and may reach over the edges.
 
     Returns:
-        The windows, in order; episodes that are too short have none.
+        The windows; episodes that are too short have none.
 
     Example:
-        >>> found = windows_within(np.array([0, 3, 4, 8]), [0, 1, 2], 2)
+        >>> found = windows_of(np.array([0, 3, 4, 8]), [0, 1, 2], 2)
         >>> found.starts, found.episodes
         (tensor([0, 1, 4, 5, 6]), (0, 2))
-    """
-    reach = (seq_len - 1) * stride
-    fitting = tuple(e for e in episodes if offsets[e + 1] - offsets[e] > reach)
-    parts = [np.arange(offsets[e], offsets[e + 1] - reach) for e in fitting]
-    starts = np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
-    return Windows(
-        starts=torch.from_numpy(starts), episodes=fitting, seq_len=seq_len, stride=stride,
-        edges=None, lead=0,
-    )  # fmt: skip
-
-
-def windows_padded(
-    offsets: npt.NDArray[np.int64],
-    episodes: Sequence[int],
-    seq_len: int,
-    lead: int,
-    stride: int = 1,
-) -> Windows:
-    """Find one window per timestep of the episodes; windows may reach over the edges.
-
-    Args:
-        offsets: First row of each episode and the number of rows at the end, int64 `[E + 1]`.
-        episodes: Positions of the episodes to take windows from.
-        seq_len: Timesteps per window.
-        lead: Rows of a window before the one that it stands for.
-        stride: Rows from one of its timesteps to the next.
-
-    Returns:
-        The windows, in order of their timesteps.
-
-    Example:
-        >>> found = windows_padded(np.array([0, 3]), [0], 2, 0)
-        >>> found.rows(torch.arange(3))
+        >>> windows_of(np.array([0, 3]), [0], 2, lead=0).rows(torch.arange(3))
         (tensor([[0, 1],
                 [1, 2],
                 [2, 2]]), tensor([[False, False],
                 [False, False],
                 [False,  True]]))
     """
-    spans = [(int(offsets[e]), int(offsets[e + 1])) for e in episodes]
-    lengths = torch.tensor([stop - start for start, stop in spans])
-    first = torch.tensor([start for start, _ in spans]).repeat_interleave(lengths)
-    last = torch.tensor([stop - 1 for _, stop in spans]).repeat_interleave(lengths)
-    starts = torch.cat([torch.arange(start, stop) for start, stop in spans]) - lead
+    reach = (seq_len - 1) * stride if lead is None else 0
+    fitting = [e for e in episodes if offsets[e + 1] - offsets[e] > reach]
+    parts = [np.arange(offsets[e], offsets[e + 1] - reach) for e in fitting]
+    starts = torch.from_numpy(np.concatenate([np.empty(0, dtype=np.int64), *parts]))
+    edges = None
+    if lead is not None:
+        lengths = torch.tensor([len(part) for part in parts])
+        first, last = (
+            torch.tensor([part[place] for part in parts]).repeat_interleave(lengths)
+            for place in (0, -1)
+        )
+        edges = (first, last)
     return Windows(
-        starts=starts, episodes=tuple(episodes), seq_len=seq_len, stride=stride,
-        edges=(first, last), lead=lead,
+        starts=starts - (lead or 0), episodes=tuple(fitting), seq_len=seq_len, stride=stride,
+        edges=edges, lead=lead or 0,
     )  # fmt: skip
 
 

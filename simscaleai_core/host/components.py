@@ -120,14 +120,15 @@ def _configured(component: Component, config: TrainConfig) -> Any:
 
 def settings_in_effect(
     config: TrainConfig, components: Iterable[tuple[Component, Mapping[str, Any]]]
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the options in effect of what training depends on, and their classes on resume.
+) -> tuple[dict[str, Any], dict[str, str], dict[str, Any]]:
+    """Return the options in effect of what training depends on, classes on resume, and defaults.
 
-    Both by ``plugin/name.option``, and ``plugin/name[1].option`` where a component is used a second
+    All by ``plugin/name.option``, and ``plugin/name[1].option`` where a component is used a second
     time; each comes with further keyword arguments.
     """
     values: dict[str, Any] = {}
     classes: dict[str, str] = {}
+    defaults: dict[str, Any] = {}
     uses: Counter[str] = Counter()
     for component, keywords in components:
         number = uses[component.id]
@@ -138,9 +139,12 @@ def settings_in_effect(
         for name, value in {**given, **{n: getattr(checked, n) for n in fields}}.items():
             place = f"{component.id}[{number}].{name}" if number else f"{component.id}.{name}"
             values[place] = value if isinstance(value, _SERIALISABLE) else str(value)
-            if name in fields and "on_resume" in fields[name].metadata:
-                classes[place] = fields[name].metadata["on_resume"]
-    return values, classes
+            if name in fields:
+                default: Any = fields[name].default
+                made = default.factory() if hasattr(default, "factory") else default
+                defaults[place] = made if isinstance(made, _SERIALISABLE) else str(made)
+                classes[place] = fields[name].metadata.get("on_resume", "refused")
+    return values, classes, defaults
 
 
 def create(host: Host, kind: str, name: str, *arguments: Any, **options: Any) -> Any:

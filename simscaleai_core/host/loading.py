@@ -65,13 +65,6 @@ def check_required(records: Sequence[PluginRecord], required: Iterable[str]) -> 
             )
 
 
-FIRST_PARTY = (
-    "amp", "bc", "data", "dcp", "ddp", "extensions", "gym", "hdf5", "lerobot", "safetensors", "sim",
-    "tensorboard", "vla", "wandb", "zarr",
-)  # fmt: skip
-"""Plugins that may be suggested for installation; a name that a user typed never is."""
-
-
 def record_of(name: str, records: Sequence[PluginRecord]) -> PluginRecord:
     """Return the record of a plugin, by its name or its distribution's, as packaging compares."""
     wanted = normalized(name)
@@ -79,9 +72,8 @@ def record_of(name: str, records: Sequence[PluginRecord]) -> PluginRecord:
         if wanted in {normalized(record.name), normalized(record.distribution)}:
             return record
     installed = sorted({record.name for record in records})
-    hint = f" Install it: pip install simscaleai-plugin-{wanted}." if wanted in FIRST_PARTY else ""
     raise UnknownComponentError(
-        f"unknown plugin {name!r}. Installed: {', '.join(installed)}.{hint}",
+        f"unknown plugin {name!r}. Installed: {', '.join(installed)}.",
         kind="plugin",
         name=name,
         candidates=installed,

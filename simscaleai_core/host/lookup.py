@@ -76,7 +76,7 @@ def not_loaded(records: Sequence[PluginRecord]) -> list[str]:
 
 def flag_of(kind: str) -> str:
     """Return the flag of ``train`` that names a component of a kind."""
-    others = {"dataset": "--dataset-name", "eval_function": "--eval-fn"}
+    others = {"dataset": "--dataset-name", "eval_function": "--eval-fn", "executor": "--on"}
     return others.get(kind, f"--{kind.replace('_', '-')}")
 
 

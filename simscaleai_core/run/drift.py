@@ -35,7 +35,7 @@ HARMLESS = (
     "use_amp", "amp_dtype", "precision", "device", "distributed", "strategy", "plugins",
     "optimizer", "schedule", "train_step", "sampler", "transforms", "adapters", "weights",
     # training takes the same steps whatever they are
-    "num_workers", "checkpoint_dir", "checkpoint_backend", "save_every", "keep_last",
+    "num_workers", "threads", "checkpoint_dir", "checkpoint_backend", "save_every", "keep_last",
     "resume_from", "init_from", "init_statistics", "init_partial", "allow_drift", "log_every",
     "loggers", "use_wandb", "wandb_project", "wandb_run_name", "env", "eval_fns", "max_skipped",
 )  # fmt: skip
@@ -62,7 +62,11 @@ def drift(run: Run, tree: StateDict) -> tuple[list[str], list[str]]:
     if tree["data"]:
         now = about_data(run.data_spec)
         refused += [f"the data's {text}" for text in _differences(now, tree["data"])]
-    for name, value in {**run.settings, **_named(about_policy(run))}.items():
+    used = {name.rpartition(".")[0] for name in before}  # what had fewer options then
+    new = [n for n in run.defaults if n not in before and n.rpartition(".")[0] in used]
+    before |= {name: run.defaults[name] for name in new}
+    now = {**run.settings, **_named(about_policy(run)), **{n: run.settings[n] for n in new}}
+    for name, value in now.items():
         kind = run.on_resume.get(name, "refused")
         if kind != "harmless":
             texts = _differences({name: value}, before)
@@ -99,7 +103,7 @@ def config_table(config: TrainConfig) -> dict[str, Any]:
 
 def about_policy(run: Run) -> dict[str, Any]:
     """Return what builds the policy again."""
-    kind = type(run.policy)
+    kind = run.policy_class
     return {
         "component": run.component,
         "class": f"{kind.__module__}:{kind.__qualname__}",
@@ -109,10 +113,9 @@ def about_policy(run: Run) -> dict[str, Any]:
 
 
 def about_data(data: DataSpec | None) -> dict[str, Any]:
-    """Return what the data says of itself, without its statistics and instructions."""
-    if data is None:
-        return {}
-    return asdict(data, filter=lambda field, _: field.name not in {"statistics", "instructions"})
+    """Return what the data says of itself, without its numbers, statistics and instructions."""
+    left_out = {"statistics", "instructions", "numbers", "sources"}
+    return asdict(data, filter=lambda field, _: field.name not in left_out) if data else {}
 
 
 def _named(policy: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,7 @@ def evaluate(run: Run, functions: Sequence[tuple[str, EvalFunction]]) -> Evaluat
         for listener in run.events.eval_context:
             if (context := listener(run)) is not None:
                 contexts.enter_context(context)
+        contexts.enter_context(getattr(run.strategy, "gathered", gathered)(run.policy))
         _share_buffers(run)
         for name, function in functions:
             with forked_rng(run.config.seed), torch.no_grad():
@@ -76,6 +77,26 @@ def _measured(function: EvalFunction, policy: nn.Module) -> tuple[Mapping[str, A
         return {}, reason_of(error)
 
 
+@contextmanager
+def gathered(policy: nn.Module, *, reshard: bool = True) -> Iterator[None]:
+    """Have each rank hold all that ``fully_shard`` has spread: no forward pass waits for another.
+
+    Afterwards all but the policy itself let go of it after a forward pass, if `reshard`.
+    """
+    wrapped: list[Any] = [m for m in policy.modules() if hasattr(m, "unshard")]
+    try:
+        for module in wrapped:
+            module.set_reshard_after_forward(False, recurse=False)
+            module.unshard()
+        yield
+    finally:
+        for module in wrapped:
+            module.reshard()
+            module.set_reshard_after_forward(reshard and module is not policy, recurse=False)
+            # torch would gather ahead by the forward passes up to here, each rank by its own
+            module._get_fsdp_state()._comm_ctx.post_forward_order.clear()
+
+
 def _share_buffers(run: Run) -> None:
     """Give every rank rank 0's buffers, which are the ones that a checkpoint saves.
 
@@ -99,13 +120,13 @@ def merge(found: Mapping[str, float | Mean], strategy: Strategy) -> dict[str, fl
     Source:
         Ours: sum of sums over sum of counts, never a mean of means.
     """
-    pairs = {name: (number, 1.0) for name, number in floats_of(found).items()}
+    pairs: dict[str, Any] = {name: (number, 1.0) for name, number in floats_of(found).items()}
     pairs |= {n: (v.total, v.count) for n, v in found.items() if isinstance(v, Mean)}
     mine = {name: pairs[name] for name in found if name in pairs}
-    sums: dict[str, tuple[float, float]] = {}
+    sums: dict[str, tuple[Any, Any]] = {}
     for part in strategy.gather(mine):
         for name, (total, count) in part.items():
-            sum_before, count_before = sums.get(name, (0.0, 0.0))
+            sum_before, count_before = sums.get(name, (0, 0))  # no floats: a fraction stays exact
             sums[name] = (sum_before + total, count_before + count)
     return {name: Mean(total, count).value for name, (total, count) in sums.items()}
 

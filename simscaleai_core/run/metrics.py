@@ -18,10 +18,10 @@ _ACCUMULATE_EVERY = 256  # steps; fixed by the step, so that a save in between c
 
 
 class MetricWindow:
-    """Keeps references to detached scalars and turns them into means once per window.
+    """Keeps references to detached values and turns them into means once per window.
 
-    Values that are not finite are left out of a mean, so that one skipped step does not hide the
-    others.
+    A value is `[]`, or the sum and the number `[2]` of several. What is not finite is left out of a
+    mean, so that one skipped step does not hide the others.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class MetricWindow:
         self._totals: dict[str, Tensor] = {}
 
     def add(self, scalars: Mapping[str, Tensor], step: int) -> None:
-        """Add one step's scalars, each `[]`."""
+        """Add one step's values, each `[]` or `[2]`."""
         for name, value in scalars.items():
             self._pending.setdefault(name, []).append(value)
         if step % _ACCUMULATE_EVERY == 0:
@@ -40,18 +40,23 @@ class MetricWindow:
     ) -> tuple[dict[str, float], list[bool]]:
         """Return the means of the window and which flags any rank raised; start a new window.
 
+        The mean of a part of the samples, named ``loss/...``, is left out if there were none of it.
         One packed reduction over ranks and one copy to the host.
         """
         self._accumulate()
         names = sorted(self._totals)
-        columns = [self._totals[n] for n in names]
+        columns = [self._totals[n].to(strategy.device) for n in names]
         raised = torch.tensor([float(f) for f in flags], device=strategy.device)
         packed = torch.cat([*columns, raised.to(columns[0].dtype) if columns else raised])
         values = strategy.reduce(packed).tolist()
         self._totals = {}
         size = 2 * len(names)
         pairs = zip(names, values[0:size:2], values[1:size:2], strict=True)
-        means = {n: total / count if count else float("nan") for n, total, count in pairs}
+        means = {
+            name: total / count if count else float("nan")
+            for name, total, count in pairs
+            if count or not name.startswith("loss/")
+        }
         return means, [count > 0 for count in values[size:]]
 
     def _accumulate(self) -> None:
@@ -59,7 +64,9 @@ class MetricWindow:
             has_double = values[0].device.type != "mps"
             column = torch.stack(values).to(torch.float64 if has_double else torch.float32)
             finite = torch.isfinite(column)
-            total = torch.stack([torch.where(finite, column, 0).sum(), finite.sum()])
+            total = column.sum(0)
+            if not total.ndim:
+                total = torch.stack([torch.where(finite, column, 0).sum(), finite.sum()])
             self._totals[name] = self._totals[name] + total if name in self._totals else total
         self._pending = {}
 
@@ -94,9 +101,9 @@ class Throughput:
         finally:
             self._started += time.perf_counter() - paused
 
-    def rate(self) -> float:
-        """Return this rank's samples per second since the window began [1/s]."""
-        return self.samples / max(time.perf_counter() - self._started, 1e-9)
+    def rate(self, untimed_s: float = 0.0) -> float:
+        """Return this rank's samples per second of the window without `untimed_s` [s] [1/s]."""
+        return self.samples / max(time.perf_counter() - self._started - untimed_s, 1e-9)
 
 
 def scalars_of(out: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -108,8 +115,36 @@ def scalars_of(out: Mapping[str, Any]) -> dict[str, Tensor]:
     }
 
 
+def losses_by_source(
+    out: Mapping[str, Any], batch: Mapping[str, Any], names: Sequence[str]
+) -> dict[str, Tensor]:
+    """Return sum and number `[2]` of the ``sample_loss`` `[B]` of each source, as ``loss/NAME``.
+
+    Nothing if the policy returned none. All ranks must give the same names of sources.
+
+    Raises:
+        PolicyError: If the losses are not one for each sample.
+    """
+    losses, sources = out.get("sample_loss"), batch.get("source")
+    if losses is None or sources is None or not names:
+        return {}
+    if not isinstance(losses, Tensor) or losses.shape != (len(sources),):
+        found = list(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+        raise PolicyError(
+            f"the policy's forward broke its contract: expected 'sample_loss' [{len(sources)}], a "
+            f"loss for each sample, got {found}. Leave it out, or return the mean of each sample."
+        )
+    places = {name: place for place, name in enumerate(names)}
+    owners = torch.tensor([places.get(name, -1) for name in sources])
+    mine = torch.arange(len(names))[:, None] == owners  # not index_add: it varies on a GPU
+    values = losses.detach().float()
+    counted = mine.to(values.device, non_blocking=True) & values.isfinite()
+    sums = torch.stack([torch.where(counted, values, 0).sum(1), counted.sum(1)], dim=1)
+    return {f"loss/{name}": pair for name, pair in zip(names, sums.unbind(), strict=True)}
+
+
 def add_weighted(sums: dict[str, Tensor], scalars: Mapping[str, Tensor], weight: float) -> None:
-    """Add a micro-batch's scalars, each `[]`, to the sums of its step, times the batch's weight."""
+    """Add a micro-batch's values to the sums of its step, times the batch's weight."""
     for name, value in scalars.items():
         part = value if weight == 1.0 else value * weight
         sums[name] = sums[name] + part if name in sums else part

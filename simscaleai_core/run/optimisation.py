@@ -78,11 +78,12 @@ def state_faults(run: Run, tree: StateDict) -> tuple[list[str], list[str]]:
 
 
 def _one_of_each_shape(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the groups with copies of the first parameters of each shape and type."""
-    return [
-        {**g, "params": [nn.Parameter(p.detach().clone()) for p in _by_form(g["params"]).values()]}
-        for g in groups
-    ]
+    """Return the groups with one parameter of each shape and type, whole on this rank."""
+    return [{**g, "params": [_stand_in(p) for p in _by_form(g["params"]).values()]} for g in groups]
+
+
+def _stand_in(p: Tensor) -> nn.Parameter:
+    return nn.Parameter(torch.ones(p.shape, dtype=p.dtype, device=p.device))
 
 
 def _by_form(parameters: Iterable[Tensor]) -> dict[Any, Tensor]:

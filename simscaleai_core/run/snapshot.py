@@ -24,6 +24,7 @@ from simscaleai_core.contracts import StateDict
 from simscaleai_core.errors import CheckpointError
 from simscaleai_core.run.drift import about_data, about_policy, config_table, drift, settings_of
 from simscaleai_core.run.optimisation import advance, state_faults
+from simscaleai_core.run.sharing import shared
 from simscaleai_core.run.state import Counters, Run
 from simscaleai_core.seeding import capture_rng, restore_rng
 
@@ -33,15 +34,37 @@ logger = logging.getLogger("simscaleai")
 def resume(run: Run, store: CheckpointStore) -> tuple[str, StateDict] | None:
     """Return source and tree of what a run continues from, all but its random states restored."""
     reference = run.config.resume_from or ""
-    path, tree, fault = run.strategy.broadcast(
-        _read(run, store, reference) if run.strategy.rank == 0 else None
-    )
+    found = _read(run, store, reference) if run.strategy.rank == 0 else ("", "", [], None)
+    path, fault, rates = run.strategy.broadcast(found[:3])
     if fault:
-        raise CheckpointError(fault, path=reference)
-    if tree is None:
+        raise CheckpointError(fault, path=path)
+    if (tree := shared(run, found[3])) is None:
         if reference and run.strategy.rank == 0:
             logger.warning("no checkpoint in %s yet: starting from step 0", store.directory)
         return None
+    for note in restore(run, tree, path=path, unfit_rates=rates):
+        logger.warning("not bit-exact after resume: %s", note)
+    return f"from {path} at step {run.step}", tree
+
+
+def _read(
+    run: Run, store: CheckpointStore, reference: str
+) -> tuple[str, str, list[str], StateDict | None]:
+    """Return path, fault, rates that do not fit, and tree; the others wait for the fault too."""
+    path = reference
+    try:
+        if (found := store.load(reference)) is None:
+            return "", "", [], None
+        path, tree = str(found[0]), found[1]
+        check_tree(tree, path)
+        tree = run.migrate(tree, path)
+        return path, "", _unfit_rates(run, tree, path), tree
+    except CheckpointError as error:
+        return path, str(error), [], None
+
+
+def _unfit_rates(run: Run, tree: StateDict, path: str) -> list[str]:
+    """Return what of a checkpoint's rates and schedule does not fit; refuse what else does not."""
     ours, theirs = run.component, tree["policy"].get("component")
     if ours and theirs and ours != theirs:  # its weights may fit by chance
         raise CheckpointError(
@@ -49,29 +72,23 @@ def resume(run: Run, store: CheckpointStore) -> tuple[str, StateDict] | None:
             f"{theirs} (policy.component). Continue it with --model {theirs}.",
             path=path,
         )
-    for note in restore(run, tree, path=path):
-        logger.warning("not bit-exact after resume: %s", note)
-    return f"from {path} at step {run.step}", tree
-
-
-def _read(run: Run, store: CheckpointStore, reference: str) -> tuple[str, StateDict | None, str]:
-    """Return path, tree and fault; a fault is handed to every rank, which would else wait."""
-    try:
-        if (found := store.load(reference)) is None:
-            return "", None, ""
-        path, tree = found
-        check_tree(tree, path)
-        return str(path), run.migrate(tree, str(path)), ""
-    except CheckpointError as error:
-        return reference, None, str(error)
+    _check_weights(run, tree, path)
+    before = settings_of(tree)
+    if before["optimizer"] != run.settings["optimizer"]:
+        return []
+    faults, rates = state_faults(run, tree)
+    refuse(path, "does not fit the optimiser of this run", faults)
+    return [] if before["schedule"] != run.settings["schedule"] else rates
 
 
 def checkpoint_tree(run: Run) -> StateDict:
     """Return everything that a checkpoint holds, its tensors live; every rank must call it."""
+    ask = getattr(run.strategy, "training_state", lambda *owners: [o.state_dict() for o in owners])
+    model, optimizer = ask(run.policy, run.optimizer)
     return {
         "step": run.counters.step,
-        "model_state_dict": run.policy.state_dict(),
-        "optimizer_state_dict": run.optimizer.state_dict(),
+        "model_state_dict": model,
+        "optimizer_state_dict": optimizer,
         "scheduler_state_dict": run.schedule.state_dict(),
         "scaler_state_dict": run.precision.state_dict(),
         # what a run continued from is not part of what it is: resumed or not, the files are equal
@@ -89,10 +106,10 @@ def checkpoint_tree(run: Run) -> StateDict:
     }
 
 
-def restore(run: Run, tree: StateDict, *, path: str) -> list[str]:
+def restore(run: Run, tree: StateDict, *, path: str, unfit_rates: list[str]) -> list[str]:
     """Put a run where a checkpoint left off, all but its random states.
 
-    Of the run itself nothing is touched unless everything fits.
+    Of the run itself nothing is touched unless everything fits; `unfit_rates` say what does not.
 
     Returns:
         What differs and makes the resumed run not bit-exact; empty if it is exact.
@@ -101,14 +118,10 @@ def restore(run: Run, tree: StateDict, *, path: str) -> list[str]:
         CheckpointError: If the checkpoint does not fit the policy or the configuration.
     """
     refused, reported = drift(run, tree)
-    _check_weights(run, tree, path)
+    refused += unfit_rates
     before = settings_of(tree)
     is_fresh = before["optimizer"] != run.settings["optimizer"]
     is_longer = tree["config"]["max_steps"] != run.config.max_steps
-    if not is_fresh:
-        faults, rates = state_faults(run, tree)
-        refuse(path, "does not fit the optimiser of this run", faults)
-        refused += [] if before["schedule"] != run.settings["schedule"] else rates
     if refused and not run.config.allow_drift:
         raise CheckpointError(
             f"this run differs from the one that wrote {path}: {'; '.join(refused)}. "
@@ -125,8 +138,7 @@ def restore(run: Run, tree: StateDict, *, path: str) -> list[str]:
                 stateful.load_state_dict(tree["states"][name])
     with fitting(path, misfit, "scaler_state_dict"):
         run.precision.load_state_dict(tree["scaler_state_dict"])
-    run.policy.load_state_dict(tree["model_state_dict"])
-    _restore_optimizer(run, tree, is_fresh=is_fresh, keep_rates=bool(refused) or is_longer)
+    _restore_training(run, tree, is_fresh=is_fresh, keep_rates=bool(refused) or is_longer)
     run.counters = Counters(**tree["counters"])
     run.unclaimed = {k: v for k, v in tree["states"].items() if k not in run.states}
     fresh = [f"nothing of {name!r} was saved" for name in run.states if name not in tree["states"]]
@@ -141,10 +153,15 @@ def restore_random_state(run: Run, tree: StateDict) -> None:
         restore_rng(rng[run.strategy.rank])
 
 
-def _restore_optimizer(run: Run, tree: StateDict, *, is_fresh: bool, keep_rates: bool) -> None:
+def _restore_training(run: Run, tree: StateDict, *, is_fresh: bool, keep_rates: bool) -> None:
     wanted = [{**group} for group in run.optimizer.param_groups]
-    if not is_fresh:
-        run.optimizer.load_state_dict(tree["optimizer_state_dict"])
+    model, optimizer = tree["model_state_dict"], tree["optimizer_state_dict"]
+    if give := getattr(run.strategy, "load_training_state", None):
+        give(run.policy, run.optimizer, (model, None if is_fresh else optimizer))
+    else:
+        run.policy.load_state_dict(model)
+        if not is_fresh:
+            run.optimizer.load_state_dict(optimizer)
     if not keep_rates:
         run.schedule.load_state_dict(tree["scheduler_state_dict"])
         return

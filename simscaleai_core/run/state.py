@@ -10,7 +10,14 @@ import torch
 from attrs import define, field
 from torch import Tensor, nn
 
-from simscaleai_core.contracts import DataSpec, Precision, StateDict, Stateful, Strategy
+from simscaleai_core.contracts import (
+    DataSpec,
+    Precision,
+    StateDict,
+    Stateful,
+    Strategy,
+    TrainStep,
+)
 from simscaleai_core.errors import ConfigError
 from simscaleai_core.run.events import Events
 from simscaleai_core.run.optimisation import parameter_groups
@@ -59,12 +66,16 @@ class Run:
     """Configuration as the user gave it."""
     policy: nn.Module
     """The policy itself, never wrapped, on its device."""
+    policy_class: type[nn.Module] = field(init=False)
+    """The policy's class as it was before the strategy: ``fully_shard`` gives it another one."""
     module: nn.Module = field(init=False)
     """What the loop calls: the policy as the strategy wrapped it; set after the set-up event."""
     optimizer: torch.optim.Optimizer = field(init=False)
     """The optimiser; set after the set-up event, so that a listener may freeze parameters."""
     schedule: LRScheduler = field(init=False)
     """The learning-rate schedule; set after the set-up event."""
+    train_step: TrainStep = field(init=False)
+    """What happens between a batch and the update; a listener may replace it in the set-up."""
     parameters: list[Tensor] = field(factory=list)
     """The parameters that are trained; set after the set-up event."""
     build_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
@@ -88,7 +99,9 @@ class Run:
     settings: dict[str, Any] = field(factory=dict)
     """Options in effect of the components that training depends on: ``plugin/name.option``."""
     on_resume: dict[str, str] = field(factory=dict)
-    """Settings of which a resumed run may have another value: ``harmless`` or ``reported``."""
+    """Whether a resumed run may have another value: ``refused``, ``reported`` or ``harmless``."""
+    defaults: dict[str, Any] = field(factory=dict)
+    """Settings where nobody gives any: those of a checkpoint that is older than the setting."""
     facts: dict[str, Any] = field(factory=dict)
     """What is really in effect: plain values, printed and stored."""
     counters: Counters = field(factory=Counters)
@@ -99,6 +112,8 @@ class Run:
     """Why the run is to stop after this step, or None."""
     save_requested: bool = False
     """Whether a listener or a signal asked for a checkpoint after this step."""
+    untimed_s: float = 0.0
+    """Time of the logging window that counts for no throughput, such as compiling; add to it [s]"""
     skipped_in_row: int = 0
     """Updates skipped since the last one that was applied [steps]."""
     events: Events = field(factory=Events)
@@ -108,12 +123,13 @@ class Run:
 
     def prepare(self) -> None:
         """Wrap the policy and build the optimiser, now that listeners have set it up."""
+        self.policy_class = type(self.policy)
         self.module = self.strategy.setup(self.policy)
         self.optimizer = self.build_optimizer(parameter_groups(self.policy))
         self.schedule = self.build_schedule(self.optimizer)
         self.parameters = [p for p in self.policy.parameters() if p.requires_grad]
         trained = sum(p.numel() for p in self.parameters)
-        self.facts["policy"] = f"{type(self.policy).__name__}, {trained} parameters to train"
+        self.facts["policy"] = f"{self.policy_class.__name__}, {trained} parameters to train"
 
     @property
     def hook(self) -> object:

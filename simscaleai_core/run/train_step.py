@@ -13,7 +13,7 @@ from simscaleai_core.config import TrainConfig
 from simscaleai_core.contracts import Batch, StepResult
 from simscaleai_core.data.batches import sample_count, split_batch, to_device
 from simscaleai_core.errors import PolicyError
-from simscaleai_core.run.metrics import add_weighted, loss_of, scalars_of
+from simscaleai_core.run.metrics import add_weighted, loss_of, losses_by_source, scalars_of
 from simscaleai_core.run.state import Run
 
 
@@ -67,8 +67,10 @@ def backward(
             ``"loss"`` if None.
 
     Returns:
-        The scalars that the policy returned, detached means `[]`, and its last output.
+        The scalars that the policy returned, detached means `[]`; with its own loss, sum and number
+        `[2]` of its ``sample_loss`` for each source of a mixture; and its last output.
     """
+    sources = tuple(run.data_spec.sources) if run.data_spec and loss is None else ()
     out: Mapping[str, Any] = {}
     scalars: dict[str, Tensor] = {}
     for micro, weight, is_last in micros:
@@ -80,6 +82,7 @@ def backward(
             value = loss_of(out, run.policy, step=run.step)
             run.precision.backward(value if weight == 1.0 else value * weight)
         add_weighted(scalars, scalars_of(out), weight)
+        add_weighted(scalars, losses_by_source(out, micro, sources), 1.0)
     return scalars, out
 
 
@@ -90,7 +93,7 @@ def apply_gradients(
 
     Args:
         run: The run.
-        metrics: Scalars `[]` of the step; gets the gradients' norm as ``grad_norm``.
+        metrics: Those of the step; gets the gradients' norm `[]` as ``grad_norm``.
         optimizers: Those to step, all or none; the run's own, of all that is trained, if not given.
             Only their parameters are clipped, by one norm, and lose their gradients.
 
@@ -118,7 +121,7 @@ def apply_gradients(
 
 def _stuck(run: Run, metrics: Mapping[str, Tensor]) -> PolicyError:
     """Return the error of a run whose updates are all skipped, while its gradients are there."""
-    values = [(name, value.item()) for name, value in metrics.items()]
+    values = [(name, value.item()) for name, value in metrics.items() if value.ndim == 0]
     name, value = next((v for v in values if not math.isfinite(v[1])), values[-1])
     named = [(name, p) for name, p in run.policy.named_parameters() if p.requires_grad]
     parts: list[tuple[str, str, Tensor]] = [("the parameter", n, p) for n, p in named]

@@ -45,6 +45,8 @@ from simscaleai_core.errors import ConfigError
         ("seed", 12345678901234567890123, "at most 18446744073709551615"),
         ("max_steps", 2**63, "at most 9223372036854775807"),
         ("num_workers", 1025, "at most 1024"),
+        ("threads", 0, "at least 1"),
+        ("threads", 1025, "at most 1024"),
         ("lr", 10**400, "finite"),
         ("loggers", "console", "a list of names"),
         ("loggers", ("",), "a list of names"),

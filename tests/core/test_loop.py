@@ -124,11 +124,11 @@ def test_leaving_one_part_out_is_noticed(
     """Negative control: the comparison above does see each part of the state."""
     from simscaleai_core.run import snapshot
 
-    def restore(run: Any, tree: Any, *, path: str) -> list[str]:
+    def restore(run: Any, tree: Any, **about: Any) -> list[str]:
         kept = {
             "optimizer": run.optimizer.state_dict(), "schedule": run.schedule.state_dict(),
         }  # fmt: skip
-        notes = original(run, tree, path=path)
+        notes = original(run, tree, **about)
         if left_out == "optimizer":
             run.optimizer.load_state_dict(kept[left_out])
         elif left_out == "schedule":

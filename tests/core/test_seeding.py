@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,6 +48,23 @@ def test_stream_seed_is_the_same_for_ever() -> None:
     """Changing it would change every published run."""
     recorded = [3471081512423777433, 8024286156118006313, 8338785396946842456]
     assert [stream_seed(0, "order", epoch) for epoch in range(3)] == recorded
+
+
+@pytest.mark.parametrize("is_used", [True, False])
+def test_the_state_of_a_gpu_is_that_of_its_own_process(
+    monkeypatch: pytest.MonkeyPatch, is_used: bool
+) -> None:
+    """A rank must not read the other GPUs, and a run on the CPU none at all."""
+    state, taken = torch.arange(16, dtype=torch.uint8), []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: is_used)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda: state)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", taken.append)
+    found = capture_rng()
+    assert ("cuda" in found) is is_used
+    restore_rng(found)
+    restore_rng(found, is_trial=True)
+    assert [t.tolist() for t in taken] == [state.tolist()] * is_used
 
 
 def test_capture_and_restore_every_generator() -> None:

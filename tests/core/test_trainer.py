@@ -44,3 +44,16 @@ def test_a_loader_of_tuples_is_named(tmp_path: Path, workers: int) -> None:
     loader = DataLoader(data, batch_size=4, num_workers=workers)
     with pytest.raises(DataError, match="the loader gives list: expected batches as dicts"):
         train(tmp_path, loader=loader)
+
+
+def test_threads_are_those_of_the_run(tmp_path: Path) -> None:
+    before, seen = torch.get_num_threads(), []
+
+    class Counting(TinyPolicy):
+        def forward(self, batch: Any) -> Any:
+            seen.append(torch.get_num_threads())
+            return super().forward(batch)
+
+    train(tmp_path, policy=Counting(), threads=before + 1)
+    assert set(seen) == {before + 1}
+    assert torch.get_num_threads() == before

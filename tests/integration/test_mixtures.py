@@ -105,22 +105,37 @@ def test_killed_and_resumed_is_bit_exact(ask: Ask, folder: Path, ranks: int) -> 
         assert rows(whole[workers]) == rows(killed)
     states = [tree(whole[workers])["model_state_dict"] for workers in (0, 2)]
     assert all(a.equal(b) for a, b in zip(*(s.values() for s in states), strict=True))
-    losses = {key for row in rows(whole[0]) for key in row if key.startswith("eval/loss/")}
-    assert losses == {f"eval/loss/{n}" for n in ("seed.h5", "robomimic.hdf5", "buffer.zarr")}
+    for kind in ("train", "eval"):
+        losses = {key for row in rows(whole[0]) for key in row if key.startswith(f"{kind}/loss/")}
+        assert losses == {f"{kind}/loss/{name}" for name in weights()}
+
+
+def test_the_training_loss_of_each_part_is_that_of_all_ranks(ask: Ask, folder: Path) -> None:
+    found = []
+    for ranks, size in ((1, 40), (2, 20)):
+        here = place(folder, f"losses-{ranks}")
+        command = ("train", "--model", "bc", "--bc.use-image", "--config", "mix.toml", "--seed", 3)
+        one = ("--max-steps", 1, "--warmup-steps", 0, "--log-every", 1, "--batch-size", size)
+        done(ask(*command, *one, cwd=here, ranks=ranks))
+        losses = {k: v for k, v in rows(here)[0].items() if k.startswith("train/loss")}
+        shares = sum(w * losses[f"train/loss/{name}"] for name, w in weights().items())
+        assert losses["train/loss"] == pytest.approx(shares, rel=1e-5)
+        found.append(losses)
+    assert set(found[0]) == {"train/loss", *(f"train/loss/{name}" for name in weights())}
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
 
 
 def test_samples_are_in_proportion(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from simscaleai_core.cli.configuration import build_config, read_toml
-    from simscaleai_core.cli.from_config import load_data, with_ids
+    from simscaleai_core.cli.from_config import load_data, named_data, with_ids
     from simscaleai_core.data.feed import build_feed
     from simscaleai_core.host.components import build_component
     from simscaleai_core.host.facade import Host
 
     monkeypatch.chdir(folder)
     host = Host()
-    config = with_ids(
-        build_config(read_toml(folder / "mix.toml"), {"batch_size": 20, "num_workers": 0}), host
-    )
+    config = build_config(read_toml(folder / "mix.toml"), {"batch_size": 20, "num_workers": 0})
+    config = with_ids(config, host, named_data(host, config))
     assert config.sampler == "builtin/mixture"
     loader = load_data(host, config).train_loader
     sampler = build_component(host, "sampler", config.sampler, config)

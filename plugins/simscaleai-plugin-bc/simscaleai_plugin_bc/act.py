@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from simscaleai_core.errors import ConfigError
 from simscaleai_plugin_bc.blocks.chunking import ChunkPolicy
-from simscaleai_plugin_bc.blocks.heads.base import Head, check_loss, held_actions, masked_loss
+from simscaleai_plugin_bc.blocks.heads.base import Head, check_loss, held_actions, losses
 from simscaleai_plugin_bc.options import ACTOptions
 
 _INIT_STD = 0.02
@@ -70,18 +70,22 @@ class ACTHead(Head):
     def loss(
         self, features: Tensor, actions: Tensor, is_pad: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Return ``loss`` `[]` and its two terms, ``reconstruction`` `[]` and ``kl`` `[]`.
+        """Return ``loss`` `[]`, ``sample_loss`` `[B]`, ``reconstruction`` `[]` and ``kl`` `[]`.
 
         The features are the tokens of the observation `[B, S, H]`.
         """
         mean, log_var = self._style(features, held_actions(actions, is_pad), is_pad)
         style = mean + (0.5 * log_var).exp() * torch.randn_like(mean)
-        reconstruction = masked_loss(
-            self._loss_type, self._decode(features, style).float(), actions, is_pad
-        )
-        kl = -0.5 * (1 + log_var - mean.square() - log_var.exp()).sum(dim=-1).mean()
-        loss = reconstruction + self._kl_weight * kl
-        return {"loss": loss, "reconstruction": reconstruction.detach(), "kl": kl.detach()}
+        chunks = self._decode(features, style).float()
+        reconstruction, each = losses(self._loss_type, chunks, actions, is_pad).values()
+        kls = -0.5 * (1 + log_var - mean.square() - log_var.exp()).sum(dim=-1)
+        kl = kls.mean()
+        return {
+            "loss": reconstruction + self._kl_weight * kl,
+            "sample_loss": each + self._kl_weight * kls.detach(),
+            "reconstruction": reconstruction.detach(),
+            "kl": kl.detach(),
+        }
 
     def sample(self, features: Tensor, noise: Tensor | None = None) -> Tensor:  # noqa: ARG002
         """Return chunks `[B, T, A]` for tokens `[B, S, H]`; `noise` `[]` is not used."""
@@ -127,15 +131,20 @@ class ACTPolicy(ChunkPolicy):
 
     options_class: ClassVar[type] = ACTOptions
     component: ClassVar[str] = "act"
+    block_classes: ClassVar[tuple[str, ...]] = (
+        "TransformerEncoderLayer",
+        "TransformerDecoderLayer",
+    )
+    """Classes of the layers, which a strategy may shard one at a time."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         has_state = self.inputs.state_dim > 0
         width = self.options.hidden_dim
-        self.read_state = nn.Linear(self.inputs.state_dim, width) if has_state else None
+        self.read_state = nn.Linear(self.inputs.state_space.dim, width) if has_state else None
         self.head = ACTHead(
             self.options.horizon,
-            self.action_dim,
+            self.action_space.dim,
             num_tokens=int(has_state) + len(self.inputs.encoders),
             options=self.options,
         )

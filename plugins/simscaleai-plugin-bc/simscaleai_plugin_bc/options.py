@@ -13,6 +13,7 @@ from simscaleai_plugin_bc.blocks.options import (
     count_option,
     fraction_option,
     loss_option,
+    seconds_option,
 )
 
 
@@ -52,6 +53,8 @@ class RecurrentOptions(ImageOptions):
 
     horizon: int = count_option(10)
     """Timesteps of a training window, and after which the memory starts anew [timesteps]."""
+    horizon_seconds: float | None = seconds_option()
+    """The same [s], instead of horizon; of data that knows its rate."""
     head: str = field(default="regression", validator=in_(("regression", "mixture")))
     """Regression to one action, or a mixture of Gaussians."""
     num_modes: int = count_option(5)

@@ -35,7 +35,7 @@ class HeadPolicy(ChunkPolicy):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         given = {name: getattr(self.options, name) for name in self.head_options}
-        sizes = HeadSizes(self.inputs.dim, self.horizon, self.action_dim)
+        sizes = HeadSizes(self.inputs.dim, self.horizon, self.action_space.dim)
         self.head = self.head_class(sizes, **given)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from simscaleai_core.contracts import Batch, DataSpec
 from simscaleai_core.errors import DataError
-from simscaleai_plugin_bc.blocks.heads.base import masked_loss, mlp
+from simscaleai_plugin_bc.blocks.heads.base import losses, mlp
 from simscaleai_plugin_bc.blocks.observations import ObservationBatch
 from simscaleai_plugin_bc.blocks.policy_base import FamilyPolicy
 from simscaleai_plugin_bc.options import BCOptions
@@ -53,7 +53,7 @@ class BCPolicy(FamilyPolicy):
         self.net = mlp(
             self.inputs.dim,
             chosen.hidden_dim,
-            self.action_dim,
+            self.action_space.dim,
             n_layers=chosen.n_layers,
             dropout=chosen.dropout,
         )
@@ -94,22 +94,31 @@ class BCPolicy(FamilyPolicy):
                 `[B, C, H, W]`, ``actions`` `[B, A]` and perhaps ``is_pad``, bool `[B, T]`.
 
         Returns:
-            ``loss`` `[]` and ``predicted_actions`` `[B, A]` in the data's units.
+            ``loss`` `[]`, ``sample_loss`` `[B]` and ``predicted_actions`` `[B, A]` in the data's
+            units.
         """
-        actions, is_pad = batch["actions"], batch.get("is_pad")
-        normalized = self._normalized_action(self.inputs.augmented(batch))
-        target = self.action_normalizer(actions.reshape(-1, actions.shape[-1]))
+        is_pad = batch.get("is_pad")
+        observations = self.inputs.augmented(batch)
+        normalized = self._normalized_action(observations)
+        target = self._encoded_actions(batch)
         is_pad = None if is_pad is None else is_pad.reshape(-1)
-        loss = masked_loss(self.options.loss_type, normalized, target, is_pad)
-        return {"loss": loss, "predicted_actions": self.action_normalizer.inverse(normalized)}
+        rows = target.reshape(-1, target.shape[-1])
+        kind, answers = self.options.loss_type, normalized.reshape(rows.shape)
+        found = losses(kind, answers, rows, is_pad, len(target))
+        predicted = self._in_data(normalized, observations)
+        return {**found, "predicted_actions": predicted.reshape(-1, self.action_dim)}
 
     def _act(self, batch: ObservationBatch) -> Any:
-        return self.action_normalizer.inverse(self._normalized_action(batch.tensors))
+        return self._in_data(self._normalized_action(batch.tensors), batch.tensors)
+
+    def _in_data(self, normalized: Tensor, observations: Mapping[str, Tensor]) -> Tensor:
+        return self.action_space.to_data(self._absolute(normalized, observations))
 
     def _normalized_action(self, observations: Mapping[str, Tensor]) -> Tensor:
+        """Return actions to the network `[B, E]`, or `[B, T, E]` for windows."""
         features = self.inputs(observations)
         action: Tensor = self.net(features.reshape(-1, features.shape[-1]))
-        return action
+        return action.reshape(*features.shape[:-1], -1)
 
 
 def _rename_former(_: nn.Module, state: dict[str, Any], prefix: str, *__: Any) -> None:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from simscaleai_core.contracts import Batch, DataSpec
 from simscaleai_core.errors import DataError
 from simscaleai_plugin_bc.blocks.chunk_execution import reset_mask
-from simscaleai_plugin_bc.blocks.heads.base import Head, HeadSizes
+from simscaleai_plugin_bc.blocks.fitting import window_length
+from simscaleai_plugin_bc.blocks.heads.base import Head, HeadSizes, sample_means
 from simscaleai_plugin_bc.blocks.heads.mixture import MixtureHead
 from simscaleai_plugin_bc.blocks.heads.regression import RegressionHead
 from simscaleai_plugin_bc.blocks.observations import ObservationBatch
@@ -48,7 +49,7 @@ class RecurrentPolicy(FamilyPolicy):
         self.enter = nn.Sequential(nn.Linear(self.inputs.dim, width), nn.GELU())
         self.memory = nn.GRU(width, width, num_layers=chosen.n_layers, batch_first=True)
         self.head: Head
-        sizes = HeadSizes(width, 1, self.action_dim)
+        sizes = HeadSizes(width, 1, self.action_space.dim)
         if chosen.head == "mixture":
             modes, least = chosen.num_modes, chosen.least_std
             self.head = MixtureHead(sizes, n_layers=0, num_modes=modes, least_std=least)
@@ -60,7 +61,7 @@ class RecurrentPolicy(FamilyPolicy):
     @classmethod
     def window_options(cls, options: Any) -> dict[str, Any]:
         """Return windows of `horizon` observations and actions."""
-        return {"seq_len": options.horizon, "obs_len": None, "pad": True}
+        return {**window_length(options, cls.horizon_option), "obs_len": None, "pad": True}
 
     def adapt_to(self, data: DataSpec) -> None:
         """Check the data against the policy, and fit its normalisers if they are not fitted yet.
@@ -90,14 +91,16 @@ class RecurrentPolicy(FamilyPolicy):
         Returns:
             ``loss`` `[]` and what else the head reports.
         """
-        actions, is_pad = batch["actions"], batch.get("is_pad")
+        is_pad = batch.get("is_pad")
         features = self.enter(self.inputs(self.inputs.augmented(batch)))
         if features.ndim == 2:
             features = features.unsqueeze(1)
         hidden, _ = self.memory(features)
-        target = self.action_normalizer(actions).reshape(-1, 1, actions.shape[-1])
+        target = self._encoded_actions(batch)
+        target = target.reshape(-1, 1, target.shape[-1])
         is_pad = None if is_pad is None else is_pad.reshape(-1, 1)
-        return self.head.loss(hidden.flatten(0, 1), target, is_pad)
+        out = self.head.loss(hidden.flatten(0, 1), target, is_pad)
+        return {**out, "sample_loss": sample_means(out["sample_loss"], is_pad, len(hidden))}
 
     def reset(self, mask: Any = None) -> None:
         """Empty the memory.
@@ -118,7 +121,8 @@ class RecurrentPolicy(FamilyPolicy):
         hidden, after = self.memory(features, before)
         self._hidden = torch.cat([after, self._hidden[:, size:]], dim=1)
         self._age[:size] += 1
-        return self.action_normalizer.inverse(self.head.sample(hidden[:, 0])[:, 0])
+        action = self._absolute(self.head.sample(hidden[:, 0])[:, 0], batch.tensors)
+        return self.action_space.to_data(action)
 
     def _grow(self, size: int, like: Tensor) -> None:
         """Make room for `size` sub-environments, on the device and in the type of `like`."""

@@ -96,6 +96,28 @@ def test_the_loss_is_finite_and_every_parameter_gets_a_gradient(name):
     assert not [n for n, p in policy.named_parameters() if p.grad is None]
 
 
+@pytest.mark.parametrize("padded", [False, True])
+@every_policy
+def test_the_losses_of_samples_make_up_the_loss(name, padded):
+    policy, given = build(name).eval(), batch(name)
+    if name == "bc" and padded:  # of windows
+        parts = {k: v[:, None].repeat(1, 6, 1) for k, v in given["observations"].items()}
+        given = {"observations": parts, "actions": batch("bc-rnn")["actions"]}
+    counts = torch.ones(8)
+    if padded:
+        given["is_pad"] = torch.arange(6) > torch.arange(8)[:, None]
+        counts = (~given["is_pad"]).sum(dim=1).float()
+    out = policy(given)
+    assert out["sample_loss"].shape == (8,) and not out["sample_loss"].requires_grad
+    if name != "act" or not padded:  # its other term counts samples, not timesteps
+        expected = (out["sample_loss"] * counts).sum() / counts.sum()
+        torch.testing.assert_close(expected, out["loss"].detach())
+    if name.startswith("bc"):  # the others draw noise
+        alone = {k: v[5:6] for k, v in given.items() if k != "observations"}
+        alone["observations"] = {k: v[5:6] for k, v in given["observations"].items()}
+        torch.testing.assert_close(policy(alone)["loss"].detach(), out["sample_loss"][5])
+
+
 @pytest.mark.slow
 @every_policy
 def test_it_overfits_one_batch(name):

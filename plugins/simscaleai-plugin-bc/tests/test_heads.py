@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from simscaleai_plugin_bc.blocks.heads.base import HeadSizes, held_actions, masked_loss, mlp
+from simscaleai_plugin_bc.blocks.heads.base import HeadSizes, held_actions, losses, mlp
 from simscaleai_plugin_bc.blocks.heads.diffusion import DiffusionHead, cosine_signal
 from simscaleai_plugin_bc.blocks.heads.flow import FlowHead
 from simscaleai_plugin_bc.blocks.heads.mixture import MixtureHead
@@ -149,9 +149,9 @@ def test_padding_takes_the_action_beside_it():
 def test_a_masked_loss_is_the_loss_of_what_is_left(kind):
     predicted, target = torch.randn(4, 5, 2), torch.randn(4, 5, 2)
     is_pad = torch.rand(4, 5) < 0.4
-    left = masked_loss(kind, predicted[~is_pad], target[~is_pad])
-    torch.testing.assert_close(masked_loss(kind, predicted, target, is_pad), left)
-    nothing = masked_loss(kind, predicted, target, torch.ones(4, 5, dtype=torch.bool))
+    left = losses(kind, predicted[~is_pad], target[~is_pad])["loss"]
+    torch.testing.assert_close(losses(kind, predicted, target, is_pad)["loss"], left)
+    nothing = losses(kind, predicted, target, torch.ones(4, 5, dtype=torch.bool))["loss"]
     assert nothing == 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
@@ -19,9 +20,11 @@ from simscaleai_plugin_data.checks import (
     instructions,
     labels,
     numbers,
+    storage,
     timing,
 )
 from simscaleai_plugin_data.findings import KINDS, Finding
+from simscaleai_plugin_data.summaries.cost import ReadingCost, measure_cost
 from simscaleai_plugin_data.summaries.reading import Member, columns_of, numeric_keys
 from simscaleai_plugin_data.summaries.scale import measure_scale
 from simscaleai_plugin_data.summaries.summary import (
@@ -51,6 +54,7 @@ CHECKS: tuple[Callable[[DataSummary], Iterator[Finding]], ...] = (
     images.frozen_cameras,
     images.black_frames,
     images.swapped_channels,
+    storage.slow_frames,
     timing.time_gaps,
     timing.clocks_that_run_back,
     timing.frame_rates,
@@ -160,6 +164,7 @@ def _findings_of(
         samples=min(_SAMPLES_OF_EPISODE, max(1, _SAMPLES // max(1, len(members)))),
     )
     scale = measure_scale(members, keys)
+    costs = _costs(sources, plan.cameras if frames else ())
     every = max(1, len(members) // _SAMPLES)
     has_all = frames > 0 or not plan.cameras
     totals_of: dict[Path, Totals] = {Path(s.path): Totals() for s in sources}
@@ -182,6 +187,7 @@ def _findings_of(
     data = DataSummary(
         keys=keys, columns=columns_of(keys), scale=scale, totals=totals, totals_of=totals_of,
         episodes=episodes, fps=_fps(sources), stored=_stored(sources, keys),
+        costs=costs,
     )  # fmt: skip
     for check in CHECKS:
         yield from check(data)
@@ -196,6 +202,20 @@ def _unreadable(member: Member, message: str, key: str | None) -> Finding:
 def _fps(sources: Sequence[EpisodeSource]) -> dict[Path, float]:
     rates = {Path(s.path): getattr(s, "fps", None) for s in sources}
     return {path: float(fps) for path, fps in rates.items() if fps}
+
+
+def _costs(
+    sources: Sequence[EpisodeSource], cameras: Sequence[Key]
+) -> dict[Path, dict[str, ReadingCost]]:
+    """Return what a frame costs to read; what cannot be read is found later."""
+    found: dict[Path, dict[str, ReadingCost]] = {}
+    for source in sources:
+        for key in cameras if source.episodes else ():
+            with suppress(DataError):
+                cost = measure_cost(source, key)
+                if cost is not None:
+                    found.setdefault(Path(source.path), {})[key.name] = cost
+    return found
 
 
 def _stored(

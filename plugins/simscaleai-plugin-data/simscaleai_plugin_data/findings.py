@@ -241,6 +241,19 @@ KINDS: Mapping[str, Kind] = {
         why="BGR frames among RGB ones teach the policy two colours for each thing.",
         remedy="Exchange red and blue in these episodes.",
     ),
+    "slow-frames": Kind(
+        severity="warning",
+        meaning=(
+            "A frame that is read by itself takes more than 2 ms of processor time, and 5 times as "
+            "long as one that is read with its neighbours: it lies with them in one compressed "
+            "piece, as h5py's compression has it by default. Needs an episode of 32 timesteps."
+        ),
+        why="Training draws frames at random, and decompresses many for each that it needs.",
+        remedy=(
+            "Write every frame by itself with simscale data convert, or hold all of them in "
+            "memory (cache_images_gib)."
+        ),
+    ),
     # --- time -----------------------------------------------------------------------------------
     "time-gap": Kind(
         severity="warning",

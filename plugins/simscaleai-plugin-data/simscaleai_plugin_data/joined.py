@@ -13,7 +13,7 @@ from attrs import evolve
 
 from simscaleai_core.data.source import Episode, EpisodeSource, Key
 
-_OPTIONAL = ("rewards", "timestamps")
+_OPTIONAL = ("rewards", "timestamps", "timestep_instructions")
 
 
 def joined(sources: Sequence[EpisodeSource]) -> list[EpisodeSource]:
@@ -64,7 +64,7 @@ class JoinedSource:
         return self._sources[source].read(number, key, start, stop)
 
     def __getattr__(self, name: str) -> Any:
-        """Return ``rewards`` or ``timestamps``, if every source has it."""
+        """Return ``rewards`` and the like, if every source has it."""
         if name in _OPTIONAL and all(hasattr(source, name) for source in self._sources):
             return partial(self._called, name)
         raise AttributeError(name)

@@ -94,6 +94,17 @@ def test_what_is_not_held_is_said(call: Callable[..., str], data: Path, tmp_path
     )
 
 
+def test_instructions_of_timesteps_are_a_loss() -> None:
+    class Told(Made):
+        def timestep_instructions(self, number: int) -> list[str] | None:
+            return None if number else ["push", "push", "lift", "lift", "lift"]
+
+    several = {"instructions": ("push", "lift")}
+    source, plain = (kind([arrays(5)] * 2, episodes=[several] * 2) for kind in (Told, Made))
+    assert not_held(source, source) == not_held(plain, source) == []
+    assert not_held(source, plain) == ["which timestep has which instruction in 1 episode"]
+
+
 def test_timestamps_that_the_rate_gives_are_no_loss() -> None:
     steps = np.arange(5)
     plain = Made([arrays(5)], fps=10)

@@ -18,10 +18,13 @@ from npz_layout import Made
 from PIL import Image
 from simscaleai_plugin_data.findings import Finding
 from simscaleai_plugin_data.joined import joined
+from simscaleai_plugin_data.view import outputs as outputs_module
 from simscaleai_plugin_data.view import overview as overview_module
 from simscaleai_plugin_data.view.contents import Contents, read_contents
 from simscaleai_plugin_data.view.drawing import Range, polylines, range_of, round_values
 from simscaleai_plugin_data.view.episodes import choose_episodes
+from simscaleai_plugin_data.view.kept import kept
+from simscaleai_plugin_data.view.outputs import Outputs
 from simscaleai_plugin_data.view.overview import read_overview
 from simscaleai_plugin_data.view.page import page
 
@@ -93,6 +96,25 @@ def test_overview_is_exact() -> None:
     assert second.num_not_finite == 1 and second.high == np.nanmax(stacked[:, 1])
     assert third.low == third.high == 4.5
     assert set(seen.dimensions) == {"joint_pos", "actions"}
+
+
+@pytest.mark.parametrize("most", [0, 2**20])
+def test_numbers_that_the_check_has_read_are_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    counts: Counter[tuple[int, str]] = Counter()
+
+    class Counted(Made):
+        def read(self, number: int, key: str, start: int, stop: int) -> Any:
+            counts[number, key] += 1
+            return super().read(number, key, start, stop)
+
+    source = Counted([episode(9), episode(12)])
+    monkeypatch.setattr(outputs_module, "kept", lambda sources: kept(sources, most))
+    outputs = Outputs(page=tmp_path / "page.html", picture=None, recording=None)
+    assert outputs.write([source], num_shown=1) == ["demo_0"]
+    numbers = {n: c for (e, n), c in counts.items() if e == 1}
+    assert (numbers["joint_pos"] == numbers["actions"] == 1) is (most > 0)
 
 
 def test_of_many_timesteps_the_histogram_is_a_sample_and_the_range_is_not(
@@ -208,7 +230,7 @@ def test_the_page_needs_nothing_else() -> None:
 
 def a_page_of(name: str) -> str:
     arrays = {
-        name: RNG.normal(size=(4, 2)),
+        name: np.random.default_rng(0).normal(size=(4, 2)),
         f"{name} image": np.zeros((4, 9, 9, 3), dtype=np.uint8),
         "actions": np.ones((4, 1)),
     }

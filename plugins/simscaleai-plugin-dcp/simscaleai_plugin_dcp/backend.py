@@ -19,8 +19,8 @@ from simscaleai_core.errors import ConfigError
 from simscaleai_core.hookspecs import simscale_on_run_setup
 from simscaleai_core.run.state import Run
 from simscaleai_plugin_dcp.options import DcpOptions
-from simscaleai_plugin_dcp.reading import read_part, read_table
-from simscaleai_plugin_dcp.tree import EQUAL_ON_ALL_RANKS, fill, split
+from simscaleai_plugin_dcp.reading import read_table, read_tensor
+from simscaleai_plugin_dcp.tree import fill, is_everyones, split
 from simscaleai_plugin_dcp.writing import TREE_FILE, Writer
 
 
@@ -75,7 +75,7 @@ class DcpBackend:
         """  # noqa: DOC501 - built by _save_error
         skeleton, tensors = split(tree)
         if self._group is not None and dist.get_rank(self._group) != 0:
-            tensors = {n: t for n, t in tensors.items() if n.startswith(EQUAL_ON_ALL_RANKS)}
+            tensors = {n: t for n, t in tensors.items() if is_everyones(n, t)}
         try:
             save(
                 tensors,
@@ -104,7 +104,7 @@ class DcpBackend:
             skeleton = read_tree(file, tensors=(WITHOUT_DATA,))
         if not isinstance(skeleton, dict):
             raise TypeError(f"its tree is a {type(skeleton).__name__}")
-        return fill(skeleton, partial(read_part, path, parts))
+        return fill(skeleton, partial(read_tensor, path, parts))
 
 
 def _save_error(error: CheckpointException, *, alone: bool) -> OSError:

@@ -12,10 +12,15 @@ import torch
 from torch import Tensor
 
 from simscaleai_core.checkpoint.serialisation import to_serialisable
+from simscaleai_core.checkpoint.spread import is_spread
 from simscaleai_core.contracts import StateDict
 
-EQUAL_ON_ALL_RANKS = ("model_state_dict.", "optimizer_state_dict.")
-"""Beginnings of the names of tensors that any rank may write; of all others rank 0's count."""
+_EQUAL_ON_ALL_RANKS = ("model_state_dict.", "optimizer_state_dict.")
+
+
+def is_everyones(name: str, tensor: Tensor) -> bool:
+    """Return whether any rank may write a tensor `[...]`, or a part of it; others are rank 0's."""
+    return name.startswith(_EQUAL_ON_ALL_RANKS) or is_spread(tensor)
 
 
 def split(tree: StateDict) -> tuple[StateDict, dict[str, Tensor]]:

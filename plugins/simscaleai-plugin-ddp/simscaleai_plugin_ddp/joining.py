@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import socket
 import time
+import uuid
 from datetime import timedelta
 
 import torch.distributed as dist
 from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]  # not in __all__
 
+from simscaleai_core.checkpoint.lock import identity_of
 from simscaleai_core.errors import SimScaleError
+from simscaleai_plugin_ddp.hangs import in_words
 from simscaleai_plugin_ddp.options import DDPOptions
 
 logger = logging.getLogger("simscaleai")
@@ -20,34 +22,45 @@ logger = logging.getLogger("simscaleai")
 _ONE_HOST_S = 30.0
 _LOOK_S = 0.1
 _LONG_WAIT_S = 5.0
-_SHOWN = 8
-_GROUPS = itertools.count()  # groups that this process has joined one after another
+_KEYS = "simscaleai"
+_SEPARATE_STORES = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 
 
-def join(backend: str, options: DDPOptions) -> None:
-    """Join the group, under keys of this attempt's own.
+def meet(options: DDPOptions) -> tuple[PrefixStore, str]:
+    """Wait until all ranks are here, and return a store under keys of this attempt's own.
 
     torchrun's agent keeps one store over restarts, and torch 2.13 does not separate the attempts in
-    it: a restarted rank would connect to the addresses of the dead ones.
+    it: a restarted rank would connect to the addresses of the dead ones. Nor can the ranks count
+    the attempts, of which the agent of a new node knows nothing. So rank 0 makes up a name for
+    each, and tells it to everyone who asks.
 
     Args:
-        backend: Backend of torch.distributed.
         options: How long to wait for the others, and later for each of their parts.
+
+    Returns:
+        The store, and what its keys begin with.
 
     Raises:
         SimScaleError: If a rank is missing, or there is no port to wait for the others.
     """  # noqa: DOC501 - built by _missing
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     limit_s = _limit_s(options, world_size)
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    prefix = f"simscaleai/attempt_{attempt}/group_{next(_GROUPS)}"
-    timeout = timedelta(seconds=options.timeout_s)
     try:
-        store = PrefixStore(prefix, _open_store(rank, limit_s, timeout))
-        _meet(store, rank, world_size, limit_s)
+        store = _open_store(rank, limit_s, timedelta(seconds=options.timeout_s))
+        prefix = _wait_for_all(store, rank, world_size, limit_s)
     except (OSError, dist.DistNetworkError) as error:  # it is rank 0's, unless torchrun keeps it
         raise _missing(rank, [0], world_size, limit_s) from error
-    dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
+    return PrefixStore(prefix, store), prefix
+
+
+def connect(timeout: timedelta) -> TCPStore:
+    """Return a connection of its own to the store in which the ranks have met.
+
+    Args:
+        timeout: How long to wait for what is not there.
+    """
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    return TCPStore(host, port, is_master=False, timeout=timeout, wait_for_workers=False)
 
 
 def _open_store(rank: int, limit_s: float, timeout: timedelta) -> TCPStore:
@@ -75,8 +88,8 @@ def _open_store(rank: int, limit_s: float, timeout: timedelta) -> TCPStore:
 
 
 def _limit_s(options: DDPOptions, world_size: int) -> float:
-    is_one_host = os.environ.get("LOCAL_WORLD_SIZE") == str(world_size)
-    return options.join_timeout_s or (_ONE_HOST_S if is_one_host else options.timeout_s)
+    usual_s = _ONE_HOST_S if _is_one_host(world_size) else options.timeout_s
+    return options.join_timeout_s or usual_s
 
 
 def _reach(host: str, port: int, limit_s: float) -> None:
@@ -93,32 +106,70 @@ def _reach(host: str, port: int, limit_s: float) -> None:
             return
 
 
-def _meet(store: PrefixStore, rank: int, world_size: int, limit_s: float) -> None:
+def _wait_for_all(store: TCPStore, rank: int, world_size: int, limit_s: float) -> str:
     """Wait until every rank is here, in short sleeps: a signal must be able to end it."""
-    store.set(f"here/{rank}", "")
-    store.add("number", 1)
-    started, has_said = time.monotonic(), False
-    while store.add("number", 0) < world_size:
+    me = uuid.uuid4().hex
+    prefix = f"{_KEYS}/{me}" if rank == 0 else ""
+    store.set(f"{_KEYS}/asks/{rank}", me)  # over what a rank of an earlier attempt has asked
+    started, has_said, answered = time.monotonic(), False, dict[int, bytes]()
+    while True:
+        if rank == 0:
+            _answer(store, prefix, world_size, answered)
+        elif not prefix and store.check([f"{_KEYS}/answers/{me}"]):
+            prefix = store.get(f"{_KEYS}/answers/{me}").decode()
+        if prefix and _all_here(store, prefix, rank, world_size):
+            return prefix
         time.sleep(_LOOK_S)
         waited_s = time.monotonic() - started
         if waited_s < (limit_s if has_said else min(_LONG_WAIT_S, limit_s)):
             continue
-        missing = [other for other in range(world_size) if not store.check([f"here/{other}"])]
+        others = range(world_size) if prefix else range(1)  # rank 0 has not answered
+        missing = [n for n in others if not (prefix and store.check([f"{prefix}/here/{n}"]))]
         if missing and waited_s >= limit_s:
             raise _missing(rank, missing, world_size, limit_s)
         if missing:
-            logger.warning("rank %d waits for %s, up to %.0f s", rank, _words(missing), limit_s)
+            waiting = f"rank {rank} waits for {in_words(missing)}, up to {limit_s:.0f} s"
+            logger.warning("%s.%s", waiting, _advice(world_size))
         has_said = True
+
+
+def _answer(store: TCPStore, prefix: str, world_size: int, answered: dict[int, bytes]) -> None:
+    """Tell who has asked anew what this attempt's keys begin with."""
+    for rank in range(1, world_size):
+        key = f"{_KEYS}/asks/{rank}"
+        if store.check([f"{prefix}/here/{rank}"]) or not store.check([key]):
+            continue
+        if (asking := store.get(key)) != answered.get(rank):
+            answered[rank] = asking
+            store.set(f"{_KEYS}/answers/{asking.decode()}", prefix)
+
+
+def _all_here(store: TCPStore, prefix: str, rank: int, world_size: int) -> bool:
+    """Say that this rank is here, once, and return whether all are."""
+    if not store.check([f"{prefix}/here/{rank}"]):
+        store.set(f"{prefix}/here/{rank}", identity_of(os.getpid()))
+        store.add(f"{prefix}/number", 1)
+    return store.add(f"{prefix}/number", 0) >= world_size
 
 
 def _missing(rank: int, missing: list[int], world_size: int, limit_s: float) -> SimScaleError:
     return SimScaleError(
-        f"{_words(missing)} did not start: rank {rank} waited {limit_s:.0f} s for {world_size} "
+        f"{in_words(missing)} did not start: rank {rank} waited {limit_s:.0f} s for {world_size} "
         "ranks. See what the missing ones say; if they start slowly, set --ddp.join-timeout-s."
+        f"{_advice(world_size)}"
     )
 
 
-def _words(ranks: list[int]) -> str:
-    shown = ", ".join(map(str, ranks[:_SHOWN]))
-    more = f" and {len(ranks) - _SHOWN} more" if len(ranks) > _SHOWN else ""
-    return f"rank {shown}{more}" if len(ranks) == 1 else f"ranks {shown}{more}"
+def _advice(world_size: int) -> str:
+    """Return what helps where torch 2.13 sends the ranks of two nodes to different stores."""
+    # the agent of a node that was the first, and is not any more, goes on telling its own
+    is_agents = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if not is_agents or _is_one_host(world_size):
+        return ""
+    return f" If nodes have come or gone, start torchrun with {_SEPARATE_STORES}=1."
+
+
+def _is_one_host(world_size: int) -> bool:
+    is_loopback = os.environ["MASTER_ADDR"].startswith(("127.", "localhost", "::1"))
+    here = os.environ.get("LOCAL_WORLD_SIZE", str(world_size) if is_loopback else "")
+    return here == str(world_size)

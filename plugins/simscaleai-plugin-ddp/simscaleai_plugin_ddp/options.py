@@ -18,6 +18,8 @@ class DDPOptions:
         default=None, validator=optional(gt(0.0)), metadata=HARMLESS
     )
     """How long a rank waits at the start for all others [s]: 30 on one host, else `timeout_s`."""
+    hang_timeout_s: float = field(default=120.0, validator=gt(0.0), metadata=HARMLESS)
+    """Within which time a rank that is stopped or stuck ends the run [s]."""
     find_unused_parameters: bool = field(default=False, metadata=REPORTED)
     """Search for parameters without a gradient in each step; costs time."""
     static_graph: bool = field(default=False, metadata=REPORTED)

@@ -5,26 +5,34 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 import torch.distributed.nn  # noqa: F401 - its defaults would keep a group that is there before it
 from torch import Tensor, nn
+from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # not in __all__
 from torch.nn.parallel import DistributedDataParallel
 
 from simscaleai_core.builtin.single import clip_gradients, find_device
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.errors import ConfigError, RankError
-from simscaleai_plugin_ddp.joining import join
+from simscaleai_core.plugin import hookimpl
+from simscaleai_plugin_ddp.buckets import steady
+from simscaleai_plugin_ddp.joining import meet
 from simscaleai_plugin_ddp.options import DDPOptions
+from simscaleai_plugin_ddp.watching import Watch
+
+if TYPE_CHECKING:
+    from simscaleai_core.run.state import Run
 
 logger = logging.getLogger("simscaleai")
 
 _NOTHING = nullcontext()
+_FOR_EVER = timedelta(days=365)
 _BUFFER_SWITCH = (
     "forward_sync_buffers"  # its name from torch 2.13 on
     if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
@@ -60,14 +68,41 @@ class DDPStrategy:
         self.rank = int(os.environ["RANK"])
         self.world_size = int(os.environ["WORLD_SIZE"])
         self.device = _device(config.device)
-        backend = _backend(config.backend, self.device, rank=self.rank)
+        backend = self._backend(config.backend)
         self.effective = f"ddp, {backend}, {self.world_size} ranks"
         timeout = timedelta(seconds=options.timeout_s)
         self._has_joined = not dist.is_initialized()
-        if self._has_joined:
-            join(backend, options)
-        # serialisable values are gathered on the host and need no device memory
-        self._host_group = dist.new_group(backend="gloo", timeout=timeout)
+        store, prefix = meet(options) if self._has_joined else (None, None)
+        limit_s, is_on_gpu = options.hang_timeout_s, self.device.type == "cuda"
+        self._watch = Watch(self.rank, self.world_size, prefix, limit_s, is_on_gpu=is_on_gpu)
+        try:
+            with self._naming_lost_ranks():
+                self._join(backend, store, timeout)
+        except BaseException:
+            self._watch.stop()
+            raise
+
+    def _join(self, backend: str, store: PrefixStore | None, timeout: timedelta) -> None:
+        if store is not None:
+            place: dict[str, Any] = {"rank": self.rank, "world_size": self.world_size}
+            dist.init_process_group(backend, store=store, timeout=timeout, **place)
+        # serialisable values are gathered on the host and need no device memory; in it ranks wait
+        # for one whose part of an evaluation takes longer, and a hang is noticed by the watch
+        patience = timeout if store is None else _FOR_EVER
+        self._host_group = dist.new_group(backend="gloo", timeout=patience)
+
+    @hookimpl
+    def simscale_on_run_setup(self, run: Run) -> None:
+        """Have the other ranks know how far this one is."""
+        self._watch.follow(run)
+
+    def _backend(self, asked: str) -> str:
+        """Return the backend of the group of all ranks."""
+        if asked == "nccl" and self.device.type != "cuda":
+            if self.rank == 0:
+                logger.warning("backend nccl needs CUDA; using gloo on %s", self.device)
+            return "gloo"
+        return asked
 
     def setup(self, policy: nn.Module) -> nn.Module:
         """Return the policy with rank 0's weights, wrapped.
@@ -77,7 +112,7 @@ class DDPStrategy:
         """
         batch_norm = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in policy.modules())
         buffers: dict[str, Any] = {_BUFFER_SWITCH: batch_norm}
-        return DistributedDataParallel(
+        return steady(
             policy,
             device_ids=[self.device] if self.device.type == "cuda" else None,
             **buffers,
@@ -100,19 +135,22 @@ class DDPStrategy:
     def reduce(self, values: Tensor) -> Tensor:
         """Return the element-wise sum over ranks of `values` `[N]`."""
         is_on_host = values.device.type == "cpu"
-        dist.all_reduce(values, group=self._host_group if is_on_host else None)
+        with self._naming_lost_ranks():
+            dist.all_reduce(values, group=self._host_group if is_on_host else None)
         return values
 
     def gather(self, value: Any) -> list[Any]:
         """Return the serialisable value of every rank, in the order of ranks."""
         values: list[Any] = [None] * self.world_size
-        dist.all_gather_object(values, value, group=self._host_group)
+        with self._naming_lost_ranks():
+            dist.all_gather_object(values, value, group=self._host_group)
         return values
 
     def broadcast(self, value: Any) -> Any:
         """Return rank 0's serialisable value on every rank."""
         box = [value]
-        dist.broadcast_object_list(box, src=0, group=self._host_group)
+        with self._naming_lost_ranks():
+            dist.broadcast_object_list(box, src=0, group=self._host_group)
         return box[0]
 
     def teardown(self, status: str) -> None:
@@ -127,6 +165,12 @@ class DDPStrategy:
         Raises:
             RankError: If another rank ended before.
         """
+        try:
+            self._leave(status)
+        finally:
+            self._watch.stop()
+
+    def _leave(self, status: str) -> None:
         if not dist.is_initialized():
             return
         lost: Exception | None = None
@@ -142,6 +186,16 @@ class DDPStrategy:
             raise lost
         if status != "failed" and self._has_joined:
             dist.destroy_process_group()
+
+    @contextmanager
+    def _naming_lost_ranks(self) -> Iterator[None]:
+        """Raise a clear error in place of a lost connection, before there is a loop that does."""
+        try:
+            yield
+        except RuntimeError as error:
+            if (lost := self.lost_rank(error)) is not None:
+                raise lost from error
+            raise
 
     def lost_rank(self, error: BaseException) -> RankError | None:
         """Return a clear error for a lost connection: the consequence of another rank's end."""
@@ -169,11 +223,3 @@ def _device(name: str) -> torch.device:
         )
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)
-
-
-def _backend(asked: str, device: torch.device, *, rank: int) -> str:
-    if asked == "nccl" and device.type != "cuda":
-        if rank == 0:
-            logger.warning("backend nccl needs CUDA; using gloo on %s", device)
-        return "gloo"
-    return asked

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -49,6 +51,19 @@ class Fault:
             os.kill(os.getpid(), signal.SIGKILL)
         if self.kind == "raises" and run.strategy.rank == 1:
             raise ValueError("the sensor of rank 1 is on fire")
+        if self.kind.startswith("stopped") and self.kind.endswith(str(run.strategy.rank)):
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if self.kind == "locked" and run.strategy.rank == 1:
+            lock = threading.Lock()
+            lock.acquire()
+            lock.acquire(timeout=600)
+        if self.kind == "busy" and run.strategy.rank == 1:
+            until = time.monotonic() + 18
+            while time.monotonic() < until:
+                sum(range(1000))
+        if self.kind == "child" and run.strategy.rank == 1:  # as a compiler does
+            burn = "import time\nuntil = time.time() + 18\nwhile time.time() < until: pass"
+            subprocess.run([sys.executable, "-c", burn], check=True)
 
     @hookimpl
     def simscale_on_run_end(self, run):
@@ -76,6 +91,8 @@ def main() -> None:
     parser.add_argument("--fault-step", type=int, default=0)
     parser.add_argument("--resume", default=None)
     parser.add_argument("--accumulate", type=int, default=1)
+    parser.add_argument("--hang", type=float, default=120.0)
+    parser.add_argument("--times", type=int, default=1)
     parser.add_argument("--odd-rank", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -86,6 +103,7 @@ def main() -> None:
         distributed="RANK" in os.environ, backend="gloo", max_steps=40, lr=lr, warmup_steps=5,
         log_every=5, eval_every=10, save_every=8, checkpoint_dir=args.dir, loggers=("jsonl",),
         resume_from=args.resume, accumulate=args.accumulate, keep_last=10,
+        options={"ddp": {"hang_timeout_s": args.hang}} if "RANK" in os.environ else {},
     )  # fmt: skip
     loader = DataLoader(
         DummyTrajectoryDataset(250), batch_size=args.batch, shuffle=True, drop_last=True
@@ -93,9 +111,12 @@ def main() -> None:
     held_out = DataLoader(DummyTrajectoryDataset(53, seed=1), batch_size=16)
     listeners = [Fault(args.fault, args.fault_step)] if args.fault else []
     try:
-        Trainer(Policy(args.dropout), loader, config, held_out, listeners=listeners).train()
+        for _ in range(args.times):
+            Trainer(Policy(args.dropout), loader, config, held_out, listeners=listeners).train()
     except SimScaleError as error:
         sys.exit(f"error: {error}")
+    if left := [t.name for t in threading.enumerate() if t.name.startswith("simscale")]:
+        sys.exit(f"threads of the run outlive it: {left}")
     if left := gloo_threads():  # one that is late would abort the process as it ends
         sys.exit(f"threads outlive the run: {left}")
 

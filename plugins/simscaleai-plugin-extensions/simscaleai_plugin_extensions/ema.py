@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
 from typing import Any
+
+from torch import nn
 
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.contracts import StateDict
@@ -30,8 +33,7 @@ class Ema:
         options: The extension's options; the defaults if None.
     """
 
-    shadow: Shadow
-    """The average; there from ``simscale_on_run_setup`` on."""
+    _policy: nn.Module
 
     def __init__(self, config: TrainConfig, options: EmaOptions | None = None) -> None:
         del config
@@ -40,11 +42,16 @@ class Ema:
 
     @simscale_on_run_setup
     def start(self, run: Run) -> None:
-        """Start from the weights as they are."""
-        self.shadow = Shadow(run.policy, self._options.decay)
+        """Have the average saved; it begins once the strategy has set the policy up."""
+        self._policy = run.policy
         run.register_state("ema", self)
         if self._options.eval_with:
             run.evaluate_with("ema", "shadow")
+
+    @cached_property
+    def shadow(self) -> Shadow:
+        """The average, of the parameters that the strategy has left in the policy."""
+        return Shadow(self._policy, self._options.decay)
 
     @simscale_on_run_start
     def restart(self) -> None:

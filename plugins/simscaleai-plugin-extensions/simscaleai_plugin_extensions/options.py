@@ -8,6 +8,8 @@ from attrs.validators import and_, ge, gt, in_, lt, matches_re
 from simscaleai_core.plugin import HARMLESS, REPORTED
 
 MODES = ("min", "max")
+SCOPES = ("policy", "blocks", "step")
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 _EVAL_METRIC = matches_re(r"eval/.+")  # other metrics are means over a window, not measurements
 
@@ -90,3 +92,24 @@ class LoraOptions:
     """Linear layers to adapt, by name with the wildcards * ? and [...]."""
     train: tuple[str, ...] = ()
     """Parameters to train besides, as they are, by name with wildcards."""
+
+
+@frozen(kw_only=True)
+class CompileOptions:
+    """What can be chosen for compiling; all of it may change how results are rounded."""
+
+    scope: str = field(default="policy", validator=in_(SCOPES), metadata=REPORTED)
+    """What is compiled: the policy, its blocks one at a time, or the step: forward and backward
+    pass as one graph, the fastest for small policies, on one rank."""
+    blocks: tuple[str, ...] = field(default=(), metadata=REPORTED)
+    """Classes of the blocks, with the wildcards * ? and [...]; those that the policy names, or else
+    the layers of its lists of modules, if not given."""
+    mode: str = field(default="default", validator=in_(COMPILE_MODES), metadata=REPORTED)
+    """How hard to try: default, reduce-overhead, max-autotune or max-autotune-no-cudagraphs."""
+    dynamic: bool | None = field(default=None, metadata=REPORTED)
+    """Compile for sizes that vary, or one graph for each size; if not given, a size that varies is
+    found out, at the price of compiling twice."""
+    fullgraph: bool = field(default=False, metadata=REPORTED)
+    """End the run if a graph breaks, instead of saying so; always with scope step."""
+    backend: str = field(default="inductor", metadata=REPORTED)
+    """Backend of torch.compile."""

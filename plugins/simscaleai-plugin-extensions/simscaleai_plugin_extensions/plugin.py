@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from simscaleai_core.plugin import AdapterSpec, ExtensionSpec, PluginInfo, provides
 
-PLUGIN = PluginInfo(summary="EMA, early stopping, best-k, throughput, profiler, freezing, LoRA")
+PLUGIN = PluginInfo(
+    summary="EMA, early stopping, best-k, throughput, profiler, freezing, LoRA, compiling"
+)
 
 _PACKAGE = "simscaleai_plugin_extensions"
 _EXTENSIONS = (
@@ -18,6 +20,7 @@ _EXTENSIONS = (
     ("throughput", "throughput:Throughput", "Time per step and memory as metrics"),
     ("profiler", "profiler:Profiler", "Chrome trace of a few steps"),
     ("freeze", "freeze:Freeze", "Leave parameters as they are, by name"),
+    ("compile", "compiling:Compile", "Train through torch.compile"),
 )
 
 simscale_register_extensions = provides(

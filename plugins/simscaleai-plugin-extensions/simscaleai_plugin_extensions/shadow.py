@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from simscaleai_core.checkpoint.schema import tensor_mismatches
+from simscaleai_core.checkpoint.spread import is_spread
 from simscaleai_core.contracts import StateDict
 from simscaleai_core.errors import CheckpointError
 
@@ -17,7 +18,8 @@ class Shadow:
     once: one fused call per step instead of one per tensor.
 
     Args:
-        policy: The policy, on its device. Its parameters must stay the same objects.
+        policy: The policy, on its device. Its parameters must stay the same objects; of those that
+            are spread over the ranks this rank's part is averaged.
         decay: Share of the average that survives one update [unitless, 0 to 1], once there were
             enough updates for it; see `update`.
     """
@@ -39,7 +41,7 @@ class Shadow:
         self._copies = [t.detach().clone() for t in self._live()]
         self._averaged = [i for i, t in enumerate(self._copies) if t.is_floating_point()]
         self._exact = [i for i, t in enumerate(self._copies) if not t.is_floating_point()]
-        self._floats = [self._copies[i] for i in self._averaged]
+        self._floats = [_own(self._copies[i]) for i in self._averaged]
         by_identity = {id(t): c for t, c in zip(self._live(), self._copies, strict=True)}
         saved = policy.state_dict(keep_vars=True)
         self.tensors = {n: by_identity[id(t)] for n, t in saved.items() if id(t) in by_identity}
@@ -67,7 +69,7 @@ class Shadow:
         self.updates += 1
         with torch.no_grad():
             if self._floats:
-                torch._foreach_lerp_(self._floats, [live[i] for i in self._averaged], weight)
+                torch._foreach_lerp_(self._floats, [_own(live[i]) for i in self._averaged], weight)
             for i in self._exact:
                 self._copies[i].copy_(live[i])
 
@@ -106,3 +108,9 @@ class Shadow:
     def _live(self) -> list[Tensor]:
         buffers = [getattr(module, name) for module, name in self._slots]
         return [*self._parameters, *buffers]
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """Return this rank's part of a tensor `[...]`, the same memory."""
+    part: Tensor = tensor.detach().to_local() if is_spread(tensor) else tensor
+    return part

@@ -44,6 +44,12 @@ class TestFreeze(ExtensionSuite):
     options = {"patterns": ["net.0.*"]}
 
 
+@pytest.mark.slow
+class TestCompile(ExtensionSuite):
+    component = "extensions/compile"
+    options = {"backend": "eager"}
+
+
 @pytest.mark.skipif(find_spec("peft") is None, reason="peft is an extra")
 @pytest.mark.slow
 class TestLora(AdapterSuite):

@@ -36,6 +36,7 @@ _COUNTS: Mapping[str, tuple[int, int]] = {
     "seed": (0, MAX_SEED),
     "num_envs": (1, MAX_NUM_ENVS),
     "workers": (1, 1024),
+    "threads": (1, 1024),
     "images": (1, MAX_IMAGES),
     "max_steps": (1, MAX_STEPS),
     "max_attempts": (1, 10 * MAX_EPISODES),

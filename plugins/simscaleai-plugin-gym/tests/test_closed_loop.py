@@ -58,7 +58,7 @@ def test_ranks_share_the_episodes(monkeypatch, world_size):
     for name in ("success_rate", "mean_return", "mean_length"):
         means = [part[name] for part in parts if name in part]
         assert sum(mean.count for mean in means) == alone[name].count == 7
-        assert sum(mean.total for mean in means) == pytest.approx(alone[name].total)
+        assert sum(mean.total for mean in means) == alone[name].total  # to the last bit
     assert ["episode" in part for part in parts] == [True] + [False] * (world_size - 1)
     assert len([part for part in parts if part]) == min(world_size, 7)
 

@@ -1,8 +1,10 @@
 import json
+import os
 
 import av
 import numpy as np
 import pytest
+import torch
 from simscaleai_plugin_gym import find_expert
 from simscaleai_plugin_gym.commands.evaluate import evaluate
 
@@ -183,3 +185,16 @@ def test_any_gymnasium_environment_and_a_policy_of_states(tmp_path, monkeypatch,
         evaluate(tmp_path / "x.pt", **arguments, execute=4)
     with pytest.raises(ConfigError, match="'push it' cannot be used"):
         evaluate(tmp_path / "x.pt", **arguments, language="push it")
+
+
+def test_it_computes_with_as_many_threads_as_it_is_told(checkpoint, monkeypatch):
+    before = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")  # put back afterwards
+    try:
+        assert evaluate(checkpoint, env="dot", episodes=1, threads=before + 1) == 0
+        assert torch.get_num_threads() == before + 1
+        assert os.environ["OMP_NUM_THREADS"] == str(before + 1)  # for processes that it starts
+    finally:
+        torch.set_num_threads(before)
+    with pytest.raises(ConfigError, match="threads: expected at least 1, got 0"):
+        evaluate(checkpoint, env="dot", threads=0)

@@ -6,9 +6,9 @@ import h5py
 import numpy as np
 import pytest
 from simscaleai_plugin_gym import find_expert, make_env, per_env, per_slot, record_episodes
+from simscaleai_plugin_gym.executors.failures import WorkerError
 from simscaleai_plugin_gym.record.collector import Collector, RecordingSettings
 from simscaleai_plugin_gym.record.experts import ExpertError, relabelling_of
-from simscaleai_plugin_gym.record.workers import RecordingError
 from simscaleai_plugin_hdf5.dataset import TrajectoryDataset
 
 from simscaleai_core.errors import ConfigError
@@ -396,7 +396,7 @@ def test_what_fails_in_a_process_is_reported_here(point, tmp_path):
     with pytest.raises(ExpertError, match="failed at seed 33: ZeroDivisionError") as caught:
         point("x.h5", expert="recording_toys:breaks_single", expert_single=True, workers=2)
     assert "breaks_single" in str(caught.value.__cause__)  # the traceback over there
-    with pytest.raises(RecordingError, match="died: expected it to finish, got exit status 7"):
+    with pytest.raises(WorkerError, match="died: expected it to finish, got exit status 7"):
         point("y.h5", expert="recording_toys:dies", workers=2)
     assert not (tmp_path / "y.h5.parts").exists()  # nothing was finished
 

@@ -158,15 +158,34 @@ class HDF5Source:
         Raises:
             DataError: If they cannot be read.
         """
+        has_rewards = self.layout.episodes[episode].has_rewards
+        return self._beside(episode, self.layout.rewards) if has_rewards else None
+
+    def timestamps(self, episode: int) -> Values | None:
+        """Return the times [s] of an episode's timesteps as recorded `[T]`, or None if none are.
+
+        Raises:
+            DataError: If they cannot be read.
+        """
+        name = self.layout.episodes[episode].times
+        return self._beside(episode, (name,)).astype(np.float64) if name else None
+
+    def timestep_instructions(self, episode: int) -> list[str] | None:
+        """Return the instruction of each timestep `[T]`, or None if it is one for all of them."""
         place = self.layout.episodes[episode]
-        if not place.has_rewards:
-            return None
-        location = self._location(episode, self.layout.rewards[-1])
-        path = (*place.group, *self.layout.rewards)
-        values = self._open.timesteps(place.file, path, location).read(
-            place.first, place.first + place.episode.length
+        stops = [*(start for start, _ in place.changes[1:]), place.episode.length]
+        stretches = zip(place.changes, stops, strict=bool(place.changes))
+        told = [text for (start, text), stop in stretches for _ in range(start, stop)]
+        return told or None
+
+    def _beside(self, episode: int, path: tuple[str, ...]) -> Values:
+        """Return the numbers `[T]` of an array beside the actions."""
+        place = self.layout.episodes[episode]
+        location, length = self._location(episode, path[-1]), place.episode.length
+        values = self._open.timesteps(place.file, (*place.group, *path), location).read(
+            place.first, place.first + length
         )
-        return np.asarray(values).reshape(place.episode.length, -1)[:, 0]
+        return np.asarray(values).reshape(length, -1)[:, 0]
 
     def release(self) -> None:
         """Let go of what was read ahead."""

@@ -60,6 +60,10 @@ class StoredEpisode:
     """Its first timestep in the arrays of that group."""
     has_rewards: bool = False
     """Whether rewards lie beside its actions."""
+    times: str = ""
+    """Name of the array beside them with the seconds of its timesteps, or nothing."""
+    changes: tuple[tuple[int, str], ...] = ()
+    """First timestep of each stretch, and what was told there; nothing if that is not stored."""
 
 
 @frozen(kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -421,12 +422,53 @@ def test_one_of_several_actions_is_chosen(tmp_path: Path) -> None:
     assert HDF5Source(path, action_key="actions/grip").actions.shape == (1,)
 
 
-def test_an_instruction_that_changes_is_told(tmp_path: Path) -> None:
+def test_an_instruction_that_changes_is_that_of_its_timesteps(tmp_path: Path) -> None:
     path = minari_file(tmp_path)
     with h5py.File(path, "a") as file:
         file["episode_1/observations/mission"][3:] = "stop"
-    with pytest.warns(UserWarning, match="changes during 1 episodes, such as 'episode_1'"):
-        assert HDF5Source(path).episodes[1].instructions == ("go",)
+        file["episode_0/observations/mission"][T] = "left out: the last observation"
+    source = HDF5Source(path)
+    told = [source.episodes[number].instructions for number in range(2)]
+    assert told == [("go",), ("go", "stop")]
+    assert source.timestep_instructions(0) is None
+    assert source.timestep_instructions(1) == ["go"] * 3 + ["stop"] * (T - 3)
+    language = TrajectoryDataset(path, include_language=True, episodes=[1]).__getitems__(range(T))
+    assert [sample["language"] for sample in language] == source.timestep_instructions(1)
+
+
+def test_an_instruction_for_each_timestep(write: Callable[..., Path]) -> None:
+    texts = ["push", "push", "grasp", "push", "push"]
+    path = write(lambda group: group.update({"instructions": texts}))
+    source = HDF5Source(path)
+    assert source.episodes[0].instructions == ("push", "grasp")
+    assert source.timestep_instructions(2) == texts
+    assert pickle.loads(pickle.dumps(source)).timestep_instructions(2) == texts
+    # other words for the same: no two neighbours are alike, or not one for each timestep
+    for others in (["a", "b", "c", "d", "e"], ["push", "push", "grasp"]):
+        other = HDF5Source(write(lambda group, t=others: group.update({"language": t}), "b.h5"))
+        assert other.timestep_instructions(0) is None
+
+
+@pytest.mark.parametrize("name", ["timestamps", "timestamp"])
+def test_recorded_times_are_known(write: Callable[..., Path], name: str) -> None:
+    times_s = np.arange(T) / 50 + 1.7e9
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        source = HDF5Source(write(lambda group: group.update({name: times_s[:, None]})))
+        assert source.timestamps(1).dtype == np.float64
+    assert np.array_equal(source.timestamps(1), times_s)
+    assert "timestamps" not in [key.name for key in source.observations]
+
+
+@pytest.mark.parametrize("stored", [np.zeros(T - 1), np.zeros((T, 2)), ["now"] * T, None])
+def test_what_are_no_times_is_passed_over(write: Callable[..., Path], stored: Any) -> None:
+    def fill(group: h5py.Group) -> None:
+        if stored is None:
+            group.create_group("timestamps")
+        else:
+            group["timestamps"] = stored
+
+    assert HDF5Source(write(fill)).timestamps(0) is None
 
 
 # Folders.

@@ -142,12 +142,16 @@ class LeRobotSource:
             return None
         return self._tables.read(episode, _REWARD)[:, 0].copy()
 
-    def frame_instructions(self, episode: int) -> list[str]:
+    def timestep_instructions(self, episode: int) -> list[str] | None:
         """Return the instruction of each timestep `[T]`: what the frames' ``task_index`` says.
+
+        None if those of an episode are other words for the same.
 
         Args:
             episode: Position in `episodes`.
         """
+        if self._extra.tasks_are_alternatives:
+            return None
         indices = self._tables.read(episode, _TASK)[:, 0].tolist()
         return [self._tasks.get(int(index), "") for index in indices]
 

@@ -40,7 +40,7 @@ def test_what_lies_beside_the_numbers() -> None:
     episode, step = item["episode_index"], item["frame_index"]
     assert source.timestamps(episode)[step] == np.float32(item["timestamp"])
     assert source.rewards(episode)[step] == item["next.reward"]
-    assert source.frame_instructions(episode)[step] == item["task"]
+    assert source.timestep_instructions(episode)[step] == item["task"]
     assert source.episodes[0].filter_keys == {"train"}
     stored = source.stored_statistics()
     assert set(stored) == {"observation.state", "actions"}

@@ -164,16 +164,18 @@ def test_frames_of_several_tasks_are_told(v3: Path) -> None:
     write_index(v3, rows)
     tasks = pq.read_table(v3 / FILE_0)["task_index"].to_pylist()
     change_table(v3 / FILE_0, {"task_index": pa.array([1, 1, 1, 0, 0, 0, 0, *tasks[7:]])})
-    with pytest.warns(UserWarning, match="1 of 4 episodes have frames of several tasks"):
-        source = LeRobotSource(v3)
+    source, told = LeRobotSource(v3), [TASKS[1]] * 3 + [TASKS[0]] * 4
     assert source.episodes[0].instructions == (TASKS[1], TASKS[0])
-    assert source.frame_instructions(0) == [TASKS[1]] * 3 + [TASKS[0]] * 4
+    assert source.timestep_instructions(0) == told
+    data = LeRobotDataset(v3, episodes=[0], include_language=True, obs_keys=["observation.state"])
+    assert data.__getitems__(range(7)).batch["language"] == told
+    assert data.describe().instructions == tuple(sorted(TASKS))
 
 
 def test_a_task_column_of_newer_versions(v3: Path) -> None:
     table = pa.table({"task": list(TASKS), "task_index": [0, 1]})
     pq.write_table(table, v3 / "meta" / "tasks.parquet")
-    assert LeRobotSource(v3).frame_instructions(1) == [TASKS[1]] * 5
+    assert LeRobotSource(v3).timestep_instructions(1) == [TASKS[1]] * 5
 
 
 def png(pixels: np.ndarray) -> bytes:

@@ -33,15 +33,16 @@ class WordVariation(nn.Module):
         super().__init__()
         self._drop, self._insert, self._after = drop, insert, after
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
-        self._is_over = False  # so that the counter on the device is read no more often than needed
-        self.register_load_state_dict_post_hook(_reset_cache)  # type: ignore[no-untyped-call]
+        self._is_over = False
+        # the counter on the host: to read it on the device would be to wait for all its work
+        self._known: Tensor | None = torch.zeros((), dtype=torch.int64, device="cpu")
+        self.register_load_state_dict_post_hook(_forget_count)  # type: ignore[no-untyped-call]
 
     def forward(self, texts: Sequence[str]) -> Sequence[str]:
         """Return the instructions of one training batch, each distinct one changed at random."""
         if not self._is_over:
-            self._is_over = int(self.batches) >= self._after
+            self._is_over = self._count()
         if not self._is_over:
-            self.batches.add_(1)
             return texts
         changed = {
             text: vary_words(text, drop=self._drop, insert=self._insert)
@@ -49,10 +50,20 @@ class WordVariation(nn.Module):
         }
         return [changed[text] for text in texts]
 
+    def _count(self) -> bool:
+        """Count a batch with plain instructions; return whether there were enough before it."""
+        if self._known is None:
+            self._known = self.batches.to("cpu", copy=True)
+        if int(self._known) >= self._after:
+            return True
+        self._known.add_(1)
+        self.batches.add_(1)
+        return False
 
-def _reset_cache(module: nn.Module, _: Any) -> None:
+
+def _forget_count(module: nn.Module, _: Any) -> None:
     """Read the counter anew: it was just loaded."""
-    module._is_over = False  # type: ignore[assignment]
+    module._is_over, module._known = False, None  # type: ignore[assignment]
 
 
 def vary_words(text: str, *, drop: float, insert: float) -> str:

@@ -75,12 +75,13 @@ def patch_size_for(image_size: Sequence[int]) -> int:
 
 
 def build_network(
-    hparams: Mapping[str, Any], *, vocab_size: int, backbones: Mapping[str, Any]
+    hparams: Mapping[str, Any], *, state_dim: int, vocab_size: int, backbones: Mapping[str, Any]
 ) -> VLANetwork:
     """Build the network that resolved hyperparameters describe, with its adapters and frozen parts.
 
     Args:
         hparams: As `resolved` gives them.
+        state_dim: Dimensions of the state to the network.
         vocab_size: Token ids of the tokenizer.
         backbones: Pretrained encoders, each a `simscaleai_plugin_vla.backbones.Backbone`, by part.
 
@@ -90,7 +91,7 @@ def build_network(
     vision = _vision(hparams, backbones.get("vision"))
     text = _text(hparams, vocab_size, backbones.get("text")) if hparams["use_language"] else None
     fusion = Fusion(
-        state_dim=hparams["state_dim"],
+        state_dim=state_dim,
         dim=hparams["embed_dim"],
         fine_dim=vision.fine_dim,
         fine_grid=vision.fine_grid,
@@ -106,12 +107,13 @@ def build_network(
     return network
 
 
-def build_head(hparams: Mapping[str, Any], in_dim: int) -> Head:
+def build_head(hparams: Mapping[str, Any], in_dim: int, action_dim: int) -> Head:
     """Build the action head.
 
     Args:
         hparams: As `resolved` gives them.
         in_dim: Dimensions of its features.
+        action_dim: Dimensions of an action to the network.
 
     Returns:
         The head.
@@ -120,7 +122,7 @@ def build_head(hparams: Mapping[str, Any], in_dim: int) -> Head:
         ConfigError: If there is no such head.
     """
     kind = hparams["action_head_type"]
-    sizes = HeadSizes(in_dim, hparams["action_horizon"], hparams["action_dim"])
+    sizes = HeadSizes(in_dim, hparams["action_horizon"], action_dim)
     if kind == "mlp":
         return RegressionHead(sizes, hidden_dim=in_dim, n_layers=1, loss_type=hparams["loss_type"])
     if kind == "diffusion":

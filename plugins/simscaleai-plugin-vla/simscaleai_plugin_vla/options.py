@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import field, frozen
 from attrs.validators import and_, ge, gt, in_, le, optional
-from simscaleai_plugin_bc.blocks.options import loss_option
+from simscaleai_plugin_bc.blocks.options import SpaceOptions, loss_option, seconds_option
 
 from simscaleai_core.plugin import REPORTED
 from simscaleai_plugin_vla.presets import PRESETS
@@ -18,7 +18,7 @@ _COUNT = optional(ge(1))
 
 
 @frozen(kw_only=True)
-class VLAOptions:
+class VLAOptions(SpaceOptions):
     """Options of ``vla``."""
 
     size: str = field(default="S", validator=in_(SIZES))
@@ -43,6 +43,9 @@ class VLAOptions:
     """Action head: mlp (regression), diffusion or flow."""
     action_horizon: int = field(default=8, validator=ge(1))
     """Actions that are predicted at once [steps]."""
+    horizon_seconds: float | None = seconds_option()
+    """Actions that are predicted at once [s], instead of action_horizon; of data that knows its
+    rate."""
     execute: int | None = field(default=None, validator=_COUNT, metadata=REPORTED)
     """Actions that are executed before the next chunk [steps]; half of the horizon if not given."""
     ensemble: float | None = field(default=None, metadata=REPORTED)

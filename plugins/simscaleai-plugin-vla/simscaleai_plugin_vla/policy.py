@@ -12,13 +12,14 @@ from typing import Any, ClassVar, Self
 import attrs
 import torch
 from simscaleai_plugin_bc.blocks.chunking import ChunkingPolicy
-from simscaleai_plugin_bc.blocks.fitting import input_shapes
+from simscaleai_plugin_bc.blocks.fitting import input_shapes, window_length, with_horizon
 from simscaleai_plugin_bc.blocks.inputs import Inputs
-from simscaleai_plugin_bc.blocks.policy_base import eval_mode
+from simscaleai_plugin_bc.blocks.policy_base import eval_mode, given_lists
 from torch import Tensor
 
 from simscaleai_core.contracts import Batch, DataSpec
 from simscaleai_core.errors import DataError
+from simscaleai_core.hookspecs import simscale_transform_batch
 from simscaleai_core.host.configuration import structure
 from simscaleai_plugin_vla.augmentation import WordVariation
 from simscaleai_plugin_vla.build import (
@@ -30,11 +31,12 @@ from simscaleai_plugin_vla.build import (
 )
 from simscaleai_plugin_vla.instructions import InstructionTracker
 from simscaleai_plugin_vla.options import VLAOptions
-from simscaleai_plugin_vla.text import tokenize
+from simscaleai_plugin_vla.text import InstructionTokens, tokenize
 from simscaleai_plugin_vla.tokenizer import AUTO, BYTES, tokenizer_for
 from simscaleai_plugin_vla.vision import ImageNormalizer
 
 _PLACE = "$.vla"
+_TOKENS = "instruction_tokens"  # of a batch that `prepared` has seen
 
 
 class VLAPolicy(ChunkingPolicy):
@@ -51,6 +53,8 @@ class VLAPolicy(ChunkingPolicy):
         image_size: Height and width of every camera's images [pixels]; other sizes are refused.
         backbones: Configurations of the pretrained encoders by part, as a checkpoint holds them;
             their weights are then not loaded from the sources that the options name.
+        state_dims: Dimensions of each key, where rotations or relative actions need them.
+        sources: Sources of the data with statistics of their own.
         options: See `VLAOptions`.
 
     Raises:
@@ -68,6 +72,8 @@ class VLAPolicy(ChunkingPolicy):
     """
 
     horizon_option: ClassVar[str] = "action_horizon"
+    block_classes: ClassVar[tuple[str, ...]] = ("Block", "FusionLayer")
+    """Classes of the layers, which a strategy may shard one at a time."""
 
     def __init__(
         self,
@@ -78,6 +84,8 @@ class VLAPolicy(ChunkingPolicy):
         image_keys: Sequence[str] = ("image",),
         image_size: int | Sequence[int] = (128, 128),
         backbones: Mapping[str, Any] | None = None,
+        state_dims: Sequence[int] | None = None,
+        sources: Sequence[str] | None = None,
         **options: Any,
     ) -> None:
         chosen = structure(VLAOptions, options, place=_PLACE)
@@ -88,6 +96,9 @@ class VLAPolicy(ChunkingPolicy):
             image_size=image_size,
             augment_shift=chosen.augment_shift,
             augment_colour=chosen.augment_colour,
+            state_dims=state_dims,
+            space=chosen,
+            sources=sources,
         )
         size = list(inputs.image_size)
         shapes = {
@@ -96,20 +107,20 @@ class VLAPolicy(ChunkingPolicy):
             "state_keys": inputs.state_keys,
             "image_keys": list(image_keys),
             "image_size": size,
+            **given_lists(state_dims=state_dims, sources=sources),
         }
         super().__init__(inputs, action_dim, {**shapes, **resolved(chosen, size)})
         self.options = chosen
         self.actions_to_range = chosen.action_head_type != "mlp"
         self.tokenizer = build_tokenizer(chosen)
         opened = open_backbones(chosen, backbones or {})
-        self.hparams["tokenizer"] = self.tokenizer.source
-        self.hparams["backbones"] = {part: b.about for part, b in opened.items()}
+        abouts = {part: backbone.about for part, backbone in opened.items()}
+        self.hparams |= {"tokenizer": self.tokenizer.source, "backbones": abouts}
         is_own = chosen.vision_backbone is None  # a pretrained encoder normalises its images itself
         self.image_normalizer = ImageNormalizer(len(inputs.image_keys), size) if is_own else None
-        self.network = build_network(
-            self.hparams, vocab_size=self.tokenizer.vocab_size, backbones=opened
-        )
-        self.head = build_head(self.hparams, self.network.fusion.out_dim)
+        sizes = {"state_dim": inputs.state_space.dim, "vocab_size": self.tokenizer.vocab_size}
+        self.network = build_network(self.hparams, backbones=opened, **sizes)
+        self.head = build_head(self.hparams, self.network.fusion.out_dim, self.action_space.dim)
         self.vary = WordVariation(
             drop=chosen.word_dropout, insert=chosen.word_insertion, after=chosen.vary_words_after
         )
@@ -144,6 +155,7 @@ class VLAPolicy(ChunkingPolicy):
             is_learnt = options["tokenizer"] not in {source, BYTES}
             if is_learnt and options.get("spelling") is None:
                 options["spelling"] = False  # tokens are words
+        options = with_horizon(data, options, cls.horizon_option)
         shapes = input_shapes(data, options, use_image=True)
         policy = cls(**{**shapes, "action_dim": data.action_dim, **options})
         policy.adapt_to(data)
@@ -163,7 +175,7 @@ class VLAPolicy(ChunkingPolicy):
         known = {k: v for k, v in options.items() if k in attrs.fields_dict(VLAOptions)}
         chosen = structure(VLAOptions, known, place=_PLACE)
         return {
-            "seq_len": chosen.action_horizon,
+            **window_length(chosen, cls.horizon_option),
             "obs_len": 1,
             "pad": True,
             "include_image": True,
@@ -202,17 +214,40 @@ class VLAPolicy(ChunkingPolicy):
             DataError: If the chunks have another length, or there are no instructions.
         """
         actions, is_pad = self._targets(batch)
-        instructions: Sequence[str] | None = batch.get("language")
-        if self.options.use_language and instructions is None:
+        if _TOKENS in batch:
+            features = self._encoded(batch["observations"], batch[_TOKENS])
+        else:
+            texts = self._varied(batch)
+            features = self._features(self.inputs.augmented(batch), texts)
+        return self.head.loss(features, actions, is_pad)
+
+    @simscale_transform_batch
+    def prepared(self, batch: Batch) -> Batch:
+        """Return a training batch with all done that no compiled graph can contain.
+
+        Args:
+            batch: As for `forward`.
+
+        Returns:
+            The batch for `forward`: images are augmented and seen by their normaliser, and the
+            instructions are varied and have become tokens.
+        """
+        texts = self._varied(batch)
+        observations = self.inputs.first_timestep(self.inputs.augmented(batch))
+        if self.image_normalizer is not None:
+            self.image_normalizer.observe(self._images(observations))
+        return {**batch, "observations": observations, _TOKENS: self._tokens(texts)}
+
+    def _varied(self, batch: Batch) -> Sequence[str] | None:
+        """Return the instructions of a batch, changed at random in training."""
+        texts: Sequence[str] | None = batch.get("language")
+        if self.options.use_language and texts is None:
             raise DataError(
                 "the batch has no instructions: expected 'language', a text for each sample. Open "
                 "the dataset with include_language=True, or build the policy with "
                 "use_language=False."
             )
-        if instructions is not None and self.training:
-            instructions = self.vary(instructions)
-        features = self._features(self.inputs.augmented(batch), instructions)
-        return self.head.loss(features, actions, is_pad)
+        return self.vary(texts) if texts is not None and self.training else texts
 
     def predict(self, obs: Any, language: str | Sequence[str] | None = None) -> Any:
         """Return the next action for one observation or for each of a batch.
@@ -235,11 +270,12 @@ class VLAPolicy(ChunkingPolicy):
         self.reset(self._instructions.update(instructions))
 
         def predict_chunks(envs: Any, indices: Any) -> Tensor:
-            features = self._features(batch.select(envs), [instructions[env] for env in envs])
-            return self._sample_chunks(features, indices)
+            observations = batch.select(envs)
+            features = self._features(observations, [instructions[env] for env in envs])
+            return self._sample_chunks(features, indices, observations)
 
         with eval_mode(self):
-            actions = self.executor.act(batch.size, predict_chunks)
+            actions = self._execute(batch.size, predict_chunks)
         return batch.to_output(actions)
 
     def predict_chunk(self, obs: Any, language: str | Sequence[str] | None = None) -> Any:
@@ -256,28 +292,36 @@ class VLAPolicy(ChunkingPolicy):
         instructions = self._instructions.resolve(language, batch.size)
         with eval_mode(self):
             features = self._features(batch.tensors, instructions)
-            return batch.to_output(self._sample_chunks(features, [0] * batch.size))
+            chunks = self._sample_chunks(features, [0] * batch.size, batch.tensors)
+            return batch.to_output(self.action_space.to_data(chunks))
 
     def _features(
         self, observations: Mapping[str, Tensor], instructions: Sequence[str] | None
     ) -> Tensor:
         """Return features for the action head, `[B, 2 * E]` for tokens of width E."""
         observations = self.inputs.first_timestep(observations)
-        images = torch.stack(
-            [self.inputs.images(observations, key) for key in self.inputs.image_keys], dim=1
-        )
+        if self.image_normalizer is not None and self.training:
+            self.image_normalizer.observe(self._images(observations))
+        return self._encoded(observations, self._tokens(instructions))
+
+    def _encoded(
+        self, observations: Mapping[str, Tensor], tokens: InstructionTokens | None
+    ) -> Tensor:
+        """Return features `[B, 2 * E]` of observations without time and the instructions."""
+        images = self._images(observations)
         if self.image_normalizer is not None:
-            if self.training:
-                self.image_normalizer.observe(images)
             images = self.image_normalizer(images)
         state = self.inputs.state(observations) if self.inputs.state_dim else None
-        tokens = None
-        if self.options.use_language and instructions is not None:
-            tokens = tokenize(
-                instructions,
-                self.tokenizer,
-                max_length=self.options.max_text_length,
-                device=images.device,
-            )
         features: Tensor = self.network(images, state, tokens)
         return features
+
+    def _images(self, observations: Mapping[str, Tensor]) -> Tensor:
+        """Return the images of all cameras `[B, K, C, H, W]`."""
+        keys = self.inputs.image_keys
+        return torch.stack([self.inputs.images(observations, key) for key in keys], dim=1)
+
+    def _tokens(self, instructions: Sequence[str] | None) -> InstructionTokens | None:
+        if not self.options.use_language or instructions is None:
+            return None
+        device, length = self.inputs.state_normalizer.mean.device, self.options.max_text_length
+        return tokenize(instructions, self.tokenizer, max_length=length, device=device)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
-from attrs import frozen
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,8 +20,7 @@ _KERNEL = 5
 _ROUND = 8  # lengths are rounded up to this, so that a compiled network sees few shapes
 
 
-@frozen
-class InstructionTokens:
+class InstructionTokens(NamedTuple):  # torch.compile does not trace the making of an attrs class
     """The tokens of a batch's instructions: each distinct one once."""
 
     ids: Tensor
@@ -57,7 +56,11 @@ def tokenize(
         ids[row, : len(encoded)] = torch.tensor(encoded)
         mask[row, : len(encoded)] = True
     sample_rows = torch.tensor(rows, dtype=torch.int64)
-    return InstructionTokens(ids.to(device), mask.to(device), sample_rows.to(device))
+    # waiting for the copy is waiting for all that a GPU has still to do; CUDA has read these when
+    # it returns, MPS may not
+    at_once = device.type != "mps"
+    moved = [part.to(device, non_blocking=at_once) for part in (ids, mask, sample_rows)]
+    return InstructionTokens(*moved)
 
 
 class TextEncoder(nn.Module):

@@ -7,6 +7,7 @@ E: width of a token, F: width of a cell.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -45,14 +46,19 @@ class ImageNormalizer(nn.Module):
         self.register_buffer("mean", torch.full((num_cameras, 3, *image_size), 0.5))
         self.register_buffer("square", torch.full((num_cameras, 3, 1, 1), 0.29))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
-        self._is_settled = False  # so that the counter on the device is read no more than needed
+        self._is_settled = False
+        # the counter on the host: to read it on the device would be to wait for all its work
+        self._known: Tensor | None = torch.zeros((), dtype=torch.int64, device="cpu")
+        self.register_load_state_dict_post_hook(_forget_count)  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def observe(self, images: Tensor) -> None:
         """Take the images `[B, K, C, H, W]` of one batch into the statistics, while they settle."""
         if self._is_settled:
             return
-        count = int(self.count)
+        if self._known is None:
+            self._known = self.count.to("cpu", copy=True)
+        count = int(self._known)
         self._is_settled = count + 1 >= _SETTLING_BATCHES
         if count >= _SETTLING_BATCHES:
             return
@@ -64,11 +70,17 @@ class ImageNormalizer(nn.Module):
         self.mean.lerp_(mean, 1.0 / (count + 1))
         self.square.lerp_(square, 1.0 / (count + 1))
         self.count.add_(1)
+        self._known.add_(1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalise images `[B, K, C, H, W]` in [0, 1]."""
         spread = self.square - self.mean.square().mean((-2, -1), keepdim=True)
         return (images - self.mean) / spread.clamp_min(1e-4).sqrt()
+
+
+def _forget_count(module: nn.Module, _: Any) -> None:
+    """Read the counter anew: it was just loaded."""
+    module._is_settled, module._known = False, None  # type: ignore[assignment]
 
 
 class ConvEncoder(nn.Module):

@@ -35,7 +35,7 @@ def test_the_sizes_are_those_of_the_table():
 def test_every_option_and_its_default_is_in_the_table():
     rows = dict(re.findall(r"^\| `(\w+)` \| `?([^|`]+)`? \| [^|]{10,} \|$", README, re.M))
     shown = {
-        f.name: {None: "none", "": "none"}.get(f.default, str(f.default))
-        for f in attrs.fields(VLAOptions)
+        name: "none" if value in (None, "", {}) else str(value)
+        for name, value in attrs.asdict(VLAOptions()).items()
     }
     assert rows == shown

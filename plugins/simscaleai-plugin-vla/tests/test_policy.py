@@ -89,6 +89,7 @@ def test_the_loss_reaches_every_parameter(head):
     policy = build(action_head_type=head)
     out = policy(batch())
     assert out["loss"].shape == () and out["loss"].isfinite()
+    assert out["sample_loss"].shape == (SIZE,)
     out["loss"].backward()
     assert not [n for n, p in policy.named_parameters() if p.grad is None]
     assert policy.predict_chunk(batch()["observations"], TEXTS[0]).shape == (SIZE, HORIZON, 4)
@@ -356,3 +357,37 @@ def test_it_is_a_module_that_moves_as_one():
         for n, b in policy.named_buffers()
         if "normalizer" in n and "fitted" not in n and "count" not in n
     } == {torch.float64}
+
+
+@pytest.mark.parametrize("head", ["mlp", "diffusion", "flow"])
+def test_relative_actions_and_rotations_go_there_and_back(head):
+    spaces = {
+        "normalization": {"joint": "range", "actions": "quantiles"},
+        "delta_actions": {"1:4": "joint"},
+        "rotations": {"actions[1:4]": "axis_angle", "joint": "axis_angle"},
+    }
+    data = spec(numbers=lambda: iter([batch()]), num_samples=SIZE)
+    torch.manual_seed(0)
+    policy = VLAPolicy.from_data(data, **SMALL, action_head_type=head, **spaces)
+    assert (policy.inputs.state_space.dim, policy.action_space.dim) == (8, 7)
+    policy(batch())["loss"].backward()
+    again = policy._absolute(policy._encoded_actions(batch()), batch()["observations"])
+    torch.testing.assert_close(
+        policy.action_space.to_data(again), batch()["actions"], atol=1e-4, rtol=0
+    )
+    twin = VLAPolicy(**policy.hparams)
+    twin.load_state_dict(policy.state_dict())
+    obs = batch()["observations"]
+    found = policy.eval().predict(obs, language=TEXTS[0])
+    assert torch.equal(found, twin.eval().predict(obs, language=TEXTS[0]))
+    chunk = policy.predict_chunk(obs, language=TEXTS[0])
+    assert chunk.shape == (SIZE, HORIZON, 4)
+    torch.testing.assert_close(chunk[:, 0], found)
+
+
+def test_a_horizon_in_seconds_asks_the_dataset_for_seconds():
+    options = {**SMALL, "horizon_seconds": 0.5}
+    options.pop("action_horizon")
+    wanted = VLAPolicy.data_options(**options)
+    assert wanted["seq_seconds"] == 0.5 and "seq_len" not in wanted
+    assert VLAPolicy.from_data(spec(), **options).hparams["action_horizon"] == HORIZON

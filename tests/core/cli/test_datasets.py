@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from pathlib import Path
 
 import pytest
+from training_kit import config_for
 
 from simscaleai_core.cli.datasets import find_data, open_sources
+from simscaleai_core.cli.from_config import train_from_config
 from simscaleai_core.errors import ConfigError, DataError
 from simscaleai_core.host.facade import Host
 from simscaleai_core.host.records import Component
 from simscaleai_core.host.selection import select_plugins
-from simscaleai_core.plugin import DatasetSpec
+from simscaleai_core.plugin import DatasetSpec, ModelSpec
 
 
 def reader(name: str, **spec: object) -> Component:
@@ -108,3 +111,15 @@ def test_sources_are_opened_with_the_reader_s_own_function() -> None:
     assert (source.path, source.options) == ("part_1.odd", {"action_key": "a"})  # type: ignore[attr-defined]
     with pytest.raises(ConfigError, match="dataset 'suffix/suffix' gives no episodes"):
         open_sources(host(), ["by_suffix.toy"])
+
+
+def test_training_looks_into_the_data_once(folder: Path) -> None:
+    looked = importlib.import_module("toy_readers").LOOKED
+    spec = ModelSpec(name="tiny", target="training_kit:TinyPolicy")
+    tiny = Component(plugin="kit", distribution="kit 1.0", spec=spec)
+    parts = ("part_1.odd", "part_2.odd")
+    for named, places in ((parts[0], parts[:1]), (parts, parts)):
+        looked.clear()
+        config = config_for(folder / "run", model_name="tiny", dataset_path=named, max_steps=3)
+        train_from_config(config, host(MARKED, tiny))
+        assert tuple(map(str, looked)) == places

@@ -33,6 +33,9 @@ def test_the_table_is_what_our_plugins_declare() -> None:
 def test_only_ours_are_suggested_and_only_if_they_are_missing() -> None:
     assert own_plugin("logger", "wandb") == own_plugin("logger", "wandb/wandb") == "wandb"
     assert own_plugin("model", "acme/bc") == own_plugin("model", "wandb") == ""
+    assert own_plugin("plugin", "Simscaleai_Plugin_VLA") == own_plugin("plugin", "vla") == "vla"
+    assert own_plugin("plugin", "data") == "data", "it has commands alone"
+    assert own_plugin("plugin", "evil; rm") == own_plugin("plugin", "core") == ""
     missing = UnknownComponentError("", kind="logger", name="wandb", candidates=[])
     caused = CheckpointError("", path="x")
     caused.__cause__ = missing
@@ -78,6 +81,7 @@ def core_alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         (("--use-wandb",), "wandb"),
         (("--eval-fn", "closed_loop"), "gym"),
         (("--dataset", "x.hdf5"), "hdf5"),
+        (("--plugin", "tensorboard"), "tensorboard"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import Subset, TensorDataset
 
 from simscaleai_core.builtin.samplers import Proportions
 from simscaleai_core.config import TrainConfig
@@ -117,6 +118,22 @@ def test_batches_of_an_evaluation_hold_one_dataset_each() -> None:
     assert all(len(set(data.__getitems__(batch).batch["source"])) == 1 for batch in batches)
 
 
+def test_one_dataset_twice_has_two_names() -> None:
+    data = Mixture([part(5, "a", filter_key=key) for key in ("train", "valid")], (0.2, 0.8))
+    assert data.names == ("data/a", "data/a[1]")
+    assert {row: data[row]["source"] for row in (0, -1)} == {0: "a", -1: "a[1]"}
+    assert list(data.describe().sources) == ["a", "a[1]"]
+
+
+def test_parts_of_datasets_describe_what_they_are_of() -> None:
+    whole = part(5, "a")
+    data = Mixture([Subset(whole, range(9)), Subset(part(4, "b"), range(3, 22))])
+    assert data.sizes == (9, 19) and data.in_memory is whole.in_memory is True
+    assert data.__getitems__([8, 9]).batch["source"] == ["0", "1"]
+    with pytest.raises(ConfigError, match=r"1 cannot be part of a mixture: .* describe\(\)"):
+        Mixture([whole, TensorDataset(torch.zeros(3))])
+
+
 def test_datasets_that_do_not_fit_are_one_error_key_by_key() -> None:
     parts = [part(5, "a"), part(5, "b", obs_keys=["q"]), part(5, "c", seq_len=2)]
     with pytest.raises(DataError) as caught:
@@ -126,6 +143,14 @@ def test_datasets_that_do_not_fit_are_one_error_key_by_key() -> None:
     shown = "[3, 8, 8] in data/a; none in data/b; [3, 8, 8] in data/c"
     assert f"  observation 'image': {shown}" in lines
     assert "  seq_len: 1 in data/a; 1 in data/b; 2 in data/c" in lines
+
+
+def test_equal_seconds_fit_by_strides_of_their_own() -> None:
+    seconds: dict[str, Any] = {"obs_keys": ["q"], "seq_seconds": 0.4}
+    fast, slow = {**seconds, "fps": 10, "stride": 2}, {**seconds, "fps": 5}
+    assert Mixture([part(5, "a", **fast), part(4, "b", **slow)]).describe().seq_len == 2
+    with pytest.raises(DataError, match="seq_len: 4 in data/a; 2 in data/b"):
+        Mixture([part(5, "a", **{**fast, "stride": 1}), part(4, "b", **slow)])
 
 
 @pytest.mark.parametrize("weights", [(0.5,), (0.5, 0.5, 0.0), (0.5, 0.5, float("inf"))])

@@ -118,6 +118,62 @@ def test_keys_have_other_names_in_samples() -> None:
     assert list(dataset.describe().statistics) == ["joint_pos", "actions"]
 
 
+class Timed(CountingSource):
+    """A source that says how fast it was recorded."""
+
+    fps = 10.0
+
+
+@pytest.mark.parametrize(
+    ("options", "lengths"),
+    [
+        ({"seq_seconds": 0.4}, (4, 4)),
+        ({"seq_seconds": 0.4, "stride": 2}, (2, 2)),
+        ({"seq_seconds": 0.38, "obs_len": 1}, (4, 1)),
+        ({"seq_seconds": 0.4, "obs_seconds": 0.2}, (4, 2)),
+        ({"seq_seconds": 0.4, "obs_seconds": 0.001, "pad": True}, (4, 1)),
+        ({"seq_seconds": 0.4, "fps": 5}, (2, 2)),
+        ({"seq_len": 3, "obs_seconds": 0.2}, (3, 2)),
+    ],
+)
+def test_seconds_are_timesteps_of_the_source(
+    options: dict[str, Any], lengths: tuple[int, int]
+) -> None:
+    dataset = WindowedDataset(Timed(), obs_keys=["q"], **options)
+    found = dataset.describe()
+    assert (found.seq_len, found.obs_len) == lengths
+
+
+class Told(CountingSource):
+    """Says what each timestep was told; of the last episode that it does not know."""
+
+    def timestep_instructions(self, episode: int) -> list[str] | None:
+        length = self.episodes[episode].length
+        return None if episode == 4 else ["reach"] * (length - 1) + ["go there"]
+
+
+@pytest.mark.parametrize("options", [{}, {"seq_len": 3, "obs_len": 2, "pad": True}])
+def test_a_sample_has_the_instruction_of_its_timestep(options: dict[str, Any]) -> None:
+    dataset = WindowedDataset(Told(), include_language=True, obs_keys=["q"], **options)
+    language = batch_of(dataset, *range(len(dataset)))["language"]
+    assert language[:4] == ["reach", "reach", "reach", "go there"]
+    assert language[4:9] == ["reach"] * 4 + ["go there"]
+    assert language[-8:] == ["reach", "go there"] * 4
+    assert dataset.describe().instructions == ("go there", "reach")
+    in_turn = opened(include_language=True, obs_keys=["q"], **options)
+    assert dataset.describe().fingerprint != in_turn.describe().fingerprint
+
+
+def test_instructions_for_other_timesteps_are_one_error() -> None:
+    class Short(CountingSource):
+        def timestep_instructions(self, episode: int) -> list[str]:
+            return ["reach"] * (3 + episode)
+
+    with pytest.raises(DataError, match="expected 4 instructions, as timesteps, got 3"):
+        WindowedDataset(Short(), include_language=True, obs_keys=["q"])
+    WindowedDataset(Short(), obs_keys=["q"])
+
+
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [
@@ -129,6 +185,14 @@ def test_keys_have_other_names_in_samples() -> None:
         ({"stride": 0}, ConfigError, "stride: expected a whole number >= 1"),
         ({"seq_len": 5, "stride": 3}, DataError, "expected 13 timesteps .seq_len and stride"),
         ({"episodes": "3:3"}, ConfigError, "no episode is left of 5"),
+        ({"seq_seconds": 0.5}, ConfigError, "says its timesteps per second, got none @ counting. "),
+        ({"seq_seconds": 0.5, "seq_len": 2}, ConfigError, "got seq_len=2 and seq_seconds=0.5"),
+        ({"obs_seconds": 0.1, "obs_len": 2}, ConfigError, "got obs_len=2 and obs_seconds=0.1"),
+        ({"seq_seconds": 0, "fps": 10}, ConfigError, "seq_seconds: expected a number > 0, got 0"),
+        ({"fps": float("nan")}, ConfigError, "fps: expected a number > 0, got nan"),
+        ({"fps": 10}, ConfigError, "fps=10 has no use: expected it with seq_seconds or obs_second"),
+        ({"seq_seconds": 1, "obs_seconds": 2, "fps": 3}, ConfigError, "at most seq_len=3, got 6"),
+        ({"seq_seconds": 3, "fps": 3}, DataError, r"9 timesteps \(seq_seconds\), got at most 8"),
     ],
 )
 def test_a_wrong_choice_is_one_error(

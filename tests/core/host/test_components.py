@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import h5py
+import numpy as np
 import pytest
 import torch
 from simscaleai_devkit.support.hosts import host_with
@@ -38,6 +40,22 @@ def test_the_users_word_comes_first(tmp_path: Path) -> None:
     batch = batch_with(tmp_path, dataset_kwargs={"seq_len": 2, "pad": False})
     assert batch["actions"].shape == (3, 2, 4)
     assert "is_pad" not in batch
+
+
+def test_the_users_seconds_come_before_the_policys_timesteps(tmp_path: Path) -> None:
+    data = tmp_path / "two.h5"
+    with h5py.File(data, "w") as file:
+        file.attrs["fps"] = 10.0
+        for number in range(2):
+            file[f"episode_{number}/observations/state"] = np.zeros((9, 6))
+            file[f"episode_{number}/actions"] = np.zeros((9, 2))
+    seconds = {"seq_seconds": 0.6, "obs_seconds": 0.2}
+    config = config_for(
+        tmp_path, model_name="chunks", dataset_path=str(data), dataset_kwargs=seconds
+    )
+    found = load_data(host_with(SPEC, installed=True), config)
+    assert found.spec is not None
+    assert (found.spec.seq_len, found.spec.obs_len, found.spec.pad) == (6, 2, True)
 
 
 BROKEN = {

@@ -10,6 +10,7 @@ import attrs
 import pytest
 from training_kit import BARE_HOST, TinyPolicy, dummy_loader, read, train
 
+from simscaleai_core.builtin.pt import PtBackend
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.errors import CheckpointError
 from simscaleai_core.run import drift
@@ -92,3 +93,20 @@ def test_settings_are_saved(half_way: Path) -> None:
         "train_step": "builtin/supervised", "sampler": None, "transforms": [], "adapters": [],
         "builtin/adamw.beta1": 0.9, "builtin/adamw.beta2": 0.999, "builtin/adamw.eps": 1e-8,
     }  # fmt: skip
+
+
+def test_an_option_that_is_younger_than_the_checkpoint_had_its_default(
+    half_way: Path, tmp_path: Path
+) -> None:
+    tree = read(half_way)
+    del tree["settings"]["builtin/adamw.beta1"]
+    old = tmp_path / "old.pt"
+    PtBackend().save(old, tree)
+    train(tmp_path / "b", resume_from=str(old))
+    changed: dict[str, Any] = {"options": {"adamw": {"beta1": 0.8}}}
+    with pytest.raises(CheckpointError, match=r"adamw\.beta1 was 0\.9, is 0\.8"):
+        train(tmp_path / "c", resume_from=str(old), **changed)
+    for name in [n for n in tree["settings"] if n.startswith("builtin/adamw.")]:
+        del tree["settings"][name]  # of a component that the checkpoint does not know
+    PtBackend().save(old, tree)
+    train(tmp_path / "d", resume_from=str(old), **changed)

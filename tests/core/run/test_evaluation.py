@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +54,14 @@ def test_pictures_are_uint8_arrays_with_three_channels(tmp_path: Path) -> None:
     assert list(done.pictures) == ["eval/episode"]
     assert done.metrics == {"eval/loss": 1.0}
     assert run.policy.training
+
+
+def test_fractions_stay_exact_over_ranks() -> None:
+    """Floats would lose the small numbers, and how many depends on who has which."""
+
+    class Sharing(SingleDevice):
+        def gather(self, value: Any) -> list[Any]:
+            return [value, {"sum": (Fraction(1) - Fraction(1e16), 2)}]
+
+    mine = {"sum": Mean(Fraction(1e16) + Fraction(1), 2)}
+    assert merge(mine, Sharing(TrainConfig(device="cpu"))) == {"sum": 0.5}

@@ -146,3 +146,18 @@ def test_an_open_window_continues_on_the_device_of_the_run() -> None:
     other = MetricWindow()
     other.load_state_dict(window.state_dict(), torch.device("meta"))
     assert other.state_dict()["pending"]["loss"].device.type == "meta"
+
+
+def test_a_scalar_that_a_policy_keeps_on_the_host_joins_those_of_the_device() -> None:
+    class OnMeta:
+        """The meta device stands for any that is not the host."""
+
+        device = torch.device("meta")
+
+        def reduce(self, values: torch.Tensor) -> torch.Tensor:
+            assert values.device == self.device
+            return torch.tensor([3.0, 2.0, 8.0, 2.0], dtype=values.dtype)
+
+    window = MetricWindow()
+    window.add({"loss": torch.ones((), device="meta"), "clip": torch.tensor(0.2)}, 1)
+    assert window.reduce(OnMeta())[0] == {"clip": 1.5, "loss": 4.0}  # type: ignore[arg-type]

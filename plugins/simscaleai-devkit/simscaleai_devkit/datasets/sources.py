@@ -187,10 +187,10 @@ def check_two_openings_are_equal(subject: SourceSubject) -> None:
 
 
 def check_optional_members_fit(subject: SourceSubject) -> None:
-    """`timestamps`, `rewards`, `take`, `fps` and `files`, as far as it has them, fit the rest."""
+    """`timestamps`, `rewards`, `take`, `fps` and the like, as far as it has them, fit the rest."""
     source = _repeating(subject)
     remedy = "Give what simscaleai_core.data.source.EpisodeSource says, or None."
-    for name in ("timestamps", "rewards"):
+    for name in ("timestamps", "rewards", "timestep_instructions"):
         method: Any = getattr(source, name, None)
         for number in numbers_of(source) if method else ():
             found = method(number)

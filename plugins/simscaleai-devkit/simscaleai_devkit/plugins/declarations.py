@@ -13,7 +13,12 @@ from packaging.utils import canonicalize_name
 
 from simscaleai_core.cli.configuration import field_docs
 from simscaleai_core.host.configuration import structure
-from simscaleai_core.host.validation import implementations, plugin_faults, provider_kind
+from simscaleai_core.host.validation import (
+    PREFIX,
+    implementations,
+    plugin_faults,
+    provider_kind,
+)
 from simscaleai_devkit.checks import NotApplicable, checks_in, expect, expect_none, must_work
 from simscaleai_devkit.plugins.probe import probe_report
 from simscaleai_devkit.plugins.subject import PluginSubject
@@ -24,7 +29,7 @@ def check_declarations(subject: PluginSubject) -> None:
     """Every provider can be asked twice and gives equal declarations, each with a summary."""
     module = _module(subject)
     found = implementations(vars(module))
-    providers = [(hook, function) for hook, function in found if provider_kind(hook)]
+    providers = [(hook, function) for hook, function in found if _is_provider(hook)]
     expect(
         providers,
         "what the plugin declares",
@@ -175,6 +180,12 @@ def _module(subject: PluginSubject) -> Any:
     if plugin_faults(module):
         raise NotApplicable("it has faults: see the checks before")
     return module
+
+
+def _is_provider(hook: str) -> bool:
+    """Return whether a hook declares components: of the core, or ``NAME_register_...`` of a plugin."""
+    is_foreign = not hook.startswith(PREFIX) and "_register_" in hook
+    return is_foreign or provider_kind(hook) is not None
 
 
 def _check_provider(name: str, provider: Any) -> None:

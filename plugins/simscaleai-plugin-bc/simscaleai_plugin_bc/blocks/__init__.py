@@ -2,6 +2,8 @@
 
 - `options`: options that several policies share;
 - `inputs`, `encoder`, `augment`: from observations to features;
+- `action_space`, `rotations`: what the network sees of states and actions, and the way back;
+- `normalization`, `measuring`: statistics, and the normalisers that they are in;
 - `heads`: from features to chunks of actions, each with its loss;
 - `chunk_execution`, `chunking`: predicting chunks and executing them;
 - `fitting`: what a policy takes from the data;

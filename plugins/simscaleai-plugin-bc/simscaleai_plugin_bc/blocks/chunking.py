@@ -7,13 +7,19 @@ A: dimensions of an action, N: sub-environments, M: sub-environments that need a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from simscaleai_core.contracts import Batch, DataSpec
 from simscaleai_core.errors import ConfigError, DataError
-from simscaleai_plugin_bc.blocks.chunk_execution import ChunkExecutor, chunk_noise
+from simscaleai_plugin_bc.blocks.chunk_execution import (
+    ChunkExecutor,
+    PredictChunks,
+    chunk_noise,
+)
+from simscaleai_plugin_bc.blocks.fitting import window_length
 from simscaleai_plugin_bc.blocks.heads.base import Head
 from simscaleai_plugin_bc.blocks.observations import ObservationBatch
 from simscaleai_plugin_bc.blocks.policy_base import FamilyPolicy, ImitationPolicy, eval_mode
@@ -31,8 +37,6 @@ class ChunkingPolicy(ImitationPolicy):
         hparams: As for `ImitationPolicy`; ``execute`` and ``ensemble`` among them.
     """
 
-    horizon_option: ClassVar[str] = "horizon"
-    """Name of the option that is T."""
     options: Any
     head: Head
     executor: ChunkExecutor
@@ -93,25 +97,50 @@ class ChunkingPolicy(ImitationPolicy):
         self._check_windows(actions.shape[1])
         is_pad = batch.get("is_pad")
         is_pad = None if is_pad is None else is_pad.view(actions.shape[:2])
-        return self.action_normalizer(actions), is_pad
+        return self._encoded_actions({**batch, "actions": actions}), is_pad
 
-    def _sample_chunks(self, features: Tensor, indices: Any) -> Tensor:
-        """Return chunks `[M, T, A]` in the data's units for features `[M, F]`.
+    def actions_and_state(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the chunks of a batch and the state that they are relative to.
+
+        Args:
+            batch: Observations by key, in the data's units, and ``actions`` `[B, T, A]`, or
+                `[B, A]` for chunks of one.
+
+        Returns:
+            The chunks `[B, T, A]`, and the state at the observation that they start from
+            `[B, 1, D]`.
+        """
+        observations = self.inputs.first_timestep(batch["observations"])
+        actions = batch["actions"]
+        actions = actions[:, None] if actions.ndim == 2 else actions
+        return actions, self.inputs.joined(observations).unsqueeze(1)
+
+    def _sample_chunks(
+        self, features: Tensor, indices: Any, observations: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Return absolute chunks `[M, T, E]` for features `[M, F]` of observations.
 
         `indices`, int `[M]`, count the chunks of each sub-environment and determine their noise.
         """
         noise = None
         if self.head.noise_shape is not None:
             noise = chunk_noise(self.head.noise_shape, indices).to(features.device)
-        chunks: Tensor = self.action_normalizer.inverse(self.head.sample(features, noise))
-        return chunks
+        return self._absolute(self.head.sample(features, noise), observations)
+
+    def _execute(self, size: int, predict: PredictChunks) -> Any:
+        """Return the next action of each of `size` sub-environments `[N, A]`."""
+        actions = self.executor.act(size, predict)
+        if not self.action_space.has_rotations:
+            return actions
+        return self.action_space.to_data(torch.from_numpy(actions)).numpy()
 
     def _check_windows(self, seq_len: int) -> None:
         if seq_len != self.horizon:
             raise DataError(
                 f"the data does not fit the policy: expected windows of {self.horizon_option}="
                 f"{self.horizon} actions, got seq_len={seq_len}. Open the dataset with "
-                f"seq_len={self.horizon}, obs_len=1, pad=True.",
+                f"seq_len={self.horizon}, obs_len=1, pad=True, or build the policy with "
+                f"{self.horizon_option}={seq_len}.",
                 key="actions",
             )
 
@@ -133,7 +162,7 @@ class ChunkPolicy(ChunkingPolicy, FamilyPolicy):
     @classmethod
     def window_options(cls, options: Any) -> dict[str, Any]:
         """Return windows of `horizon` actions from every timestep, with its observation."""
-        return {"seq_len": options.horizon, "obs_len": 1, "pad": True}
+        return {**window_length(options, cls.horizon_option), "obs_len": 1, "pad": True}
 
     def features(self, observations: Mapping[str, Tensor]) -> Tensor:
         """Return the features `[B, F]` for the head, of observations by key."""
@@ -169,11 +198,13 @@ class ChunkPolicy(ChunkingPolicy, FamilyPolicy):
         """
         batch = self.inputs.to_batch(obs)
         with eval_mode(self):
-            chunks = self._sample_chunks(self.features(batch.tensors), [0] * batch.size)
-            return batch.to_output(chunks)
+            features = self.features(batch.tensors)
+            chunks = self._sample_chunks(features, [0] * batch.size, batch.tensors)
+            return batch.to_output(self.action_space.to_data(chunks))
 
     def _act(self, batch: ObservationBatch) -> Any:
-        return self.executor.act(
-            batch.size,
-            lambda envs, indices: self._sample_chunks(self.features(batch.select(envs)), indices),
-        )
+        def predict_chunks(envs: Any, indices: Any) -> Tensor:
+            observations = batch.select(envs)
+            return self._sample_chunks(self.features(observations), indices, observations)
+
+        return self._execute(batch.size, predict_chunks)

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from simscaleai_core.contracts import Batch, DataSpec
-from simscaleai_core.errors import DataError
+from simscaleai_core.errors import ConfigError, DataError
+from simscaleai_plugin_bc.blocks.action_space import StateSpace
 from simscaleai_plugin_bc.blocks.augment import (
     SHIFT_DRAWS,
     colour_draws,
@@ -23,8 +24,16 @@ from simscaleai_plugin_bc.blocks.augment import (
     shift_images,
 )
 from simscaleai_plugin_bc.blocks.encoder import ImageEncoder
-from simscaleai_plugin_bc.blocks.normalization import Normalizer, joined_statistics
+from simscaleai_plugin_bc.blocks.measuring import (
+    Units,
+    check_rotations,
+    measured,
+    part_of,
+    valid_rows,
+)
+from simscaleai_plugin_bc.blocks.normalization import Normalizer, centre_and_width
 from simscaleai_plugin_bc.blocks.observations import ObservationBatch, key_dim, missing_key
+from simscaleai_plugin_bc.blocks.options import SpaceOptions
 
 _IMAGE_NDIM = 3  # [C, H, W]
 _DEFAULT_IMAGE_KEY = "image"
@@ -43,6 +52,13 @@ class Inputs(nn.Module):
             that encode the images themselves (`images`).
         augment_shift: Largest random shift of an image in training [pixels].
         augment_colour: Largest random change of colour in training [fraction].
+        state_dims: Dimensions of each of the state's keys, which rotations and relative actions
+            need.
+        space: How the state is normalised, and what rotations are in it.
+        sources: Sources of the data that have statistics of their own.
+
+    Raises:
+        ConfigError: If a rotation is not there.
 
     Example:
         >>> inputs = Inputs(5, state_keys=["joint", "tool"])
@@ -60,19 +76,26 @@ class Inputs(nn.Module):
         image_dim: int | None = None,
         augment_shift: int = 0,
         augment_colour: float = 0.0,
+        state_dims: Sequence[int] | None = None,
+        space: SpaceOptions | None = None,
+        sources: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         self.state_dim = state_dim
+        self.space = space or SpaceOptions()
+        self.units = Units(sources, self.space.source)
         self.state_keys = None if state_keys is None else list(state_keys)
         self.image_keys = tuple(image_keys)
         size = (image_size, image_size) if isinstance(image_size, int) else image_size
         self.image_size = tuple(size)
         self._not_state = {*image_keys, _DEFAULT_IMAGE_KEY}
         self._shift, self._colour = augment_shift, augment_colour
-        self.state_normalizer = Normalizer(state_dim)
+        dims = _named_dims(state_dim, self.state_keys, state_dims)
+        self.state_space = StateSpace(dims, self.space.rotations)
+        self.state_normalizer = Normalizer(self.state_space.dim, self.units.count)
         encoders = () if image_dim is None else image_keys
         self.encoders = nn.ModuleList(ImageEncoder(image_dim or 0) for _ in encoders)
-        self.dim = state_dim + len(self.encoders) * (image_dim or 0)
+        self.dim = self.state_space.dim + len(self.encoders) * (image_dim or 0)
         """Dimensions F of the features."""
 
     def forward(self, observations: Mapping[str, Tensor]) -> Tensor:
@@ -97,12 +120,13 @@ class Inputs(nn.Module):
         return features
 
     def state(self, observations: Mapping[str, Tensor]) -> Tensor:
-        """Return the normalised state `[B, D]` or `[B, T, D]`.
+        """Return the normalised state `[B, D]` or `[B, T, D]`, each rotation as six numbers.
 
         Raises:
             DataError: If the dimensions do not add up to the policy's.
         """
-        normalized: Tensor = self.state_normalizer(self._joined(observations))
+        encoded = self.state_space.encode(self.joined(observations))
+        normalized: Tensor = self.state_normalizer(encoded, self.units.of(observations))
         return normalized
 
     def images(self, observations: Mapping[str, Tensor], key: str) -> Tensor:
@@ -137,7 +161,7 @@ class Inputs(nn.Module):
         return bool(self.image_keys and (self._shift or self._colour))
 
     def augmented(self, batch: Batch) -> Mapping[str, Tensor]:
-        """Return the observations of a batch; in training, the images are augmented.
+        """Return the observations of a batch and whose units; in training, images are augmented.
 
         The frames of a window are changed alike, the cameras each in its own way.
 
@@ -148,7 +172,7 @@ class Inputs(nn.Module):
         Returns:
             The observations, in the shapes that they have.
         """
-        observations: Mapping[str, Tensor] = batch["observations"]
+        observations: Mapping[str, Tensor] = self.units.named(batch)
         if not (self.training and self.augments):
             return observations
         images = {key: self.images(observations, key) for key in self.image_keys}
@@ -216,8 +240,34 @@ class Inputs(nn.Module):
             self._check_size(key, data.observations[key])
         self.state_keys = keys
         if keys and not self.state_normalizer.fitted and all(k in data.statistics for k in keys):
-            mean, std, names = joined_statistics(data.statistics, keys)
-            self.state_normalizer.fit(mean=mean, std=std, names=names)
+            for source, part in self.units.parts(data):
+                self._fit_state(part, keys, source)
+
+    def _fit_state(self, data: DataSpec, keys: Sequence[str], source: int | None) -> None:
+        statistics = dict(data.statistics)
+        if not self.state_space.is_plain:
+            found = measured(data, self._state_rows)
+            places = {key: self.state_space.encoded_of(key) for key in keys}
+            statistics |= {k: part_of(found, c) for k, c in places.items() if self._is_turned(k)}
+        modes = {key: self.space.normalization.get(key, "mean_std") for key in keys}
+        fits = [centre_and_width(statistics[key], modes[key], key) for key in keys]
+        self.state_normalizer.fit(
+            mean=[value for centre, _ in fits for value in centre],
+            std=[value for _, width in fits for value in width],
+            names=[f"{k}[{i}]" for k in keys for i in range(len(statistics[k].mean))],
+            source=source,
+        )
+
+    def _is_turned(self, key: str) -> bool:
+        columns = self.state_space.encoded_of(key)
+        return bool(columns.stop - columns.start != self.state_space.dims[key])
+
+    def _state_rows(self, batch: Batch) -> Tensor:
+        """Return the state to the network of all timesteps that are no padding `[N, D]`."""
+        state = self.joined(batch["observations"])
+        valid = valid_rows(state, batch.get("is_pad"))
+        check_rotations(self.state_space.spans, valid, "the state")
+        return self.state_space.encode(valid)
 
     def _check_size(self, key: str, shape: Sequence[int]) -> None:
         found = tuple(shape[-2:])
@@ -248,8 +298,12 @@ class Inputs(nn.Module):
             return tensor.movedim(-1, -3).float() / 255
         return tensor.float() if tensor.ndim else tensor.float()[None]
 
-    def _joined(self, observations: Mapping[str, Tensor]) -> Tensor:
-        """Concatenate the state's keys to `[..., D]`."""
+    def joined(self, observations: Mapping[str, Tensor]) -> Tensor:
+        """Return the state `[..., D]`: its keys, concatenated, in the data's units.
+
+        Raises:
+            DataError: If the dimensions do not add up to the policy's.
+        """  # noqa: DOC501
         keys: Sequence[str] = self.state_keys or [
             k for k, v in observations.items() if v.ndim <= 3 and k not in self._not_state
         ]
@@ -267,3 +321,17 @@ class Inputs(nn.Module):
                 f"dimensions of state, got {width} ({listed})."
             )
         return values[0] if len(values) == 1 else torch.cat(values, dim=-1)
+
+
+def _named_dims(
+    state_dim: int, keys: Sequence[str] | None, dims: Sequence[int] | None
+) -> dict[str, int]:
+    """Return the dimensions of each key of the state; of the whole state if they are not known."""
+    if dims is None or keys is None:
+        return {keys[0] if keys and len(keys) == 1 else "state": state_dim}
+    if len(dims) != len(keys) or sum(dims) != state_dim:
+        raise ConfigError(
+            f"field 'state_dims': expected {len(keys)} numbers that add up to state_dim="
+            f"{state_dim}, got {list(dims)}"
+        )
+    return dict(zip(keys, dims, strict=True))

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from attrs import field, frozen
-from attrs.validators import and_, ge, in_, lt
+from attrs import Attribute, field, frozen
+from attrs.validators import and_, ge, gt, in_, lt, optional
 
 from simscaleai_core.plugin import REPORTED
 
 LOSSES = ("mse", "l1", "huber")
 """Regression losses by name."""
+MODES = ("mean_std", "range", "quantiles", "none")
+"""Ways of normalising a key."""
+REPRESENTATIONS = {"quaternion_xyzw": 4, "quaternion_wxyz": 4, "axis_angle": 3, "matrix": 9}
+"""Representations of a rotation, and the dimensions of each; a matrix is row after row."""
+STATISTICS = ("pooled", "by_source")
+"""Statistics of a mixture: of all its samples, or of each source its own."""
 
 
 def count_option(
@@ -40,8 +46,46 @@ def loss_option(default: str = "mse") -> Any:
     return field(default=default, validator=in_(LOSSES))
 
 
+def table_option(values: Collection[str] | None = None) -> Any:
+    """Declare a table from text to text, or to one of `values`; empty by default."""
+    wanted = f"one of {', '.join(values)}" if values else "text"
+
+    def check(_: object, attribute: Attribute[Any], table: Any) -> None:
+        for key, value in dict(table).items():
+            if not isinstance(value, str) or (values and value not in values):
+                raise ValueError(
+                    f"field {attribute.name!r}: expected {wanted} for {key!r}, got {value!r}"
+                )
+
+    return field(factory=dict, validator=check)
+
+
+def seconds_option() -> Any:
+    """Declare a horizon in seconds, which is not given by default."""
+    return field(default=None, validator=optional(gt(0.0)))
+
+
 @frozen(kw_only=True)
-class ImageOptions:
+class SpaceOptions:
+    """Options about the numbers that the network sees and predicts, whatever the policy."""
+
+    normalization: Mapping[str, str] = table_option(MODES)
+    """How each observation key, or actions, is normalised: mean_std, range (to [-1, 1]), quantiles
+    (1% and 99% to [-1, 1]) or none. Without: mean_std; actions only where they leave [-1, 1], or
+    where the policy starts from noise."""
+    delta_actions: Mapping[str, str] = table_option()
+    """Ranges of action dimensions, such as 0:3, that are learnt relative to an observation key."""
+    rotations: Mapping[str, str] = table_option(REPRESENTATIONS)
+    """Rotations among the dimensions of observation keys or actions, such as actions[3:7]:
+    quaternion_xyzw, quaternion_wxyz, axis_angle or matrix; the network sees six numbers."""
+    statistics: str = field(default="pooled", validator=in_(STATISTICS))
+    """Statistics of a mixture to normalise with: pooled, or by_source, each source with its own."""
+    source: str | None = field(default=None, metadata=REPORTED)
+    """Source whose statistics count when the policy acts, with statistics by_source."""
+
+
+@frozen(kw_only=True)
+class ImageOptions(SpaceOptions):
     """Options about images, whatever the policy."""
 
     use_image: bool = False
@@ -72,6 +116,8 @@ class ChunkOptions(ImageOptions):
 
     horizon: int = count_option(8)
     """Actions in a chunk [timesteps]."""
+    horizon_seconds: float | None = seconds_option()
+    """Actions in a chunk [s], instead of horizon; of data that knows its rate."""
     execute: int | None = field(default=None, metadata=REPORTED)
     """Steps of a chunk that are executed before the next; all of them, or 1 with ensembling, if
     not given."""

@@ -12,13 +12,23 @@ from typing import Any, ClassVar, Self
 
 import attrs
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from simscaleai_core.contracts import DataSpec
+from simscaleai_core.contracts import Batch, DataSpec
 from simscaleai_core.errors import DataError
 from simscaleai_core.host.configuration import structure
-from simscaleai_plugin_bc.blocks.fitting import fit_actions, input_shapes
+from simscaleai_plugin_bc.blocks.action_space import ACTIONS, ActionSpace
+from simscaleai_plugin_bc.blocks.fitting import (
+    check_normalization,
+    check_reach,
+    fit_actions,
+    input_shapes,
+    least_spread,
+    scale_actions,
+    with_horizon,
+)
 from simscaleai_plugin_bc.blocks.inputs import Inputs
+from simscaleai_plugin_bc.blocks.measuring import check_rotations, measured, valid_rows
 from simscaleai_plugin_bc.blocks.normalization import Normalizer
 from simscaleai_plugin_bc.blocks.observations import ObservationBatch
 
@@ -48,6 +58,8 @@ class ImitationPolicy(nn.Module):
         hparams: Arguments that build the same policy again.
     """
 
+    horizon_option: ClassVar[str] = "horizon"
+    """Name of the option that is the timesteps of a window, if the policy has one."""
     actions_to_range: bool = False
     """Whether actions are mapped to [-1, 1] by their range, also where it is much smaller."""
 
@@ -56,7 +68,11 @@ class ImitationPolicy(nn.Module):
         self.hparams: dict[str, Any] = dict(hparams)
         self.inputs = inputs
         self.action_dim = action_dim
-        self.action_normalizer = Normalizer(action_dim)
+        space = inputs.space
+        self.action_space = ActionSpace(
+            action_dim, inputs.state_space, space.delta_actions, space.rotations
+        )
+        self.action_normalizer = Normalizer(self.action_space.dim, inputs.units.count)
 
     @classmethod
     def from_data(cls, data: DataSpec, **options: Any) -> Self:
@@ -72,6 +88,7 @@ class ImitationPolicy(nn.Module):
         Raises:
             DataError: If the data lacks what the policy needs.
         """
+        options = with_horizon(data, options, cls.horizon_option)
         shapes = input_shapes(data, options, use_image=bool(options.get("use_image")))
         policy = cls(**{**shapes, "action_dim": data.action_dim, **options})
         policy.adapt_to(data)
@@ -94,7 +111,83 @@ class ImitationPolicy(nn.Module):
             )
         self.inputs.adapt_to(data)
         self.hparams["state_keys"] = self.inputs.state_keys
-        fit_actions(self.action_normalizer, data, to_range=self.actions_to_range)
+        check_normalization(self.inputs, clips=self._clips)
+        if not self.action_normalizer.fitted:
+            for source, part in self.inputs.units.parts(data):
+                self._fit_actions(part, source)
+
+    def _fit_actions(self, data: DataSpec, source: int | None) -> None:
+        mode = self.inputs.space.normalization.get(ACTIONS)
+        space, normalizer = self.action_space, self.action_normalizer
+        plain = data.statistics.get(ACTIONS)
+        found = plain if space.is_plain else measured(data, self._action_rows)
+        if mode == "none" and found is not None and self._clips:
+            check_reach(found)
+        if not space.is_plain and found is not None:
+            mode = mode or ("range" if self.actions_to_range else "mean_std")
+            scale_actions(normalizer, found, mode, least=least_spread(space, plain), source=source)
+        else:
+            to_range = self.actions_to_range
+            fit_actions(normalizer, data, to_range=to_range, mode=mode, source=source)
+
+    @property
+    def _clips(self) -> bool:
+        """Whether the head, if there is one, samples no action outside [-1, 1]."""
+        return bool(getattr(getattr(self, "head", None), "clips", False))
+
+    def actions_and_state(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the actions of a batch and the state that each may be relative to.
+
+        Args:
+            batch: Observations by key, in the data's units, and ``actions`` `[B, A]` or
+                `[B, T, A]`.
+
+        Returns:
+            The actions, and the state `[B, D]` or `[B, T, D]` at the same timesteps.
+        """
+        return batch["actions"], self.inputs.joined(batch["observations"])
+
+    def _encoded_actions(self, batch: Batch) -> Tensor:
+        """Return the actions to the network, normalised `[B, E]` or `[B, T, E]`."""
+        source = self.inputs.units.of(self.inputs.units.named(batch))
+        if self.action_space.is_plain:
+            encoded = batch["actions"]
+        else:
+            encoded = self.action_space.encode(*self.actions_and_state(batch))
+        normalized: Tensor = self.action_normalizer(encoded, source)
+        return normalized
+
+    def _absolute(self, predicted: Tensor, observations: Mapping[str, Tensor]) -> Tensor:
+        """Return actions `[B, ..., E]` that may be averaged, of what the network predicts.
+
+        `predicted` is `[B, E]` or `[B, T, E]`, the observations are those of one timestep.
+        """
+        source = self.inputs.units.of(observations)
+        encoded: Tensor = self.action_normalizer.inverse(predicted, source)
+        if self.action_space.is_plain:
+            return encoded
+        state = self.inputs.joined(observations)
+        state = state.unsqueeze(1) if encoded.ndim > state.ndim else state
+        return self.action_space.absolute(encoded.float(), state)
+
+    def _action_rows(self, batch: Batch) -> Tensor:
+        """Return the actions to the network that are no padding, not normalised `[N, E]`."""
+        actions, state = self.actions_and_state(batch)
+        check_rotations(
+            self.action_space.spans, valid_rows(actions, batch.get("is_pad")), "the actions"
+        )
+        return valid_rows(self.action_space.encode(actions, state), batch.get("is_pad"))
+
+    def set_source(self, name: str) -> None:
+        """Choose the source of the data whose units observations and actions have in acting.
+
+        Args:
+            name: One of those that the policy was trained on with statistics by source.
+
+        Raises:
+            ConfigError: If there is no such source.
+        """
+        self.inputs.units.choose(name)
 
     @property
     def state_normalizer(self) -> Normalizer:
@@ -136,6 +229,8 @@ class FamilyPolicy(ImitationPolicy):
         action_dim: Dimensions A of an action.
         state_keys: Observation keys of the state, in order; taken from the data if None.
         image_size: Height and width of every image [pixels]; other sizes are refused.
+        state_dims: Dimensions of each key, where rotations or relative actions need them.
+        sources: Sources of the data with statistics of their own.
         options: Fields of `options_class`.
 
     Raises:
@@ -155,6 +250,8 @@ class FamilyPolicy(ImitationPolicy):
         *,
         state_keys: Sequence[str] | None = None,
         image_size: int | Sequence[int] = (128, 128),
+        state_dims: Sequence[int] | None = None,
+        sources: Sequence[str] | None = None,
         **options: Any,
     ) -> None:
         chosen: Any = structure(self.options_class, options, place=f"$.{self.component}")
@@ -167,12 +264,16 @@ class FamilyPolicy(ImitationPolicy):
             image_dim=chosen.hidden_dim,
             augment_shift=chosen.augment_shift,
             augment_colour=chosen.augment_colour,
+            state_dims=state_dims,
+            space=chosen,
+            sources=sources,
         )
         shapes = {
             "state_dim": state_dim,
             "action_dim": action_dim,
             "state_keys": inputs.state_keys,
             "image_size": list(inputs.image_size),
+            **given_lists(state_dims=state_dims, sources=sources),
         }
         table = {k: list(v) if isinstance(v, tuple) else v for k, v in attrs.asdict(chosen).items()}
         if chosen.use_image:
@@ -217,6 +318,11 @@ class FamilyPolicy(ImitationPolicy):
             Keyword arguments of a dataset.
         """
         return {}
+
+
+def given_lists(**lists: Sequence[Any] | None) -> dict[str, list[Any]]:
+    """Return the arguments that are given, as lists, for hyperparameters."""
+    return {name: list(values) for name, values in lists.items() if values is not None}
 
 
 def _signature(policy: type[FamilyPolicy]) -> inspect.Signature:

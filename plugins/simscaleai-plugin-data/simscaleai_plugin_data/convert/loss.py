@@ -69,6 +69,19 @@ def _episodes(source: EpisodeSource, written: EpisodeSource) -> Iterator[str]:
         number = sum(is_lost(before, after) for before, after in pairs)
         if number:
             yield f"{name} of {number} episode{'s' if number > 1 else ''}"
+    told = [_told(source, position) for position in range(len(pairs))]
+    number = sum(t is not None and t != _told(written, n) for n, t in enumerate(told))
+    if number:
+        yield f"which timestep has which instruction in {number} episode{'s' if number > 1 else ''}"
+
+
+def _told(source: EpisodeSource, position: int) -> list[str] | None:
+    """Return the instruction of each timestep, where several are stored so."""
+    ask: Any = getattr(source, "timestep_instructions", None)
+    if ask is None or len(source.episodes[position].instructions) < 2:
+        return None
+    found = ask(position)
+    return None if found is None else list(found)
 
 
 def _facts(source: EpisodeSource, written: EpisodeSource) -> Iterator[str]:

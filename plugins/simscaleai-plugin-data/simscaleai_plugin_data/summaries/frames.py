@@ -91,10 +91,23 @@ def _thumbs(
 ) -> Iterator[npt.NDArray[np.float32]]:
     count = max(1, _BLOCK_BYTES // max(1, key.width))
     for start in range(0, len(timesteps), count):
-        yield _small(_take(member, key, timesteps[start : start + count]))
+        yield _small(take(member, key, timesteps[start : start + count]))
 
 
-def _take(member: Member, key: Key, timesteps: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+def take(member: Member, key: Key, timesteps: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+    """Read some frames of an episode.
+
+    Args:
+        member: The episode.
+        key: The camera.
+        timesteps: Which, sorted `[T]`.
+
+    Returns:
+        The frames `[T, H, W, C]`.
+
+    Raises:
+        DataError: If they cannot be read, or have another shape than the key says.
+    """
     source, episode = member.source, member.position
     if hasattr(source, "take"):
         frames: npt.NDArray[np.uint8] = source.take(episode, key.name, timesteps)

@@ -16,6 +16,7 @@ from attrs import define, field, frozen
 
 from simscaleai_core.contracts import Statistics
 from simscaleai_core.data.source import Episode, Key
+from simscaleai_plugin_data.summaries.cost import ReadingCost
 from simscaleai_plugin_data.summaries.effects import Effect, Effects, measure_effect
 from simscaleai_plugin_data.summaries.frames import CameraSummary, look, runs, spaced
 from simscaleai_plugin_data.summaries.reading import (
@@ -192,6 +193,8 @@ class DataSummary:
     """What each source states as its timesteps per second, if it does."""
     stored: Mapping[Path, Mapping[str, Statistics]]
     """Statistics that lie beside the data of each source."""
+    costs: Mapping[Path, Mapping[str, ReadingCost]]
+    """What a frame of each camera costs to read, by source; none if none were to be looked at."""
 
     @property
     def effects(self) -> Effects:

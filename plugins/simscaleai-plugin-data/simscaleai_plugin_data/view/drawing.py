@@ -111,12 +111,17 @@ def seconds_text(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def polylines(values: npt.NDArray[np.float64], shown: Range) -> list[str]:
+def polylines(
+    values: npt.NDArray[np.float64],
+    shown: Range,
+    places: npt.NDArray[np.float64] | None = None,
+) -> list[str]:
     """Return a curve as points ``x,y`` of `WIDTH` and `HEIGHT`; what is not finite leaves gaps.
 
     Args:
         values: A value for each timestep `[T]`.
         shown: The values at the edges.
+        places: Where each is, from 0 on the left to 1 `[T]`; in the middle of its timestep if None.
 
     Returns:
         The points of each part without a gap.
@@ -124,7 +129,7 @@ def polylines(values: npt.NDArray[np.float64], shown: Range) -> list[str]:
     length = len(values)
     steps = _thinned(values)
     kept = values[steps]
-    x = (steps + 0.5) / length * WIDTH
+    x = ((steps + 0.5) / length if places is None else places[steps]) * WIDTH
     y = HEIGHT * (1 - (kept / 2 - shown.low / 2) / (shown.high / 2 - shown.low / 2))
     finite = np.isfinite(kept)
     edges = np.flatnonzero(np.diff(finite.astype(np.int8))) + 1

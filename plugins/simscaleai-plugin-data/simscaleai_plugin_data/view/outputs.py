@@ -15,6 +15,7 @@ from simscaleai_core.errors import ConfigError
 from simscaleai_plugin_data.checking import check_sources
 from simscaleai_plugin_data.joined import joined
 from simscaleai_plugin_data.view.contents import read_contents
+from simscaleai_plugin_data.view.kept import kept
 from simscaleai_plugin_data.view.page import page
 from simscaleai_plugin_data.view.picture import check_picture, draw_picture
 from simscaleai_plugin_data.view.recording import check_recording, write_recording
@@ -65,6 +66,7 @@ class Outputs:
             ConfigError: If a file cannot be written, or a picture or recording is wanted of sources
                 with different keys.
         """
+        opened = kept(opened)
         sources = joined(opened)
         if len(sources) > 1 and (self.picture or self.recording):
             raise ConfigError(

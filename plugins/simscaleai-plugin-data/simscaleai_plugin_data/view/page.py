@@ -47,20 +47,37 @@ def page(parts: Sequence[Contents]) -> str:
     Returns:
         The HTML.
     """
-    environment = Environment(
-        loader=FunctionLoader(_asset),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_visible,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment()
     script = environment.get_template("page.js").render()
     return environment.get_template("page.html.jinja").render(
         title=", ".join(part.overview.name for part in parts),
         parts=[_part(part, f"s{number}") for number, part in enumerate(parts)],
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         version=version("simscaleai-plugin-data"),
+    )
+
+
+def page_environment(package: str = __package__) -> Environment:
+    """Return what fills in the templates of pages: all that is put in is escaped and visible.
+
+    Args:
+        package: The package whose templates they are; those here are found as well.
+
+    Returns:
+        The environment of jinja2.
+    """
+
+    def asset(name: str) -> str:
+        own = files(package) / name
+        return (own if own.is_file() else files(__package__) / name).read_text(encoding="utf-8")
+
+    return Environment(
+        loader=FunctionLoader(asset),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_visible,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
 
@@ -77,10 +94,6 @@ def facts(overview: Overview) -> Iterator[tuple[str, str]]:
         yield "environment", overview.env
     for name, count in sorted(overview.filter_keys.items()):
         yield f"filter key {name}", f"{count:,}"
-
-
-def _asset(name: str) -> str:
-    return (files(__package__) / name).read_text(encoding="utf-8")
 
 
 def _visible(value: Any) -> Any:
@@ -105,7 +118,7 @@ def _part(part: Contents, anchor: str) -> dict[str, Any]:
             (t, f"{n:,}", 100 * n / most) for t, n in instructions[:_MAX_INSTRUCTIONS]
         ],
         "instructions_left_out": max(0, len(instructions) - _MAX_INSTRUCTIONS),
-        "ranges": [_ranges(name, found) for name, found in overview.dimensions.items()],
+        "ranges": [ranges(name, found) for name, found in overview.dimensions.items()],
         "finding_groups": _groups(part.findings, anchors),
         "episodes": [(_episode(e, overview), anchors[e.episode.name]) for e in part.episodes],
         "num_episodes": f"{len(overview.lengths):,}",
@@ -133,7 +146,16 @@ def _lengths(lengths: Sequence[int]) -> dict[str, Any]:
     }
 
 
-def _ranges(name: str, dimensions: Sequence[Dimension]) -> dict[str, Any]:
+def ranges(name: str, dimensions: Sequence[Dimension]) -> dict[str, Any]:
+    """Return what the macro ``ranges`` shows of a key.
+
+    Args:
+        name: The key.
+        dimensions: Its dimensions; the first of them are shown.
+
+    Returns:
+        Its name, a histogram of each dimension, and how many are left out.
+    """
     return {
         "name": name,
         "dimensions": [_dimension(each) for each in dimensions[:_MAX_DIMENSIONS]],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from attrs import frozen
 from cyclopts import Parameter
 
+from simscaleai_plugin_gym.executors.choice import LOCAL, choose_executor, with_executor_options
 from simscaleai_plugin_gym.options import (
     ENV_TIMEOUT_S,
     check_env_kwargs,
@@ -17,11 +18,14 @@ from simscaleai_plugin_gym.options import (
 )
 
 if TYPE_CHECKING:
-    from simscaleai_plugin_gym.evaluate.evaluation import EvalConfig
+    from simscaleai_plugin_gym.evaluate.workers import EvaluationTasks, EvaluationWorker
+    from simscaleai_plugin_gym.executors.choice import ExecutorChoice
+    from simscaleai_plugin_gym.executors.contracts import Executor
 
 _PER_EPISODE = {"seeds", "successes", "returns", "lengths", "instructions"}
 
 
+@with_executor_options
 def evaluate(
     checkpoint: Path,
     other: Path | None = None,
@@ -30,6 +34,8 @@ def evaluate(
     env: str | None = None,
     episodes: int = 200,
     seed: int = 10_000,
+    workers: int | None = None,
+    on: str = LOCAL,
     num_envs: int | None = None,
     vectorization: str | None = None,
     max_steps: int | None = None,
@@ -39,14 +45,17 @@ def evaluate(
     language: str | None = None,
     execute: int | None = None,
     ensemble: float | None = None,
+    source: str | None = None,
     weights: str = "evaluated",
     device: str = "cpu",
+    threads: int | None = None,
     video: Path | None = None,
     video_episodes: int = 4,
     env_timeout_s: float = ENV_TIMEOUT_S,
     gate: str | None = None,
     output: Path | None = None,
     json: bool = False,
+    on_options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> int:
     """Run a trained policy in closed loop and report how often it succeeds.
 
@@ -59,7 +68,12 @@ def evaluate(
             module:Door-v0; that of the checkpoint's data if not given.
         episodes: Number of episodes.
         seed: Seed of the first episode; the others follow it.
-        num_envs: Environments that run side by side; the result of a seed does not depend on it.
+        workers: Processes that evaluate side by side, 1 if not given; with another executor, the
+            most tasks at a time. The results do not depend on it.
+        on: Executor: local (processes on this machine) or that of a plugin, such as ray; the
+            results do not depend on it.
+        num_envs: Environments that run side by side in each process, at most; the result of a seed
+            does not depend on it, but for the rounding of matrix products.
         vectorization: How they run: native (one batch), sync (in turn) or async (in processes);
             native where a plugin declares a batch and sync otherwise if not given.
         max_steps: Longest episode [steps]; needed where the environment has no limit of its own.
@@ -71,9 +85,12 @@ def evaluate(
         language: Instruction for all episodes, in place of the environment's.
         execute: Steps of a predicted chunk to execute before the next is predicted.
         ensemble: Coefficient of temporal ensembling.
+        source: Source of its training data whose units count, for a policy with statistics by
+            source.
         weights: evaluated (those that the run's own evaluations used, such as a moving average) or
             trained.
         device: Where the policy computes, such as cuda.
+        threads: Threads that compute on the CPU; torch's choice if not given.
         video: Directory for an mp4 of each of the first episodes, and a contact sheet.
         video_episodes: Number of episodes on video.
         env_timeout_s: Time that the environment may take to be made, for one reset and for one step
@@ -82,41 +99,47 @@ def evaluate(
             checkpoints; exit status 1 if it is missed.
         output: File to write the results to, as JSON.
         json: Print one JSON object instead of a table.
+        on_options: Options of the executor.
 
     Returns:
         Exit status: 0, or 1 if the gate was missed.
     """
     from simscaleai_plugin_gym.evaluate.evaluation import EvalConfig
     from simscaleai_plugin_gym.evaluate.gate import gate_from_text
+    from simscaleai_plugin_gym.evaluate.workers import EvaluationTasks
 
-    compares = other is not None
-    bar = None if gate is None else gate_from_text(gate, compares=compares)
+    bar = None if gate is None else gate_from_text(gate, compares=other is not None)
     _check(env, output, video)
-    check_ranges({"num_envs": num_envs, "images": images, "video_episodes": video_episodes})
+    counts = {"num_envs": num_envs, "images": images, "video_episodes": video_episodes}
+    check_ranges({**counts, "threads": threads, "workers": workers})
+    _compute_with(threads)
     _search_modules_here()
+    chosen = choose_executor(on, on_options)
+    _success(success)  # what is wrong is said before the policy is loaded
     evaluation = _Evaluation(
-        config=EvalConfig(
-            n_episodes=episodes,
-            seed=seed,
-            max_steps=max_steps,
-            success=_success(success),
-            language=language,
-            execute=execute,
-            ensemble=ensemble,
-            env_timeout_s=env_timeout_s,
+        tasks=EvaluationTasks(
+            config=EvalConfig(
+                n_episodes=episodes,
+                seed=seed,
+                max_steps=max_steps,
+                language=language,
+                execute=execute,
+                ensemble=ensemble,
+                source=source,
+                env_timeout_s=env_timeout_s,
+            ),
+            success=success,
+            vectorization=vectorization,
+            weights=weights,
+            device=device,
         ),
         env=env,
         num_envs=num_envs,
-        vectorization=vectorization,
         options=_options(env_kwargs, images),
-        weights=weights,
-        device=device,
         video=video,
         video_episodes=video_episodes,
     )
-    results = (
-        evaluation.run(checkpoint) if other is None else _compare(evaluation, checkpoint, other)
-    )
+    results = _run(evaluation, [c for c in (checkpoint, other) if c], chosen, workers)
     if bar is not None:
         results |= {"gate": gate, "gate_met": bar.is_met(results)}
     _report(results, output, as_json=json)
@@ -127,51 +150,32 @@ def evaluate(
 class _Evaluation:
     """What is done with each checkpoint."""
 
-    config: EvalConfig
+    tasks: EvaluationTasks
     env: str | None
     num_envs: int | None
-    vectorization: str | None
     options: Mapping[str, Any]
-    weights: str
-    device: str
     video: Path | None
     video_episodes: int
 
-    def run(self, checkpoint: Path, *, folder: str = "") -> dict[str, Any]:
+    def run(self, pool: _Pool, checkpoint: int, *, folder: str = "") -> dict[str, Any]:
         """Return a checkpoint's results, with what it was and where it ran."""
-        from simscaleai_core.cli.output import progress
         from simscaleai_core.host.facade import Host
-        from simscaleai_core.host.registry import load_checkpoint, read_policy
-        from simscaleai_plugin_gym.envs.construction import default_num_envs, make_vector_env
-        from simscaleai_plugin_gym.envs.failures import close_env
-        from simscaleai_plugin_gym.evaluate.evaluation import evaluate_policy
-        from simscaleai_plugin_gym.evaluate.image_inputs import check_images, env_options
+        from simscaleai_core.host.registry import load_checkpoint
+        from simscaleai_plugin_gym.envs.construction import default_num_envs
+        from simscaleai_plugin_gym.evaluate.image_inputs import env_options
 
-        host = Host()
-        tree = load_checkpoint(checkpoint, host)
-        name = _recorded_env(tree, checkpoint) if self.env is None else self.env
-        policy: Any = read_policy(host, tree, path=checkpoint, weights=self.weights)
+        host, path = Host(), pool.checkpoints[checkpoint]
+        tree = load_checkpoint(path, host)
+        name = _recorded_env(tree, path) if self.env is None else self.env
+        policy = pool.worker.take(checkpoint, tree, host)
         del tree  # with the optimiser's state it may be large
-        if self.device != "cpu":
-            _move(policy, self.device)
         options = env_options(policy, name, self.options, host=host)
-        count = self.num_envs or default_num_envs(name, self.vectorization, host=host)
-        envs = make_vector_env(
-            name,
-            min(count, self.config.n_episodes),
-            vectorization=self.vectorization,
-            host=host,
-            env_timeout_s=self.config.env_timeout_s,
-            **options,
+        num_envs = self.num_envs or default_num_envs(name, self.tasks.vectorization, host=host)
+        results = pool.measure(
+            self.tasks.config.episode_seeds, num_envs, policy=checkpoint, env=name, options=options
         )
-        try:
-            check_images(policy, envs.single_observation_space, name)
-            with progress("evaluating episodes", self.config.n_episodes) as advance:
-                results = evaluate_policy(envs, policy.predict, self.config, on_episode=advance)
-        finally:
-            close_env(envs, name, self.config.env_timeout_s)
         listed = {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
-        about = {"checkpoint": str(checkpoint), "env": name, "env_kwargs": listed}
+        about = {"checkpoint": str(path), "env": name, "env_kwargs": listed}
         videos = self._record_videos(policy, name, {"host": host, **options}, folder)
         return {**about, **results, **videos}
 
@@ -183,28 +187,91 @@ class _Evaluation:
         from simscaleai_plugin_gym.envs.construction import make_env
         from simscaleai_plugin_gym.video.video import CONTACT_SHEET, record_videos
 
-        directory, limit_s = self.video / folder, self.config.env_timeout_s
+        config = self.tasks.config
+        directory, limit_s = self.video / folder, config.env_timeout_s
         drawn = {**options, "render_mode": "rgb_array"}
         videos = record_videos(
             lambda: make_env(name, env_timeout_s=limit_s, **drawn),
             policy.predict,
             directory,
-            self.config.episode_seeds[: self.video_episodes],
-            success=self.config.success,
-            language=self.config.language,
-            max_steps=self.config.max_steps,
+            config.episode_seeds[: self.video_episodes],
+            success=_success(self.tasks.success),
+            language=config.language,
+            max_steps=config.max_steps,
             env_timeout_s=limit_s,
         )
         shown = [{"file": str(v.path), "seed": v.seed, "success": v.success} for v in videos]
         return {"videos": shown, "contact_sheet": str(directory / CONTACT_SHEET)}
 
 
-def _compare(evaluation: _Evaluation, first: Path, second: Path) -> dict[str, Any]:
-    from simscaleai_plugin_gym.evaluate.comparison import compare
+@frozen(kw_only=True)
+class _Pool:
+    """Where the episodes run."""
 
-    one = evaluation.run(first, folder="first")
-    two = evaluation.run(second, folder="second")
+    executor: Executor
+    runs_here: bool
+    worker: EvaluationWorker
+    checkpoints: Sequence[Path]
+
+    def measure(self, seeds: Sequence[int], num_envs: int, **which: Any) -> dict[str, Any]:
+        """Return the results of one policy; `which` says what its tasks have in common."""
+        from time import perf_counter
+
+        from simscaleai_core.cli.output import progress
+        from simscaleai_plugin_gym.evaluate.measurement import results_of
+        from simscaleai_plugin_gym.evaluate.workers import EvaluationTask, split_seeds
+
+        num_envs, parts = split_seeds(seeds, num_envs)
+        which |= {"num_envs": num_envs, "threads": None if self.runs_here else _threads()}
+        tasks = [
+            EvaluationTask(seeds=part, is_first=index == 0, **which)
+            for index, part in enumerate(parts)
+        ]
+        started = perf_counter()
+        with progress("evaluating episodes", len(seeds)) as advance:
+            found = dict(self.executor.run(tasks, advance))
+        wall_s = None if self.runs_here else perf_counter() - started
+        return results_of([found[index] for index in range(len(tasks))], wall_s)
+
+
+def _run(
+    evaluation: _Evaluation,
+    checkpoints: Sequence[Path],
+    chosen: ExecutorChoice,
+    workers: int | None,
+) -> dict[str, Any]:
+    """Return the results of one checkpoint, or of two that are compared."""
+    from simscaleai_plugin_gym.evaluate.comparison import compare
+    from simscaleai_plugin_gym.evaluate.workers import EvaluationWorker
+    from simscaleai_plugin_gym.executors.contracts import Job
+
+    worker = EvaluationWorker(evaluation.tasks, checkpoints)
+    job = Job(
+        worker="simscaleai_plugin_gym.evaluate.workers:EvaluationWorker",
+        settings=evaluation.tasks,
+        files=checkpoints,
+        done="evaluated",
+        advice="Repeat the command with fewer workers if memory ran out.",
+        ready=worker,
+    )
+    with chosen.open(job, workers) as executor:
+        pool = _Pool(
+            executor=executor,
+            runs_here=chosen.runs_here(workers),
+            worker=worker,
+            checkpoints=checkpoints,
+        )
+        if len(checkpoints) == 1:
+            return evaluation.run(pool, 0)
+        one = evaluation.run(pool, 0, folder="first")
+        two = evaluation.run(pool, 1, folder="second")
     return {"env": two["env"], **compare(one, two)}
+
+
+def _threads() -> int:
+    from torch import get_num_threads
+
+    return get_num_threads()
 
 
 def _recorded_env(tree: Mapping[str, Any], checkpoint: Path) -> str:
@@ -240,21 +307,6 @@ def _check(env: str | None, output: Path | None, video: Path | None) -> None:
         check_output("video", video, is_folder=True)
 
 
-def _move(policy: Any, device: str) -> None:
-    """Move a policy to where it is to compute.
-
-    Raises:
-        ConfigError: If there is no such device here.
-    """
-    from simscaleai_core.errors import ConfigError
-
-    try:
-        policy.to(device)
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        reason = str(error).partition("\n")[0]
-        raise ConfigError(f"device {device!r} cannot be used: {reason}") from error
-
-
 def _success(text: str | None) -> Any:
     from simscaleai_plugin_gym.envs.success import rule_from_text
 
@@ -267,6 +319,17 @@ def _options(env_kwargs: Mapping[str, str] | None, images: int | None) -> dict[s
     given = {k.replace("-", "_"): parse_literal(v) for k, v in (env_kwargs or {}).items()}
     check_env_kwargs(given)
     return given if images is None else {**given, "images": images}
+
+
+def _compute_with(threads: int | None) -> None:
+    """Have torch compute with so many threads, here and in processes that are started."""
+    if threads is not None:
+        import os
+
+        import torch
+
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        torch.set_num_threads(threads)
 
 
 def _search_modules_here() -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simscaleai_plugin_gym.executors.choice import LOCAL, with_executor_options
 from simscaleai_plugin_gym.options import ENV_TIMEOUT_S
 
 if TYPE_CHECKING:
@@ -14,13 +15,15 @@ if TYPE_CHECKING:
     from simscaleai_plugin_gym.record.shards import EpisodeMetadata
 
 
+@with_executor_options
 def record(
     *,
     env: str,
     output: Path,
     episodes: int = 200,
     seed: int = 0,
-    workers: int = 1,
+    workers: int | None = None,
+    on: str = LOCAL,
     expert: str | None = None,
     expert_single: bool = False,
     noise: float = 0.0,
@@ -35,6 +38,7 @@ def record(
     num_envs: int | None = None,
     env_timeout_s: float = ENV_TIMEOUT_S,
     json: bool = False,
+    on_options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> int:
     """Record demonstrations of an expert into an HDF5 file.
 
@@ -47,7 +51,10 @@ def record(
         output: HDF5 file to write.
         episodes: Number of episodes.
         seed: Seed of the first episode; the others follow it.
-        workers: Processes; the file does not depend on it.
+        workers: Processes that record side by side, 1 if not given; with another executor, the
+            most tasks at a time. The file does not depend on it.
+        on: Executor: local (processes on this machine) or that of a plugin, such as ray; the file
+            does not depend on it.
         expert: Function of the observation to the action, 'module:function' or
             './file.py:function'; the environment's own expert without it.
         expert_single: The expert handles one observation at a time, not a batch.
@@ -64,6 +71,7 @@ def record(
         env_timeout_s: Time that the environment may take to be made, for one reset and for one step
             [s]; then recording ends with an error.
         json: Print one JSON object instead of a table.
+        on_options: Options of the executor.
 
     Returns:
         Exit status.
@@ -94,6 +102,8 @@ def record(
             num_envs=num_envs,
             env_timeout_s=env_timeout_s,
             on_episode=_Counter(advance, episodes),
+            on=on,
+            on_options=on_options,
         )
     summary = {"env": env, **_summary_of(recording)}
     if json:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 from simscaleai_core.contracts import Mean
@@ -17,12 +19,17 @@ from simscaleai_plugin_gym.evaluate.image_inputs import check_images, env_option
 from simscaleai_plugin_gym.options import ClosedLoopOptions
 from simscaleai_plugin_gym.video.frames import frame_strip
 
+_LEAST_BATCH = 4
+"""Observations from which on torch rounds each alike, however many there are."""
+
 
 class ClosedLoop:
     """Measures a policy by what it does.
 
-    Several ranks share the episodes: rank r of W runs every W-th from the r-th on. An environment
-    that fails is one error, as any eval function that fails is, and its processes are ended.
+    Several ranks share the episodes: rank r of W runs every W-th from the r-th on, so that episodes
+    that become longer or shorter with the seed are shared evenly too. The results are those of one
+    rank, to the last bit. An environment that fails is one error, as any eval function that fails
+    is, and its processes are ended.
 
     Args:
         config: The run's configuration; its ``env`` names the environment.
@@ -84,7 +91,7 @@ class ClosedLoop:
         own = self._options
         env = make_vector_env(
             self._env,
-            min(own.num_envs, len(seeds)),
+            min(own.num_envs, own.episodes, max(len(seeds), _LEAST_BATCH)),
             vectorization=own.vectorization,
             host=self._host,
             env_timeout_s=own.env_timeout_s,
@@ -99,9 +106,16 @@ class ClosedLoop:
         n = results["n_episodes"]
         return {
             "success_rate": Mean(sum(results["successes"]), n),
-            "mean_return": Mean(sum(results["returns"]), n),
+            "mean_return": Mean(_exact_sum(results["returns"]), n),
             "mean_length": Mean(sum(results["lengths"]), n),
         }
+
+
+def _exact_sum(values: Sequence[float]) -> Any:
+    """Return a sum that does not depend on how the values are shared out, not even by rounding."""
+    if not all(map(math.isfinite, values)):
+        return sum(values)
+    return sum(map(Fraction, values))
 
 
 def _rank_and_world_size() -> tuple[int, int]:

@@ -14,8 +14,8 @@ from simscaleai_plugin_gym.envs.construction import default_num_envs, make_vecto
 from simscaleai_plugin_gym.envs.failures import close_env
 from simscaleai_plugin_gym.envs.seed_check import SeedCheck
 from simscaleai_plugin_gym.envs.success import SuccessReader, SuccessRule
-from simscaleai_plugin_gym.evaluate.intervals import success_rate
-from simscaleai_plugin_gym.evaluate.timing import Stopwatch, TimedEnv
+from simscaleai_plugin_gym.evaluate.measurement import Measurement, results_of
+from simscaleai_plugin_gym.evaluate.timing import Stopwatch, TimedEnv, Times
 from simscaleai_plugin_gym.options import (
     ENV_TIMEOUT_S,
     MAX_EPISODES,
@@ -25,7 +25,12 @@ from simscaleai_plugin_gym.options import (
     check_ranges,
 )
 from simscaleai_plugin_gym.rollout.instructions import LanguageRule
-from simscaleai_plugin_gym.rollout.policy_runner import PolicyRunner, Predict, set_execution
+from simscaleai_plugin_gym.rollout.policy_runner import (
+    PolicyRunner,
+    Predict,
+    set_execution,
+    set_source,
+)
 from simscaleai_plugin_gym.rollout.rollouts import Step, run_episodes
 
 
@@ -89,6 +94,9 @@ class EvalConfig:
     policy."""
     ensemble: float | None = field(default=None, validator=_in_range)
     """Coefficient of temporal ensembling [unitless]; None leaves it to the policy."""
+    source: str | None = None
+    """Source of the policy's training data whose units count, if it has statistics by source; None
+    leaves it to the policy."""
     env_timeout_s: float = field(default=ENV_TIMEOUT_S, validator=_in_range)
     """Time that an environment may take to be made, for one reset and for one step [s]. With a
     ready vector environment that has a batch of its own, time of all of them together."""
@@ -137,21 +145,26 @@ class EpisodeStatistics:
             raise self._reader.missing()
         self._at_end[ended] = success[step.ended]
 
-    def results(self) -> dict[str, Any]:
-        """Return the results as numbers and lists."""
-        n = len(self._seeds)
-        return {
-            **success_rate(int(self._once.sum()), n),
-            "success_at_end_rate": float(self._at_end.mean()),
-            "n_episodes": n,
-            "mean_return": float(self._returns.mean()),
-            "mean_length": float(self._lengths.mean()),
-            "seeds": list(self._seeds),
-            "successes": self._once.tolist(),
-            "returns": self._returns.tolist(),
-            "lengths": self._lengths.tolist(),
-            "env_steps": int(self._lengths.sum()),
-        }
+    def measurement(
+        self, *, instructions: Sequence[str] | None, seeds_obeyed: bool, times: Times
+    ) -> Measurement:
+        """Return what was measured.
+
+        Args:
+            instructions: The instruction of each episode, if there are any.
+            seeds_obeyed: Whether the first episode begins in the same way again.
+            times: What the time went into.
+        """
+        return Measurement(
+            seeds=list(self._seeds),
+            successes=self._once.tolist(),
+            successes_at_end=self._at_end.tolist(),
+            returns=self._returns.tolist(),
+            lengths=self._lengths.tolist(),
+            instructions=instructions,
+            seeds_obeyed=seeds_obeyed,
+            times=times,
+        )
 
 
 def evaluate_policy(
@@ -186,7 +199,8 @@ def evaluate_policy(
         ``mean_length`` [steps]. Per episode, in order of seeds: ``seeds``, ``successes``,
         ``returns``, ``lengths`` [steps], and ``instructions`` if the policy got any. Of the
         work: ``env_steps`` that counted, ``seeds_obeyed`` (whether the first episode begins in the
-        same way when it is reset again), and the times of `Stopwatch.results`.
+        same way when it is reset again), and the times of
+        `simscaleai_plugin_gym.evaluate.timing.shares`.
 
     Raises:
         ConfigError: If the environment cannot be used, or does not report whether an episode
@@ -211,23 +225,55 @@ def evaluate_policy(
         limit_s = config.env_timeout_s
         made = make_vector_env(env, num_envs, env_timeout_s=limit_s)
         try:
-            return _evaluate(adapt_env(made, limit_s), predict, config, on_episode)
+            return results_of([_measure(adapt_env(made, limit_s), predict, config, on_episode)])
         finally:
             close_env(made, env, limit_s)
+    return results_of([measure_policy(env, predict, config, on_episode=on_episode)])
+
+
+def measure_policy(
+    env: Any,
+    predict: Predict,
+    config: EvalConfig,
+    *,
+    on_episode: Callable[[], None] | None = None,
+    checks_seeds: bool = True,
+) -> Measurement:
+    """Run a policy in closed loop and return what was measured in each episode.
+
+    Args:
+        env: An environment, as for `evaluate_policy`; it stays open.
+        predict: As for `evaluate_policy`.
+        config: Episodes, seeds and limits.
+        on_episode: Called whenever an episode has ended.
+        checks_seeds: Whether to check that the environment obeys seeds.
+
+    Returns:
+        What `results_of` makes results of.
+
+    Raises:
+        ConfigError: If `config.num_envs` is not the number of environments that were given.
+    """
     adapter = adapt_env(env, config.env_timeout_s)
     if config.num_envs not in {None, adapter.num_envs}:
         raise ConfigError(
             f"EvalConfig.num_envs: expected {adapter.num_envs}, as many as the environment that "
             f"was given has, got {config.num_envs}. Leave it out, or give the environment by name."
         )
-    return _evaluate(adapter, predict, config, on_episode)
+    return _measure(adapter, predict, config, on_episode, checks_seeds=checks_seeds)
 
 
-def _evaluate(
-    adapter: EnvAdapter, predict: Predict, config: EvalConfig, on_episode: Callable[[], None] | None
-) -> dict[str, Any]:
+def _measure(
+    adapter: EnvAdapter,
+    predict: Predict,
+    config: EvalConfig,
+    on_episode: Callable[[], None] | None,
+    *,
+    checks_seeds: bool = True,
+) -> Measurement:
     seeds = config.episode_seeds
     set_execution(predict, config.execute, config.ensemble)
+    set_source(predict, config.source)
     timed = TimedEnv(adapter)
     runner = PolicyRunner(predict, timed, seeds, config.language)
     statistics = EpisodeStatistics(seeds, SuccessReader(timed, config.success))
@@ -239,11 +285,9 @@ def _evaluate(
         if on_episode is not None:
             for _ in range(int(step.ended.sum())):
                 on_episode()
-    instructions = {} if runner.instructions is None else {"instructions": runner.instructions}
-    times = stopwatch.results(runner.call_s)
-    return {
-        **statistics.results(),
-        **instructions,
-        "seeds_obeyed": check.is_reproducible(),
-        **times,
-    }
+    times = stopwatch.times(runner.call_s)
+    return statistics.measurement(
+        instructions=runner.instructions,
+        seeds_obeyed=not checks_seeds or check.is_reproducible(),
+        times=times,
+    )

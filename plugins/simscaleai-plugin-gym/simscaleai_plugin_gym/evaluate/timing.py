@@ -7,6 +7,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from attrs import frozen
 
 from simscaleai_plugin_gym.envs.adapter import EnvAdapter, Infos, Mask, Transition
 
@@ -46,6 +47,20 @@ class TimedEnv:
         return transition
 
 
+@frozen(kw_only=True)
+class Times:
+    """What the time of some episodes went into."""
+
+    wall_s: float
+    """All of it [s]."""
+    predict_s: Sequence[float]
+    """Time of each call of the policy [s]."""
+    env_s: float
+    """Time in steps and resets [s]."""
+    physics_s: float | None
+    """Time in which physics was stepped [s]; None if the environment does not count it."""
+
+
 class Stopwatch:
     """Times of an evaluation that has begun.
 
@@ -58,33 +73,50 @@ class Stopwatch:
         self._physics_s = adapter.physics_s()
         self._started = perf_counter()
 
-    def results(self, predict_s: Sequence[float]) -> dict[str, Any]:
+    def times(self, predict_s: Sequence[float]) -> Times:
         """Return what the time went into, up to now.
 
         Args:
             predict_s: Time of each call of the policy [s]; one call acts in every environment.
-
-        Returns:
-            ``wall_s`` [s]; ``predict_ms``: ``p50``, ``p95``, ``p99`` and ``max`` of one call of the
-            policy [ms] and the number of ``calls``; and as fractions of the wall time
-            ``policy_share``, ``env_share`` (steps and resets) and ``physics_share``, the part of it
-            in which physics was stepped, None if the environment does not count it.
         """
-        wall_s = perf_counter() - self._started
-        p50, p95, p99 = np.percentile(predict_s, [50, 95, 99]) * 1e3
         physics_s = self._adapter.physics_s()
         if physics_s is not None and self._physics_s is not None:
             physics_s -= self._physics_s
-        return {
-            "wall_s": wall_s,
-            "predict_ms": {
-                "p50": float(p50),
-                "p95": float(p95),
-                "p99": float(p99),
-                "max": max(predict_s) * 1e3,
-                "calls": len(predict_s),
-            },
-            "policy_share": sum(predict_s) / wall_s,
-            "env_share": self._adapter.env_s / wall_s,
-            "physics_share": None if physics_s is None else physics_s / wall_s,
-        }
+        return Times(
+            wall_s=perf_counter() - self._started,
+            predict_s=tuple(predict_s),
+            env_s=self._adapter.env_s,
+            physics_s=physics_s,
+        )
+
+
+def shares(parts: Sequence[Times], wall_s: float | None = None) -> dict[str, Any]:
+    """Return what the time of an evaluation went into.
+
+    Args:
+        parts: Its tasks, at least one.
+        wall_s: Time that passed from their beginning to their end [s]; None for the sum of theirs.
+
+    Returns:
+        ``wall_s`` [s]; ``predict_ms``: ``p50``, ``p95``, ``p99`` and ``max`` of one call of the
+        policy [ms] and the number of ``calls``; and as fractions of the time of all tasks
+        ``policy_share``, ``env_share`` (steps and resets) and ``physics_share``, the part of it
+        in which physics was stepped, None if the environment does not count it.
+    """
+    total_s = sum(part.wall_s for part in parts)
+    predict_s = [each for part in parts for each in part.predict_s]
+    p50, p95, p99 = np.percentile(predict_s, [50, 95, 99]) * 1e3
+    physics_s = [part.physics_s for part in parts if part.physics_s is not None]
+    return {
+        "wall_s": total_s if wall_s is None else wall_s,
+        "predict_ms": {
+            "p50": float(p50),
+            "p95": float(p95),
+            "p99": float(p99),
+            "max": max(predict_s) * 1e3,
+            "calls": len(predict_s),
+        },
+        "policy_share": sum(predict_s) / total_s,
+        "env_share": sum(part.env_s for part in parts) / total_s,
+        "physics_share": sum(physics_s) / total_s if len(physics_s) == len(parts) else None,
+    }

@@ -5,6 +5,7 @@ N: environments, T: steps of an episode, A: dimensions of an action.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -33,7 +34,7 @@ from simscaleai_plugin_gym.rollout.rollouts import Step, StepContext, run_episod
 Array = NDArray[Any]
 
 NUM_ENVS_NATIVE = 16
-"""Environments in a native batch; without one a single environment is as fast."""
+"""Environments in a native batch, at most; without one a single environment is as fast."""
 
 
 @frozen(kw_only=True)
@@ -87,12 +88,14 @@ class Collector:
 
     Args:
         settings: What is to be recorded.
+        episodes: Episodes of one call of `collect`; if the number of environments is left open,
+            they have equally many each, so that few idle at the end. None if it is not known.
 
     Raises:
         ConfigError: If expert or environment cannot be built, or the environment not be recorded.
     """
 
-    def __init__(self, settings: RecordingSettings) -> None:
+    def __init__(self, settings: RecordingSettings, episodes: int | None = None) -> None:
         host = Host()
         expert = load_expert(
             settings.env, settings.expert, single=settings.expert_single, host=host
@@ -104,7 +107,7 @@ class Collector:
                 "method 'relabelled', got none. Leave relabelling out."
             )
         is_native = has_native_batch(find_declared(settings.env, host))
-        num_envs = settings.num_envs or (NUM_ENVS_NATIVE if is_native else 1)
+        num_envs = settings.num_envs or (_busy(episodes) if is_native else 1)
         self._settings = settings
         limit_s = settings.env_timeout_s
         self._env = make_vector_env(
@@ -185,6 +188,13 @@ class Collector:
                 "searched info['is_success'], info['success'] and methods of these names. Record "
                 "without only_successes."
             )
+
+
+def _busy(episodes: int | None) -> int:
+    """Return the number of environments in a native batch that all have as many episodes."""
+    if episodes is None:
+        return NUM_ENVS_NATIVE
+    return math.ceil(episodes / math.ceil(episodes / NUM_ENVS_NATIVE))
 
 
 @frozen(kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from simscaleai_plugin_hdf5.writer import EpisodeWriter
 from simscaleai_core.errors import ConfigError
 from simscaleai_core.host.facade import Host
 from simscaleai_plugin_gym.envs.catalog import Expert
+from simscaleai_plugin_gym.executors.choice import LOCAL, choose_executor
+from simscaleai_plugin_gym.executors.contracts import Executor, Job
 from simscaleai_plugin_gym.options import (
     ENV_TIMEOUT_S,
     check_env_kwargs,
@@ -24,12 +27,9 @@ from simscaleai_plugin_gym.record.collector import RecordingSettings
 from simscaleai_plugin_gym.record.experts import expert_name, load_expert, source_digest
 from simscaleai_plugin_gym.record.shards import EpisodeMetadata, Shard, ShardFolder
 from simscaleai_plugin_gym.record.versions import versions_of_env
-from simscaleai_plugin_gym.record.workers import (
-    InProcessWorkers,
-    OnEpisode,
-    ProcessWorkers,
-    Workers,
-)
+from simscaleai_plugin_gym.record.workers import RecordingTasks
+
+OnEpisode = Callable[[EpisodeMetadata], None]
 
 SHARD_SIZE = 25
 """Maximum number of episodes in a shard: what a worker may lose when it is killed."""
@@ -75,16 +75,18 @@ def record_episodes(
     max_attempts: int | None = None,
     relabel: bool = False,
     overwrite: bool = False,
-    workers: int = 1,
+    workers: int | None = None,
     num_envs: int | None = None,
     env_timeout_s: float = ENV_TIMEOUT_S,
     on_episode: Callable[[EpisodeMetadata], None] | None = None,
+    on: str = LOCAL,
+    on_options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Recording:
     """Record an expert and write its episodes to one file.
 
     The file depends on the environment, the expert, the seeds and the noise; it does not depend on
-    `workers` or `num_envs`. It appears under its name only when it is complete; until then its
-    finished shards are in the folder ``PATH.parts``, and the same call continues from them.
+    `workers`, `num_envs` or `on`. It appears under its name only when it is complete; until then
+    its finished shards are in the folder ``PATH.parts``, and the same call continues from them.
 
     Args:
         env_name: Name of an environment, or a Gymnasium id.
@@ -108,12 +110,15 @@ def record_episodes(
         relabel: Whether to write each episode under every other instruction as well, with the
             expert's actions for it; the expert must have ``relabelled``.
         overwrite: Whether to replace a file, or shards begun with other settings.
-        workers: Processes. A function as `expert` must then be importable.
+        workers: Processes on this machine (None for one), or the most tasks at a time of another
+            executor (None leaves that to it). A function as `expert` must then be importable.
         num_envs: Environments per process; None chooses.
         env_timeout_s: Time that an environment may take to be made, for one reset and for one step
             [s].
         on_episode: Called with the metadata of each episode once it is recorded; those of an
             earlier, interrupted recording come first. Order of seeds if there is one worker.
+        on: Executor that runs the tasks, such as ``"ray"``; its plugin must be installed.
+        on_options: Options of executors, by executor and option.
 
     Returns:
         What was recorded.
@@ -149,14 +154,18 @@ def record_episodes(
     if max_attempts is None:
         max_attempts = _ATTEMPTS_PER_SUCCESS * episodes
     seeds = range(seed, seed + (max_attempts if only_successes else episodes))
+    executor = choose_executor(on, on_options)
     manifest = _manifest(settings, episodes, seed)
     folder = ShardFolder(path)
-    size = max(1, min(SHARD_SIZE, math.ceil(episodes / workers)))
+    size = max(1, min(SHARD_SIZE, math.ceil(episodes / (workers or 1))))
     with folder.locked():
         size = folder.begin(manifest, size, overwrite=overwrite)
         session = _Session(settings, folder, episodes, seeds, size)
         try:
-            with _workers(settings, folder, min(workers, session.num_missing())) as pool:
+            workers = workers and max(1, min(workers, session.num_missing()))
+            output = path if executor.shares_disk else None
+            tasks = RecordingTasks(settings=settings, shard_size=size, output=output)
+            with executor.open(_job(tasks, is_here=executor.runs_here(workers)), workers) as pool:
                 session.run(pool, on_episode or _ignore)
             return session.merge()
         finally:
@@ -207,11 +216,11 @@ class _Session:
         """Return how many shards are to be recorded if every episode is kept."""
         return sum(not self._folder.is_finished(shard) for shard in self.shards(self._wanted))
 
-    def run(self, workers: Workers, on_episode: OnEpisode) -> None:
+    def run(self, executor: Executor, on_episode: OnEpisode) -> None:
         """Record what is missing.
 
         Args:
-            workers: Who records.
+            executor: Where the shards are recorded.
             on_episode: Called with the metadata of each episode.
 
         Raises:
@@ -226,8 +235,9 @@ class _Session:
                 if shard.index not in reported:
                     self._report_resumed(shard, on_episode)
             missing = [shard for shard in shards if shard not in finished]
-            if missing:
-                workers.record(missing, on_episode)
+            for index, content in executor.run(missing, on_episode) if missing else ():
+                if content is not None:
+                    self._folder.add(missing[index], content)
             reported |= {shard.index for shard in shards}
             lacking = self._wanted - sum(bool(each.names) for _, each in self._used(shards))
             if lacking <= 0:
@@ -301,10 +311,28 @@ class _Session:
         )
 
 
-def _workers(settings: RecordingSettings, folder: ShardFolder, num_workers: int) -> Workers:
-    if num_workers <= 1:
-        return InProcessWorkers(settings, folder)
-    return ProcessWorkers(settings, folder, num_workers)
+def _job(tasks: RecordingTasks, *, is_here: bool) -> Job:
+    """Return the job of a recording.
+
+    Raises:
+        ConfigError: If it cannot be sent to a process, and is to be.
+    """
+    try:
+        if not is_here:
+            pickle.dumps(tasks)
+    except Exception as error:
+        raise ConfigError(
+            f"expert or options of {tasks.settings.env!r} cannot be sent to another process: "
+            f"{type(error).__name__}: {error}. Name the expert as 'module:function', or use "
+            "one worker."
+        ) from error
+    return Job(
+        worker="simscaleai_plugin_gym.record.workers:RecordingWorker",
+        settings=tasks,
+        done="recorded",
+        advice="What is finished is kept; repeat the command to continue, with fewer workers if "
+        "memory ran out.",
+    )
 
 
 def _manifest(settings: RecordingSettings, episodes: int, seed: int) -> dict[str, Any]:

@@ -50,6 +50,16 @@ class Shard:
     """Seeds of its episodes."""
 
 
+@frozen(kw_only=True)
+class ShardContent:
+    """A finished shard on its way from one machine to another."""
+
+    table: str
+    """Metadata of its episodes, as JSON."""
+    episodes: bytes | None
+    """Its trajectory file; None if no episode was kept."""
+
+
 class ShardFolder:
     """The folder of a recording that is not complete.
 
@@ -156,6 +166,20 @@ class ShardFolder:
         table = {"env": metadata, "episodes": [attrs.asdict(attempt) for attempt in attempts]}
         _write_json(self._metadata_of(shard.index), table)
 
+    def content(self, shard: Shard) -> ShardContent:
+        """Return what is in a finished shard."""
+        file = self.file_of(shard.index)
+        return ShardContent(
+            table=self._metadata_of(shard.index).read_text("utf-8"),
+            episodes=file.read_bytes() if file.exists() else None,
+        )
+
+    def add(self, shard: Shard, content: ShardContent) -> None:
+        """Write a shard that was recorded elsewhere; it is there when all of it is."""
+        if content.episodes is not None:
+            _write_bytes(self.file_of(shard.index), content.episodes)
+        _write_bytes(self._metadata_of(shard.index), content.table.encode())
+
     def is_finished(self, shard: Shard) -> bool:
         """Return whether a shard is finished."""
         return self._metadata_of(shard.index).exists()
@@ -196,9 +220,13 @@ def _write_episode(writer: EpisodeWriter, episode: Episode) -> list[str]:
 
 
 def _write_json(path: Path, table: Mapping[str, Any]) -> None:
+    _write_bytes(path, json.dumps(table, indent=1).encode())
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
     """Write a file that is there with all of its content, or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(table, indent=1), encoding="utf-8")
+    temporary.write_bytes(content)
     temporary.replace(path)
 
 

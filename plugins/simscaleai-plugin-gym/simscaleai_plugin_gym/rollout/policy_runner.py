@@ -122,6 +122,29 @@ def set_execution(predict: Predict, execute: int | None, ensemble: float | None)
     choose(execute=execute, ensemble=ensemble)
 
 
+def set_source(predict: Predict, name: str | None) -> None:
+    """Choose in whose units a policy acts that has statistics by source of its training data.
+
+    Args:
+        predict: Its method ``predict``.
+        name: Name of the source; None leaves it.
+
+    Raises:
+        ConfigError: If a source is named and the policy has no choice.
+    """
+    if name is None:
+        return
+    owner = getattr(predict, "__self__", None)
+    choose = getattr(owner, "set_source", None)
+    if choose is None:
+        kind = type(owner).__name__ if owner is not None else _signature(predict)
+        raise ConfigError(
+            f"source={name!r}: expected a policy with statistics by source, with set_source, got "
+            f"{kind}. Leave it out."
+        )
+    choose(name)
+
+
 def takes_language(predict: Predict) -> bool:
     """Return whether a policy's ``predict`` has an argument ``language``."""
     try:

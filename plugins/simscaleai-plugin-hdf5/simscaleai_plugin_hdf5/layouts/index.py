@@ -31,7 +31,7 @@ from simscaleai_plugin_hdf5.stored import FileLayout
 
 WORTH_S = 1.0
 """Looking at files that take less is not worth an index [s]."""
-_FORMAT = 1  # another one for whatever is found or kept otherwise
+_FORMAT = 2  # another one for whatever is found or kept otherwise
 _MAX_BYTES = 4 * 2**30
 _FOLDER = "SIMSCALE_CACHE_DIR"
 _LAYOUT, _NUMBERS = "layout.json", "numbers.bin"

@@ -17,6 +17,8 @@ from simscaleai_plugin_hdf5.stored import OBSERVATIONS, REWARDS
 
 Group: TypeAlias = h5py.h5g.GroupID
 Texts = tuple[str, ...]
+Changes = tuple[tuple[int, str], ...]
+"""The first timestep of each stretch of an episode, and what was told there."""
 
 REPAIR = "Remove or repair the episode"
 

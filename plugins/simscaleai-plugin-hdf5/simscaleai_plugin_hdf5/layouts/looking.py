@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import h5py
@@ -18,9 +19,9 @@ from simscaleai_core.data.location import Location, listed
 from simscaleai_core.data.source import ACTIONS
 from simscaleai_core.errors import DataError
 from simscaleai_plugin_hdf5.layouts.arrays import Array, Form, look_at
-from simscaleai_plugin_hdf5.layouts.layout import REPAIR, Found, Layout, Place, Texts
+from simscaleai_plugin_hdf5.layouts.layout import REPAIR, Changes, Found, Layout, Place, Texts
 from simscaleai_plugin_hdf5.layouts.notices import Notices
-from simscaleai_plugin_hdf5.layouts.texts import INSTRUCTIONS, texts_of
+from simscaleai_plugin_hdf5.layouts.texts import INSTRUCTIONS, changes_of, texts_of, told_when
 from simscaleai_plugin_hdf5.layouts.walking import Walk
 from simscaleai_plugin_hdf5.reading.ahead import Ahead
 from simscaleai_plugin_hdf5.reading.allowance import Allowance
@@ -31,6 +32,7 @@ BOX = {"image": "image", "depth": "depth"}
 """Name of an observation that is one array without a name of its own; numbers are ``state``."""
 _MAX_SAMPLED = 2**24
 _TEXT_NAMES = ("mission", *INSTRUCTIONS)
+_TIMES = ("timestamps", "timestamp")
 
 Names = tuple[str, ...]
 
@@ -65,8 +67,12 @@ class Record:
     """What the actions are."""
     has_rewards: bool
     """Whether rewards lie beside them."""
+    times: str
+    """Name of the seconds at which its timesteps were recorded, or nothing."""
     instructions: Texts
     """What it was told."""
+    changes: Changes
+    """From which timestep on it was told what, if that is stored."""
     success: bool | None
     """Whether the task was done, if that is said."""
     ahead: Mapping[str, int]
@@ -130,13 +136,13 @@ class Looker:
         if place.rows is None:
             return last
         start, stop = place.rows
-        return evolve(last, name=place.name, place=place, length=stop - start)
+        return evolve(last, name=place.name, place=place, length=stop - start, changes=())
 
     def _look_inside(self, place: Place, location: Location, *, is_sampled: bool) -> Record:
         found = self._found(place, location)
         actions = self._actions(found)
         arrays = self._observations(found)
-        instructions, success = self._told(found, arrays)
+        instructions, changes, success = self._told(found, arrays, actions.length)
         read = {k: a for k, a in arrays.items() if a is not None and a.form.kind is not None}
         _check_lengths(read, actions.length)
         if is_sampled:
@@ -149,7 +155,9 @@ class Looker:
             forms={key: None if a is None else a.form for key, a in arrays.items()},
             actions=actions.form,
             has_rewards=self._has_rewards(found, actions.length),
+            times=self._times(found, actions.length),
             instructions=instructions,
+            changes=changes,
             success=success,
             ahead=self._read_ahead({**read, ACTIONS: actions}, actions.length, place),
         )
@@ -167,7 +175,7 @@ class Looker:
             raise location.at(key=observations).error(
                 f"a group {observations!r}", listed(names), self.layout.remedy
             )
-        known = {actions, self.layout.actions, observations, self.layout.rewards}
+        known = {actions, self.layout.actions, observations, self.layout.rewards, *_TIMES}
         self.notices.beside.update(names - known - self.layout.beside - {*INSTRUCTIONS})
         return Found(group=group, names=names, location=location, allowance=self.allowance)
 
@@ -215,31 +223,50 @@ class Looker:
             arrays[key] = array
         return arrays
 
-    def _told(self, found: Found, arrays: dict[str, Array | None]) -> tuple[Texts, bool | None]:
-        """Return instructions and success; texts that instruct are no observations any more."""
+    def _told(
+        self, found: Found, arrays: dict[str, Array | None], length: int
+    ) -> tuple[Texts, Changes, bool | None]:
+        """Return instructions, when they change, and success; they are no observations any more."""
+        changes: Changes = ()
         try:
             texts = self.layout.instructions(found)
-            texts = texts or self._texts_among(found, arrays)
-            return texts, self.layout.success(found)
+            if len(texts) > 1:
+                changes = told_when(found, length)
+            elif not texts:
+                texts, changes = self._texts_among(arrays, length)
+            texts = tuple(dict.fromkeys(text for _, text in changes)) or texts
+            return texts, changes if len(texts) > 1 else (), self.layout.success(found)
         except DataError as error:
             if self.wanted.is_strict:
                 raise
             self.notices.texts.append(str(error))
-            return (), None
+            return (), (), None
 
-    def _texts_among(self, found: Found, arrays: dict[str, Array | None]) -> Texts:
+    def _texts_among(self, arrays: dict[str, Array | None], length: int) -> tuple[Texts, Changes]:
         if not self.layout.texts_instruct:
-            return ()
+            return (), ()
         texts = {k: a for k, a in arrays.items() if a and a.form.is_text and a.form.kind is None}
         last = {key.rpartition("/")[2]: key for key in texts}
         named = [last[name] for name in _TEXT_NAMES if name in last]
         for key in [*named, *texts][:1]:
             del arrays[key]
-            read = texts_of(texts[key].stored, texts[key].location, self.allowance)
-            if len(read) > 1:
-                self.notices.changing.append(found.location.episode or "")
-            return tuple(read[:1])
-        return ()
+            where, stored = texts[key].location, texts[key].stored
+            changes = changes_of(stored, where, self.allowance, length)
+            return tuple(texts_of(stored, where, self.allowance)[:1]), changes
+        return (), ()
+
+    def _times(self, found: Found, length: int) -> str:
+        """Return the name of the times of an episode; what is no such array is passed over."""
+        for name in filter(found.names.__contains__, _TIMES):
+            here = found.location.at(key=name)
+            with suppress(DataError):
+                array = look_at(
+                    _dataset(member_of(found.group, name, here), here), here, self.allowance
+                )
+                is_row = array.form.kind == "low-dimensional" and math.prod(array.form.step) == 1
+                if is_row and length <= array.length <= length + 1:
+                    return name
+        return ""
 
     def _has_rewards(self, found: Found, length: int) -> bool:
         name = self.layout.rewards

@@ -25,8 +25,6 @@ class Notices:
     """Members of episodes that nothing reads, and in how many they are."""
     texts: list[str] = field(factory=list, init=False)
     """Instructions that could not be read."""
-    changing: list[str] = field(factory=list, init=False)
-    """Episodes whose instruction changes."""
 
     def tell(self, left_out: Mapping[str, str]) -> None:
         """Give one warning for each kind.
@@ -40,11 +38,6 @@ class Notices:
             _warn(f"not read as observations: {', '.join(named[:8])} {where}")
         if self.beside:
             _warn(f"beside the observations, and not read: {listed(self.beside)} {where}")
-        if self.changing:
-            _warn(
-                f"the instruction changes during {len(self.changing)} episodes, such as "
-                f"{quoted(self.changing[0])}, and their first is used {where}"
-            )
         if self.texts:
             rest = f" So in {len(self.texts) - 1} more episodes." if self.texts[1:] else ""
             _warn(f"{self.texts[0]}{rest}")

@@ -7,6 +7,7 @@ The file, as the reader takes it and the writer makes it::
                            [T, H, W, C]      images
         actions            [T, A]
         rewards            [T]               optional when reading
+        timestamps         [T]               seconds, optional
         @language                            text, optional
         @success                             whether the task was done, optional
     mask/NAME                                names of episodes, optional
@@ -56,7 +57,5 @@ LAYOUT = Layout(
     contents=_contents,
     instructions=told,
     success=marked_success,
-    beside=frozenset(
-        {"dones", "terminals", "timeouts", "timestamps", "infos", "next_observations"}
-    ),
+    beside=frozenset({"dones", "terminals", "timeouts", "infos", "next_observations"}),
 )

@@ -11,6 +11,7 @@ from attrs import frozen
 from cattrs.preconf.json import make_converter
 
 from simscaleai_core.data.location import Location
+from simscaleai_core.data.progress import told
 from simscaleai_plugin_hdf5.layouts.known import found_root, layout_of
 from simscaleai_plugin_hdf5.layouts.looking import Wanted
 from simscaleai_plugin_hdf5.layouts.survey import Survey
@@ -55,7 +56,7 @@ def read_structure(
     def work() -> Any:
         stored = [StoredFile(path=file, stamp=file_stamp(file)) for file in files]
         survey = Survey(path, stored, wanted, ahead)
-        for number, file in enumerate(files):
+        for number, file in enumerate(told(files, "files", len(files))):
             with open_file(file, expected_stamp=stored[number].stamp) as opened:
                 survey.add(number, opened)
         layout = survey.layout()

@@ -19,6 +19,7 @@ from attrs import define, evolve, field
 
 from simscaleai_core.data.frames import FloatRange
 from simscaleai_core.data.location import Location, listed, quoted
+from simscaleai_core.data.progress import told
 from simscaleai_core.data.source import ACTIONS, Episode, Key
 from simscaleai_plugin_hdf5.layouts.arrays import Form
 from simscaleai_plugin_hdf5.layouts.known import found_root, known_layout_of
@@ -88,7 +89,7 @@ class Survey:
         self._action_path = looker.action_path
         count = len(contents.places)
         sampled = set(np.linspace(0, count - 1, min(count, _NUM_SAMPLED)).astype(int).tolist())
-        for position, inside in enumerate(contents.places):
+        for position, inside in enumerate(told(contents.places, "episodes", count)):
             place = self._renamed(inside, layout, location.path)
             here = location.at(episode=place.name)
             record = looker.look(place, here, is_sampled=position in sampled)
@@ -249,6 +250,8 @@ def _episode(record: Record) -> StoredEpisode:
         group=place.group,
         first=place.rows[0] if place.rows else 0,
         has_rewards=record.has_rewards,
+        times=record.times,
+        changes=record.changes,
     )
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
-from simscaleai_core.data.frames import as_frames, decoded
+from simscaleai_core.data.frames import as_frames
 from simscaleai_core.data.location import Location
 from simscaleai_core.data.source import Key
 from simscaleai_plugin_lerobot.meta.episodes import EpisodeIndex
@@ -28,6 +28,7 @@ from simscaleai_plugin_lerobot.parquet import (
 )
 from simscaleai_plugin_lerobot.reading.held import Held
 from simscaleai_plugin_lerobot.reading.pages import PagedColumn, Unreadable
+from simscaleai_plugin_lerobot.reading.pictures import decoded_pictures
 from simscaleai_plugin_lerobot.reading.tables import Tables, numbers_of
 
 Array = npt.NDArray[Any]
@@ -86,7 +87,7 @@ class EmbeddedFrames:
             cells = file.cells(name, rows, location, self._groups)
             blobs = [self._blob(cell, location) for cell in cells.to_pylist()]
         try:
-            return _distances(blobs) if key.kind == "depth" else decoded(blobs)
+            return _distances(blobs) if key.kind == "depth" else decoded_pictures(blobs)
         except (OSError, ValueError) as error:
             raise location.error("images as PNG or JPEG", str(error), RESTORE) from error
 

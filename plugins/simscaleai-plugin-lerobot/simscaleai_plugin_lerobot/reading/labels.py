@@ -6,7 +6,6 @@ the list of GR00T's data sets, for one, also holds labels such as "valid".
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -49,20 +48,12 @@ def episodes_of(
     columns = [name for name in (_SUCCESS, _TASK) if name in info.features]
     if not unclear and _SUCCESS not in columns:
         columns = []
-    mixed = 0
     for episode, rows in _label_rows(index, columns) if columns else ():
         if _SUCCESS in rows:
             success[episode] = bool(rows[_SUCCESS][-1])
         if episode in unclear and _TASK in rows:
             found = [tasks.get(int(i), "") for i in dict.fromkeys(rows[_TASK].tolist())]
             told[episode] = tuple(text for text in found if text.strip())
-            mixed += len(told[episode]) > 1
-    if mixed:
-        warnings.warn(
-            f"{mixed} of {len(told)} episodes have frames of several tasks: their samples get "
-            f"these instructions in turn, not as the frames have them @ {info.root}.",
-            stacklevel=4,
-        )
     parts = _parts(info, index, extra)
     return tuple(
         Episode(

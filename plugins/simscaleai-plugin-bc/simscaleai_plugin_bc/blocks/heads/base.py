@@ -36,11 +36,13 @@ class Head(nn.Module):
 
     noise_shape: tuple[int, ...] | None = None
     """Shape of the noise that one chunk is sampled from; None if the head draws nothing."""
+    clips: bool = False
+    """Whether no action outside [-1, 1] is ever sampled."""
 
     def loss(
         self, features: Tensor, actions: Tensor, is_pad: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Return ``loss`` `[]` and further scalars to log.
+        """Return ``loss`` `[]`, perhaps ``sample_loss`` `[B]`, and further scalars to log.
 
         Args:
             features: What the actions depend on `[B, F]`.
@@ -72,23 +74,53 @@ def check_loss(kind: str) -> str:
     return kind
 
 
-def masked_loss(
-    kind: str, predicted: Tensor, target: Tensor, is_pad: Tensor | None = None
-) -> Tensor:
-    """Return the mean loss `[]` over all that is not padding.
+def losses(
+    kind: str,
+    predicted: Tensor,
+    target: Tensor,
+    is_pad: Tensor | None = None,
+    num_samples: int | None = None,
+) -> dict[str, Tensor]:
+    """Return the mean loss of a batch and of each of its samples.
 
     Args:
         kind: ``"mse"``, ``"l1"`` or ``"huber"``.
-        predicted: Predictions `[..., A]`.
-        target: Targets `[..., A]`.
-        is_pad: What does not count, bool `[...]`; None counts everything.
+        predicted: Predictions `[N, ..., A]`.
+        target: Targets `[N, ..., A]`.
+        is_pad: What does not count, bool `[N, ...]`; None counts everything.
+        num_samples: Samples B that the N rows are of, one after the other; N if None.
 
     Returns:
-        The mean over what counts; 0 if nothing does.
+        ``loss`` `[]`, the mean over all that counts, and ``sample_loss`` `[B]`, detached; 0 where
+        nothing does.
     """
     if is_pad is None:
-        return _loss(kind, predicted, target, "mean")
-    return masked_mean(_loss(kind, predicted, target, "none").mean(dim=-1), is_pad)
+        loss = _loss(kind, predicted, target, "mean")
+        each = _loss(kind, predicted.detach(), target, "none").mean(dim=-1)
+    else:
+        each = _loss(kind, predicted, target, "none").mean(dim=-1)
+        loss = masked_mean(each, is_pad)
+    return {"loss": loss, "sample_loss": sample_means(each, is_pad, num_samples)}
+
+
+def sample_means(values: Tensor, is_pad: Tensor | None, num_samples: int | None = None) -> Tensor:
+    """Return the mean of each sample.
+
+    Args:
+        values: Values `[N, ...]`.
+        is_pad: What does not count, bool `[N, ...]`; None counts everything.
+        num_samples: Samples B that the N rows are of, one after the other; N if None.
+
+    Returns:
+        The means `[B]`, detached; 0 where nothing counts.
+    """
+    shape = (len(values) if num_samples is None else num_samples, -1)
+    values = values.detach().reshape(shape)
+    if is_pad is None:
+        return values.mean(dim=1) if values.shape[1] > 1 else values[:, 0]
+    is_pad = is_pad.reshape(shape)
+    counts = is_pad.shape[1] - is_pad.sum(dim=1)
+    return torch.where(is_pad, 0.0, values).sum(dim=1) / counts.clamp(min=1)
 
 
 def _loss(kind: str, predicted: Tensor, target: Tensor, reduction: str) -> Tensor:
@@ -99,10 +131,8 @@ def _loss(kind: str, predicted: Tensor, target: Tensor, reduction: str) -> Tenso
     return F.mse_loss(predicted, target, reduction=reduction)
 
 
-def masked_mean(values: Tensor, is_pad: Tensor | None) -> Tensor:
+def masked_mean(values: Tensor, is_pad: Tensor) -> Tensor:
     """Return the mean `[]` of `values` `[...]` where `is_pad` `[...]` is False."""
-    if is_pad is None:
-        return values.mean()
     counts = (~is_pad).to(values.dtype)
     return torch.where(is_pad, 0.0, values).sum() / counts.sum().clamp(min=1)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from simscaleai_core.errors import ConfigError
-from simscaleai_plugin_bc.blocks.heads.base import Head, HeadSizes, held_actions, masked_loss
+from simscaleai_plugin_bc.blocks.heads.base import Head, HeadSizes, held_actions, losses
 from simscaleai_plugin_bc.blocks.heads.denoiser import Denoiser
 
 _LARGEST_BETA = 0.999
@@ -59,6 +59,7 @@ class DiffusionHead(Head):
         with sigma = 0.
     """
 
+    clips: bool = True
     signal: Tensor
     levels: Tensor
 
@@ -86,14 +87,14 @@ class DiffusionHead(Head):
     def loss(
         self, features: Tensor, actions: Tensor, is_pad: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Return the mean squared error of v, ``loss`` `[]`, at random noise levels."""
+        """Return the mean squared error of v at random noise levels: ``loss`` `[]`, and each's."""
         chunks = held_actions(actions, is_pad)
         level = torch.randint(self._num_levels, (len(chunks),), device=chunks.device)
         signal = self.signal[level][:, None, None]
         noise = torch.randn_like(chunks)
         noisy = signal.sqrt() * chunks + (1 - signal).sqrt() * noise
         target = signal.sqrt() * noise - (1 - signal).sqrt() * chunks
-        return {"loss": masked_loss("mse", self._v(noisy, level, features), target, is_pad)}
+        return losses("mse", self._v(noisy, level, features), target, is_pad)
 
     def sample(self, features: Tensor, noise: Tensor | None = None) -> Tensor:
         """Return chunks `[B, T, A]` for features `[B, F]` from noise `[B, T, A]`."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from simscaleai_core.errors import ConfigError
-from simscaleai_plugin_bc.blocks.heads.base import Head, HeadSizes, held_actions, masked_loss
+from simscaleai_plugin_bc.blocks.heads.base import Head, HeadSizes, held_actions, losses
 from simscaleai_plugin_bc.blocks.heads.denoiser import Denoiser
 
 
@@ -43,12 +43,12 @@ class FlowHead(Head):
     def loss(
         self, features: Tensor, actions: Tensor, is_pad: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Return the mean squared error of the velocity, ``loss`` `[]`, at random times."""
+        """Return the mean squared error of the velocity, ``loss`` `[]`, and that of each sample."""
         chunks = held_actions(actions, is_pad)
         time = torch.rand(len(chunks), device=chunks.device)
         noise = torch.randn_like(chunks)
         predicted = self.velocity(torch.lerp(noise, chunks, time[:, None, None]), time, features)
-        return {"loss": masked_loss("mse", predicted, chunks - noise, is_pad)}
+        return losses("mse", predicted, chunks - noise, is_pad)
 
     def sample(self, features: Tensor, noise: Tensor | None = None) -> Tensor:
         """Return chunks `[B, T, A]` for features `[B, F]` from noise `[B, T, A]`."""

@@ -64,17 +64,23 @@ class MixtureHead(Head):
     def loss(
         self, features: Tensor, actions: Tensor, is_pad: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Return ``loss`` `[]`, the mean negative log likelihood per timestep that counts."""
+        """Return the mean negative log likelihood per timestep that counts.
+
+        It is the ``loss`` `[]` of the batch, and the ``sample_loss`` `[B]` of each sample.
+        """
         log_weight, mean, std = self(features)
         target = actions[:, None].float()
         each = -0.5 * ((target - mean) / std).square() - std.log() - 0.5 * math.log(2 * math.pi)
         per_step = each.sum(dim=-1)  # [B, M, T]
-        num_steps = per_step.new_tensor(float(per_step[:, 0].numel()))
+        num_steps: Tensor | int = per_step[:, 0].numel()
+        per_sample: Tensor | int = per_step.shape[-1]
         if is_pad is not None:
             per_step = torch.where(is_pad[:, None], 0.0, per_step)
             num_steps = (~is_pad).sum().clamp(min=1)
+            per_sample = (~is_pad).sum(dim=-1).clamp(min=1)
         likelihood = torch.logsumexp(log_weight + per_step.sum(dim=-1), dim=-1)
-        return {"loss": -likelihood.sum() / num_steps}
+        sample_loss = -likelihood.detach() / per_sample
+        return {"loss": -likelihood.sum() / num_steps, "sample_loss": sample_loss}
 
     def sample(self, features: Tensor, noise: Tensor | None = None) -> Tensor:  # noqa: ARG002
         """Return the mean of the likeliest mode `[B, T, A]` for features `[B, F]`.

@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor
 
-from simscaleai_plugin_bc.blocks.heads.base import Head, HeadSizes, check_loss, masked_loss, mlp
+from simscaleai_plugin_bc.blocks.heads.base import Head, HeadSizes, check_loss, losses, mlp
 
 
 class RegressionHead(Head):
@@ -51,8 +51,8 @@ class RegressionHead(Head):
     def loss(
         self, features: Tensor, actions: Tensor, is_pad: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Return the mean ``loss`` `[]` over what is not padding."""
-        return {"loss": masked_loss(self._loss_type, self(features), actions, is_pad)}
+        """Return the mean ``loss`` `[]` over what is not padding, and that of each sample."""
+        return losses(self._loss_type, self(features), actions, is_pad)
 
     def sample(self, features: Tensor, noise: Tensor | None = None) -> Tensor:  # noqa: ARG002
         """Return chunks `[B, T, A]` for features `[B, F]`; `noise` `[]` is not used."""

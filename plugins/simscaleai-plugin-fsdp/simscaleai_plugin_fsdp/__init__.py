@@ -1,0 +1,1 @@
+"""Training of policies that are sharded over the ranks."""

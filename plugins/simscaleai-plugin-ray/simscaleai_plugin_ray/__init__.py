@@ -1,0 +1,1 @@
+"""Recording and evaluation on Ray, on this machine or on a cluster."""
