@@ -27,6 +27,7 @@ demo: setup  ## record demonstrations, train a policy, evaluate it in closed loo
 	$(BIN)/simscale train --model bc --dataset $(DEMO)/reach.h5 --config docs/examples/demo.toml --checkpoint-dir $(DEMO)
 	$(BIN)/simscale eval $(DEMO)/final.pt --env reach --episodes 200 --output $(DEMO)/eval.json
 	$(BIN)/simscale plot $(DEMO)
+	$(BIN)/simscale report $(DEMO)
 
 test: setup  ## run the quick part of the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not nightly" -n 2 --dist loadfile

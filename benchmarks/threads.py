@@ -108,7 +108,7 @@ def _busy_processors() -> Iterator[None]:
     finally:
         for process in busy:
             process.kill()
-        for process in busy:  # both at once: what they used is not to count for the next training
+        for process in busy:
             process.wait()
 
 

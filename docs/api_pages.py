@@ -156,6 +156,7 @@ def _mechanism_pages() -> dict[str, ApiPage]:
                     "MicroBatch",
                     "Supervised",
                 ],
+                "simscaleai_core.run.metrics": ["scalars_of", "losses_by_source", "add_weighted"],
                 "simscaleai_core.run.loggers": ["hyperparameters", "Scalar"],
                 "simscaleai_core.run.evaluation": ["gathered"],
                 "simscaleai_core.builtin.fp32": ["Float32", "guarded_step"],

@@ -52,7 +52,10 @@ class LoadedData:
 
 
 def train_from_config(
-    config: TrainConfig, host: Host, given: Iterable[str] | None = None
+    config: TrainConfig,
+    host: Host,
+    given: Iterable[str] | None = None,
+    listeners: Sequence[object] = (),
 ) -> tuple[Trainer, dict[str, float]]:
     """Return a trainer built from the configuration alone, and what its `train` returned.
 
@@ -67,11 +70,13 @@ def train_from_config(
     check_option_tables(config, host)
     warn_of_unused(config, host)
     with naming_origin(host.components):
-        first = _first_options(host, config)
+        first = first_options(host, config)
         data = load_data(host, config, first, found)
         policy = build_policy(host, config, data.spec, first)
-    loaders = data.train_loader, data.eval_loader
-    trainer = Trainer(policy, loaders[0], config, loaders[1], host=host, built=data.sources)
+    trainer = Trainer(
+        policy, data.train_loader, config, data.eval_loader,
+        host=host, built=data.sources, listeners=listeners,
+    )  # fmt: skip
     return trainer, trainer.train()
 
 
@@ -130,7 +135,7 @@ def build_policy(
     return policy
 
 
-def _first_options(host: Host, config: TrainConfig) -> dict[str, Any]:
+def first_options(host: Host, config: TrainConfig) -> dict[str, Any]:
     """Return what a policy of this component was built with whose weights all are to be taken."""
     if not config.init_from or config.init_partial:
         return {}

@@ -47,6 +47,8 @@ OWN_COMMANDS = {
     "plugins": ("list", "info", "doctor"),
     "hooks": ("list", "show", "trace"),
     "checkpoint": ("show", "list", "merge"),
+    "batch": (),
+    "reproduce": (),
 }
 """The core's own commands, each with its subcommands; no plugin can take the name of one."""
 
@@ -55,6 +57,7 @@ COMMANDS = {
     "eval": KnownCommand("simscaleai-plugin-gym", "Evaluate a checkpoint in closed loop."),
     "envs": KnownCommand("simscaleai-plugin-gym", "List the installed environments."),
     "data": KnownCommand("simscaleai-plugin-data", "Look at, check and convert demonstrations."),
+    "report": KnownCommand("simscaleai-plugin-report", "Show runs and their results as one page."),
     "plugins.check": KnownCommand(
         "simscaleai-devkit", "Run the conformance checks of a plugin and of each of its components."
     ),

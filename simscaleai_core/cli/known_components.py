@@ -17,7 +17,7 @@ COMPONENTS = {
     "eval_function": {"gym": "closed_loop"},
     "extension": {"extensions": "best-k compile early-stopping ema freeze profiler throughput"},
     "adapter": {"extensions": "lora"},
-    "executor": {"ray": "ray"},
+    "executor": {"gym": "local", "ray": "ray"},
 }
 """Names of components by kind and plugin; a name that a user or a file gives is never suggested."""
 

@@ -49,6 +49,12 @@ _OWN_COMMANDS = (
     ),
     Command("plot", "simscaleai_core.cli.plot:plot", "Draw the curves of a run."),
     Command("checkpoint", "simscaleai_core.cli.checkpoint:app", "Look into checkpoints."),
+    Command("batch", "simscaleai_core.cli.batch:batch", "Show the samples of a step of a run."),
+    Command(
+        "reproduce",
+        "simscaleai_core.cli.reproduce:reproduce",
+        "Train to a checkpoint again and compare.",
+    ),
 )
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from simscaleai_core.cli.output import print_facts
+from simscaleai_core.cli.pictures import new_figure
 from simscaleai_core.cli.terminal import escaped
-from simscaleai_core.errors import ConfigError, DataError, PluginError
+from simscaleai_core.errors import DataError
 
 _PANELS = (
     ("loss", ("train/loss", "eval/loss"), "log"),
@@ -33,26 +34,13 @@ def plot(directory: Path, /, *, output: Path | None = None) -> int:
         0.
 
     Raises:
-        DataError: If the directory has no metrics, or they are broken.
-        ConfigError: If the picture cannot be of the kind that its name ends in.
-        PluginError: If matplotlib is not installed.
+        SimScaleError: If the directory has no metrics, or they are broken; or if the picture
+            cannot be of the kind that its name ends in, or matplotlib is not installed.
     """
     curves = _curves(directory / "metrics.jsonl")
     headline = _headline(directory / "eval.json")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise PluginError(
-            "pictures need matplotlib. Install it: pip install 'simscaleai-core[plot]'.",
-            plugin="matplotlib",
-        ) from error
-    figure = Figure(figsize=(11, 3.2), layout="constrained")
     target = output or directory / "curves.png"
-    kinds = sorted(figure.canvas.get_supported_filetypes())
-    if target.suffix.removeprefix(".").lower() not in kinds:
-        raise ConfigError(
-            f"no picture can be {str(target)!r}: expected a name in {', '.join(kinds)}."
-        )
+    figure = new_figure(target, 11, 3.2)
     panels = figure.subplots(1, len(_PANELS))
     for axes, (title, names, scale) in zip(panels, _PANELS, strict=True):
         shown = [name for name in names if curves[name].steps]

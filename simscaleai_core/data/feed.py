@@ -103,10 +103,12 @@ class MapFeed:
         return ({**b, "sample_keys": k} for b, k in zip(batches, keys, strict=True))
 
     def _stream(self, start: int) -> Iterator[tuple[int, Indices]]:
-        for step in itertools.count(start):
-            epoch, position = divmod(step, self.steps_per_epoch)
-            order = self._order(epoch)
-            yield step, order[position * self._world_size + self._rank]
+        return ((step, self.indices(step)) for step in itertools.count(start))
+
+    def indices(self, step: int) -> Indices:
+        """Return which samples this rank trains on in the step that follows `step` others."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        return self._order(epoch)[position * self._world_size + self._rank]
 
     def _order(self, epoch: int) -> list[Indices]:
         if epoch not in self._orders:

@@ -144,6 +144,14 @@ class WindowedDataset(Dataset[Sample]):
         batch = self._gather(indices)
         return batch if self.transform is None else [self.transform(sample) for sample in batch]
 
+    def locate(self, index: int) -> tuple[str, range]:
+        """Return a sample's episode and timesteps; with `pad` some may lie outside of it."""
+        loaded, windows = self._loaded, self._windows
+        start = int(windows.starts[index])
+        episode = int(loaded.offsets.searchsorted(start + windows.lead, side="right")) - 1
+        first, stride = start - int(loaded.offsets[episode]), windows.stride
+        return loaded.episodes[episode].name, range(first, first + self.seq_len * stride, stride)
+
     def describe(self) -> DataSpec:
         """Return shapes, statistics and origin of the data.
 

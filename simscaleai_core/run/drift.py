@@ -57,11 +57,11 @@ def drift(run: Run, tree: StateDict) -> tuple[list[str], list[str]]:
     or changes what is measured.
     """
     config, before = config_table(run.config), settings_of(tree) | _named(tree["policy"])
-    refused = _differences({n: config[n] for n in REFUSED}, tree["config"])
+    refused = differences({n: config[n] for n in REFUSED}, tree["config"])
     reported: list[str] = []
     if tree["data"]:
         now = about_data(run.data_spec)
-        refused += [f"the data's {text}" for text in _differences(now, tree["data"])]
+        refused += [f"the data's {text}" for text in differences(now, tree["data"])]
     used = {name.rpartition(".")[0] for name in before}  # what had fewer options then
     new = [n for n in run.defaults if n not in before and n.rpartition(".")[0] in used]
     before |= {name: run.defaults[name] for name in new}
@@ -69,10 +69,10 @@ def drift(run: Run, tree: StateDict) -> tuple[list[str], list[str]]:
     for name, value in now.items():
         kind = run.on_resume.get(name, "refused")
         if kind != "harmless":
-            texts = _differences({name: value}, before)
+            texts = differences({name: value}, before)
             (refused if kind == "refused" else reported).extend(texts)
-    reported += _differences({n: config[n] for n in REPORTED}, tree["config"])
-    reported += _differences({n: run.facts.get(n) for n in _IN_EFFECT}, tree["facts"])
+    reported += differences({n: config[n] for n in REPORTED}, tree["config"])
+    reported += differences({n: run.facts.get(n) for n in _IN_EFFECT}, tree["facts"])
     return refused, reported
 
 
@@ -123,7 +123,7 @@ def _named(policy: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{owner}.{name}": value for name, value in (policy.get("hparams") or {}).items()}
 
 
-def _differences(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
+def differences(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
     """Say in words what differs; what an older version did not write down is not compared."""
     return [
         f"{name.rpartition('/')[2]} was {_shown(before[name])}, is {_shown(value)}"

@@ -198,3 +198,38 @@ def test_it_computes_with_as_many_threads_as_it_is_told(checkpoint, monkeypatch)
         torch.set_num_threads(before)
     with pytest.raises(ConfigError, match="threads: expected at least 1, got 0"):
         evaluate(checkpoint, env="dot", threads=0)
+
+
+def test_it_stops_when_it_knows(checkpoint, lame, capsys):
+    assert evaluate(checkpoint, episodes=900, until="success_rate>=0.5", json=True) == 0
+    alone = json.loads(capsys.readouterr().out)
+    assert alone["decision"] == "met" and alone["ceiling"] == 900
+    assert alone["n_episodes"] == alone["looks"][-1][0] < 100
+    assert alone["looks"][-1][1:] == alone["success_rate_sequence95"]
+    assert evaluate(checkpoint, lame, episodes=900, until="decided", json=True) == 0
+    compared = json.loads(capsys.readouterr().out)
+    assert compared["decision"] == "the first is better" and compared["n_episodes"] < 100
+    assert compared["difference_sequence95"][1] < 0
+
+
+def test_it_goes_on_to_the_ceiling_while_it_does_not_know(checkpoint, capsys):
+    assert evaluate(checkpoint, checkpoint, episodes=60, until="decided", margin=0.02) == 0
+    shown = capsys.readouterr().out
+    assert "undecided" in shown and "looks" not in shown
+    assert evaluate(checkpoint, checkpoint, episodes=900, until="decided", margin=0.5) == 0
+    assert "equal" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"until": "decided"}, "expected 'success_rate>=0.95' with one checkpoint"),
+        ({"until": "success_rate>0.5"}, "expected 'success_rate>=0.95' with one checkpoint"),
+        ({"until": "success_rate>=1.5"}, "expected a number between 0 and 1"),
+        ({"margin": 0.1}, "expected --until decided"),
+        ({"until": "success_rate>=0.5", "margin": 0.1}, "with two checkpoints"),
+    ],
+)
+def test_a_question_that_is_none_is_refused(checkpoint, given, said):
+    with pytest.raises(ConfigError, match=said):
+        evaluate(checkpoint, env="dot", **given)

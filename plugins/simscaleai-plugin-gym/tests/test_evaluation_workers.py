@@ -112,3 +112,10 @@ def test_nothing_is_left_of_it(folder, stop):
     while members(process.pid):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_when_it_stops_does_not_depend_on_the_workers(folder):
+    words = ("bc/final.pt", "--episodes", 300, "--until", "success_rate>=0.5")
+    alone = results(*words, cwd=folder)
+    assert json.loads(alone)["decision"] != "undecided"
+    assert results(*words, "--workers", 3, cwd=folder) == alone

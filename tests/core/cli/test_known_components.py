@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from simscaleai_plugin_gym.executors.choice import executors
 
 from simscaleai_core.cli.known_components import COMPONENTS, hint_for, install_hint, own_plugin
 from simscaleai_core.errors import CheckpointError, UnknownComponentError
@@ -17,9 +18,10 @@ REPOSITORY = Path(__file__).parents[3]
 
 
 def test_the_table_is_what_our_plugins_declare() -> None:
-    ours = [r for r in Host().records if r.distribution.startswith("simscaleai-plugin-")]
+    host = Host()
+    ours = [r for r in host.records if r.distribution.startswith("simscaleai-plugin-")]
     declared: dict[str, dict[str, set[str]]] = {}
-    for component in Host().components:
+    for component in [*host.components, *executors(host)]:
         if component.plugin in {r.name for r in ours}:
             names = declared.setdefault(component.kind, {}).setdefault(component.plugin, set())
             names.add(component.spec.name)

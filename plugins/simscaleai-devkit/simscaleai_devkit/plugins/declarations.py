@@ -183,7 +183,7 @@ def _module(subject: PluginSubject) -> Any:
 
 
 def _is_provider(hook: str) -> bool:
-    """Return whether a hook declares components: of the core, or ``NAME_register_...`` of a plugin."""
+    """Return whether a hook declares components: a core's, or a plugin's ``NAME_register_...``."""
     is_foreign = not hook.startswith(PREFIX) and "_register_" in hook
     return is_foreign or provider_kind(hook) is not None
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from attrs import frozen
 from cyclopts import Parameter
 
 from simscaleai_plugin_gym.executors.choice import LOCAL, choose_executor, with_executor_options
@@ -18,11 +17,9 @@ from simscaleai_plugin_gym.options import (
 )
 
 if TYPE_CHECKING:
-    from simscaleai_plugin_gym.evaluate.workers import EvaluationTasks, EvaluationWorker
-    from simscaleai_plugin_gym.executors.choice import ExecutorChoice
-    from simscaleai_plugin_gym.executors.contracts import Executor
+    from simscaleai_plugin_gym.evaluate.until import Question
 
-_PER_EPISODE = {"seeds", "successes", "returns", "lengths", "instructions"}
+_NOT_SHOWN = {"seeds", "successes", "returns", "lengths", "instructions", "looks"}
 
 
 @with_executor_options
@@ -53,6 +50,8 @@ def evaluate(
     video_episodes: int = 4,
     env_timeout_s: float = ENV_TIMEOUT_S,
     gate: str | None = None,
+    until: str | None = None,
+    margin: float | None = None,
     output: Path | None = None,
     json: bool = False,
     on_options: Mapping[str, Mapping[str, Any]] | None = None,
@@ -97,6 +96,10 @@ def evaluate(
             [s]; then the evaluation ends with an error.
         gate: Bar to reach, such as 'success_rate>=0.95', or 'difference>=-0.02' with two
             checkpoints; exit status 1 if it is missed.
+        until: Question at whose answer to stop, looked at after each task of some 25 episodes:
+            'success_rate>=0.95', or 'decided' with two checkpoints; then --episodes is the most.
+        margin: Difference of two success rates that does not matter: within it, two checkpoints
+            count as equal for --until.
         output: File to write the results to, as JSON.
         json: Print one JSON object instead of a table.
         on_options: Options of the executor.
@@ -104,10 +107,13 @@ def evaluate(
     Returns:
         Exit status: 0, or 1 if the gate was missed.
     """
+    from simscaleai_plugin_gym.commands.checkpoints import Evaluation, evaluate_checkpoints
     from simscaleai_plugin_gym.evaluate.evaluation import EvalConfig
     from simscaleai_plugin_gym.evaluate.gate import gate_from_text
     from simscaleai_plugin_gym.evaluate.workers import EvaluationTasks
 
+    checkpoints = [c for c in (checkpoint, other) if c]
+    question = _question(until, margin, episodes, compares=other is not None)
     bar = None if gate is None else gate_from_text(gate, compares=other is not None)
     _check(env, output, video)
     counts = {"num_envs": num_envs, "images": images, "video_episodes": video_episodes}
@@ -116,17 +122,11 @@ def evaluate(
     _search_modules_here()
     chosen = choose_executor(on, on_options)
     _success(success)  # what is wrong is said before the policy is loaded
-    evaluation = _Evaluation(
+    evaluation = Evaluation(
         tasks=EvaluationTasks(
             config=EvalConfig(
-                n_episodes=episodes,
-                seed=seed,
-                max_steps=max_steps,
-                language=language,
-                execute=execute,
-                ensemble=ensemble,
-                source=source,
-                env_timeout_s=env_timeout_s,
+                n_episodes=episodes, seed=seed, max_steps=max_steps, language=language,
+                execute=execute, ensemble=ensemble, source=source, env_timeout_s=env_timeout_s,
             ),
             success=success,
             vectorization=vectorization,
@@ -138,157 +138,12 @@ def evaluate(
         options=_options(env_kwargs, images),
         video=video,
         video_episodes=video_episodes,
-    )
-    results = _run(evaluation, [c for c in (checkpoint, other) if c], chosen, workers)
+    )  # fmt: skip
+    results = evaluate_checkpoints(evaluation, checkpoints, chosen, workers, question)
     if bar is not None:
         results |= {"gate": gate, "gate_met": bar.is_met(results)}
     _report(results, output, as_json=json)
     return 0 if results.get("gate_met", True) else 1
-
-
-@frozen(kw_only=True)
-class _Evaluation:
-    """What is done with each checkpoint."""
-
-    tasks: EvaluationTasks
-    env: str | None
-    num_envs: int | None
-    options: Mapping[str, Any]
-    video: Path | None
-    video_episodes: int
-
-    def run(self, pool: _Pool, checkpoint: int, *, folder: str = "") -> dict[str, Any]:
-        """Return a checkpoint's results, with what it was and where it ran."""
-        from simscaleai_core.host.facade import Host
-        from simscaleai_core.host.registry import load_checkpoint
-        from simscaleai_plugin_gym.envs.construction import default_num_envs
-        from simscaleai_plugin_gym.evaluate.image_inputs import env_options
-
-        host, path = Host(), pool.checkpoints[checkpoint]
-        tree = load_checkpoint(path, host)
-        name = _recorded_env(tree, path) if self.env is None else self.env
-        policy = pool.worker.take(checkpoint, tree, host)
-        del tree  # with the optimiser's state it may be large
-        options = env_options(policy, name, self.options, host=host)
-        num_envs = self.num_envs or default_num_envs(name, self.tasks.vectorization, host=host)
-        results = pool.measure(
-            self.tasks.config.episode_seeds, num_envs, policy=checkpoint, env=name, options=options
-        )
-        listed = {k: list(v) if isinstance(v, tuple) else v for k, v in options.items()}
-        about = {"checkpoint": str(path), "env": name, "env_kwargs": listed}
-        videos = self._record_videos(policy, name, {"host": host, **options}, folder)
-        return {**about, **results, **videos}
-
-    def _record_videos(
-        self, policy: Any, name: str, options: Mapping[str, Any], folder: str
-    ) -> dict[str, Any]:
-        if self.video is None:
-            return {}
-        from simscaleai_plugin_gym.envs.construction import make_env
-        from simscaleai_plugin_gym.video.video import CONTACT_SHEET, record_videos
-
-        config = self.tasks.config
-        directory, limit_s = self.video / folder, config.env_timeout_s
-        drawn = {**options, "render_mode": "rgb_array"}
-        videos = record_videos(
-            lambda: make_env(name, env_timeout_s=limit_s, **drawn),
-            policy.predict,
-            directory,
-            config.episode_seeds[: self.video_episodes],
-            success=_success(self.tasks.success),
-            language=config.language,
-            max_steps=config.max_steps,
-            env_timeout_s=limit_s,
-        )
-        shown = [{"file": str(v.path), "seed": v.seed, "success": v.success} for v in videos]
-        return {"videos": shown, "contact_sheet": str(directory / CONTACT_SHEET)}
-
-
-@frozen(kw_only=True)
-class _Pool:
-    """Where the episodes run."""
-
-    executor: Executor
-    runs_here: bool
-    worker: EvaluationWorker
-    checkpoints: Sequence[Path]
-
-    def measure(self, seeds: Sequence[int], num_envs: int, **which: Any) -> dict[str, Any]:
-        """Return the results of one policy; `which` says what its tasks have in common."""
-        from time import perf_counter
-
-        from simscaleai_core.cli.output import progress
-        from simscaleai_plugin_gym.evaluate.measurement import results_of
-        from simscaleai_plugin_gym.evaluate.workers import EvaluationTask, split_seeds
-
-        num_envs, parts = split_seeds(seeds, num_envs)
-        which |= {"num_envs": num_envs, "threads": None if self.runs_here else _threads()}
-        tasks = [
-            EvaluationTask(seeds=part, is_first=index == 0, **which)
-            for index, part in enumerate(parts)
-        ]
-        started = perf_counter()
-        with progress("evaluating episodes", len(seeds)) as advance:
-            found = dict(self.executor.run(tasks, advance))
-        wall_s = None if self.runs_here else perf_counter() - started
-        return results_of([found[index] for index in range(len(tasks))], wall_s)
-
-
-def _run(
-    evaluation: _Evaluation,
-    checkpoints: Sequence[Path],
-    chosen: ExecutorChoice,
-    workers: int | None,
-) -> dict[str, Any]:
-    """Return the results of one checkpoint, or of two that are compared."""
-    from simscaleai_plugin_gym.evaluate.comparison import compare
-    from simscaleai_plugin_gym.evaluate.workers import EvaluationWorker
-    from simscaleai_plugin_gym.executors.contracts import Job
-
-    worker = EvaluationWorker(evaluation.tasks, checkpoints)
-    job = Job(
-        worker="simscaleai_plugin_gym.evaluate.workers:EvaluationWorker",
-        settings=evaluation.tasks,
-        files=checkpoints,
-        done="evaluated",
-        advice="Repeat the command with fewer workers if memory ran out.",
-        ready=worker,
-    )
-    with chosen.open(job, workers) as executor:
-        pool = _Pool(
-            executor=executor,
-            runs_here=chosen.runs_here(workers),
-            worker=worker,
-            checkpoints=checkpoints,
-        )
-        if len(checkpoints) == 1:
-            return evaluation.run(pool, 0)
-        one = evaluation.run(pool, 0, folder="first")
-        two = evaluation.run(pool, 1, folder="second")
-    return {"env": two["env"], **compare(one, two)}
-
-
-def _threads() -> int:
-    from torch import get_num_threads
-
-    return get_num_threads()
-
-
-def _recorded_env(tree: Mapping[str, Any], checkpoint: Path) -> str:
-    """Return the environment that the checkpoint's data was recorded in.
-
-    Raises:
-        ConfigError: If the checkpoint does not know it.
-    """
-    from simscaleai_core.errors import ConfigError
-
-    name = (tree.get("data") or {}).get("env")
-    if not name:
-        raise ConfigError(
-            f"{checkpoint} does not say where its data was recorded: expected an environment. "
-            "Name it with --env."
-        )
-    return str(name)
 
 
 def _check(env: str | None, output: Path | None, video: Path | None) -> None:
@@ -305,6 +160,26 @@ def _check(env: str | None, output: Path | None, video: Path | None) -> None:
         check_output("output", output)
     if video is not None:
         check_output("video", video, is_folder=True)
+
+
+def _question(
+    until: str | None, margin: float | None, episodes: int, *, compares: bool
+) -> Question | None:
+    """Return what the evaluation is to find out.
+
+    Raises:
+        ConfigError: If there is a margin for nothing.
+    """
+    from simscaleai_core.errors import ConfigError
+    from simscaleai_plugin_gym.evaluate.until import question_from_text
+
+    if until is None:
+        if margin is not None:
+            raise ConfigError(
+                "margin: expected --until decided with it. Add that, or leave it out."
+            )
+        return None
+    return question_from_text(until, ceiling=episodes, compares=compares, margin=margin)
 
 
 def _success(text: str | None) -> Any:
@@ -383,7 +258,7 @@ def _lines(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]
             lines += _lines(value, f"{prefix}{key}.")
         elif key == "videos":
             lines += [(f"video {video['seed']}", video["file"]) for video in value]
-        elif key not in _PER_EPISODE and value is not None:
+        elif key not in _NOT_SHOWN and value is not None:
             lines.append((f"{prefix}{key}", _text(value)))
     return lines
 
