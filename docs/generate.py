@@ -94,9 +94,12 @@ def cli_page() -> str:
     """Return the page about the command line, with the commands of the first-party plugins."""
     with patch.object(sys, "argv", ["simscale"]):  # cyclopts shows it in places
         app = build_app(["train"])
-        for command in commands():  # the command line adds these when their parent is named
+        for command in commands():  # the command line adds these when they are named
             parent, _, name = command.name.partition(".")
-            if name and name not in app[parent]:
+            if not name:
+                del app[parent]
+                app.command(command.target, name=parent, help=command.summary)
+            elif name not in app[parent]:
                 app[parent].command(command.target, name=name, help=command.summary)
         text = app.generate_docs(output_format="markdown")
     body = re.sub(r"## Table of Contents\n.*?(?=\*\*Commands)", "", text, flags=re.DOTALL)
@@ -105,9 +108,10 @@ def cli_page() -> str:
         "# Command line",
         _NOTE,
         "`simscale` and `python -m simscaleai_core` are the same program. `simscaleai-plugin-gym` "
-        "adds `record`, `eval` and `envs`, `simscaleai-plugin-data` adds `data`, and "
-        "`simscaleai-devkit` adds `plugins new` and `plugins check`. `simscale train` accepts the "
-        "options of a component, such as `--bc.hidden-dim`, when the command line names the "
+        "adds `record`, `eval` and `envs`, `simscaleai-plugin-data` adds `data`, "
+        "`simscaleai-plugin-report` adds `report`, and `simscaleai-devkit` adds `plugins new` and "
+        "`plugins check`. `simscale train` accepts the options of a component, such as "
+        "`--bc.hidden-dim`, when the command line names the "
         "component; `simscale train --model bc --help` lists them. "
         "[Exit status](exit-status.md) explains the return codes.",
         body.strip(),

@@ -94,7 +94,7 @@ def read_manifest(path: Path) -> CheckpointInfo | None:
     """Return what one manifest says, or None if the file is none of ours."""
     try:
         info = CheckpointInfo(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None  # not a manifest of ours; such files are left alone
     is_ours = [type(value) for value in astuple(info)] == [str, int, int, int, str, str]
     return info if is_ours and info.file == Path(info.file).name else None

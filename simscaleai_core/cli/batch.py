@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,8 @@ def batch(
     for name, value in (("step", step), ("window", window), ("top", top)):
         if value < 1:
             raise ConfigError(f"--{name}: expected an integer of at least 1, got {value}.")
+    if os.environ.get("RANK", "0") != "0":
+        return 0  # rank 0 speaks for all
     from simscaleai_core.cli.samples import by_episode, by_loss, feeds_of, samples_of
 
     recorded, before = _checkpoints(run, step, weights)

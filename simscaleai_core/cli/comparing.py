@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -94,13 +95,15 @@ def _tensors(before: Tensor, now: Tensor) -> tuple[str, float]:
     if before.shape != now.shape or before.dtype != now.dtype:
         forms = (f"{list(t.shape)} of {t.dtype}" for t in (before, now))
         return " there, ".join(forms) + " now", 0.0
-    if torch.equal(_bits(before), _bits(now)):
+    count = int((_bits(before) != _bits(now)).any(dim=1).sum())
+    if not count:
         return "", 0.0
     kind = torch.complex128 if before.is_complex() else torch.float64
-    size = float((before.to(kind) - now.to(kind)).abs().max())
-    count = int((before != now).sum())
+    size = float((before.to(kind) - now.to(kind)).abs().nan_to_num(0.0, math.inf).max())
     return f"{count} of {before.numel()} numbers differ, by {size:.3g} at most", size
 
 
 def _bits(value: Tensor) -> Tensor:
-    return value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    """Return the bytes of each number, uint8 `[N, bytes]`: 0 and -0 differ, and NaN is NaN."""
+    whole = value.detach().cpu().contiguous()
+    return whole.reshape(-1, 1).view(torch.uint8).reshape(whole.numel(), whole.element_size())

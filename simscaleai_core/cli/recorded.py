@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,9 +22,10 @@ from simscaleai_core.cli.from_config import (
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.contracts import StateDict
 from simscaleai_core.errors import CheckpointError, DataError, UnknownComponentError
-from simscaleai_core.host.components import adapt
+from simscaleai_core.host.components import adapt, keywords_of
 from simscaleai_core.host.facade import Host
-from simscaleai_core.host.records import naming_origin
+from simscaleai_core.host.lookup import import_target
+from simscaleai_core.host.records import Component, naming_origin
 from simscaleai_core.host.registry import load_checkpoint, needed_error, take_weights
 from simscaleai_core.host.selection import select_plugins
 from simscaleai_core.seeding import seed_everything, stream_seed
@@ -84,8 +84,6 @@ def recorded_run(path: Path) -> RecordedRun:
     table = {k: v for k, v in tree["config"].items() if k in known and v is not None}
     config = build_config(table, place=str(path))
     host = Host(select_plugins(config.plugins))
-    # whoever makes a host of its own, here or in a process that is started, finds them too
-    os.environ["SIMSCALE_PLUGIN"] = ",".join(host.selection.required)
     return RecordedRun(path=path, tree=tree, config=config, given=frozenset(table), host=host)
 
 
@@ -102,8 +100,8 @@ def checkpoints_of(reference: Path) -> list[Place]:
         CheckpointError: If there is none.
     """
     is_folder = reference.is_dir() and bool(list_checkpoints(reference))
-    infos = list_checkpoints(reference if is_folder else reference.parent)
     folder = reference if is_folder else reference.parent
+    infos = list_checkpoints(folder)
     runs = [info.run for info in infos if is_folder or info.file == reference.name]
     if not runs and reference.is_dir() and not reference.suffix:
         raise CheckpointError(
@@ -138,7 +136,17 @@ def open_data(run: RecordedRun) -> LoadedData:
     if config.init_from and not config.init_partial:  # its policy was built as that one was
         first = dict(run.tree["policy"]["hparams"] or {})
     with run.naming_needs():
-        return load_data(run.host, config, first, named_data(run.host, config))
+        found = named_data(run.host, config)
+        if all("cache_images_gib" in _keywords(part.reader) for part in found):
+            unread = {**config.dataset_kwargs, "cache_images_gib": 0}  # a few images are wanted
+            config = attrs.evolve(config, dataset_kwargs=unread)
+        return load_data(run.host, config, first, found)
+
+
+def _keywords(reader: Component) -> set[str]:
+    options = reader.spec.options
+    options_class = import_target(reader, options) if options else None
+    return keywords_of(import_target(reader), options_class) or set()
 
 
 def first_policy(run: RecordedRun, data: LoadedData) -> nn.Module:

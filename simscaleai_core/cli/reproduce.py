@@ -66,17 +66,17 @@ def reproduce(
     run = recorded_run(checkpoint)
     _check_ranks(run)
     is_first_rank = os.environ.get("RANK", "0") == "0"
-    start = _start_of(run, steps)
+    start, notes = _start_of(run, steps), list[str]()
     with _folder(directory) as folder:
         if is_first_rank:
+            notes += _changed_on_the_way(run)
             begin = f"from {start[1]}" if start else "from the beginning"
             print_note(f"training to step {run.tree['step']} again, {begin}")
-        differences = _train_again(run, start, folder)
+        notes += _train_again(run, start, folder)
         if not is_first_rank:
             return 0  # rank 0 speaks for all
         again = load_checkpoint(_written(run, folder), run.host)
         parts = compare(run.tree, again)
-    notes = [*_changed_on_the_way(run), *differences]
     is_equal = not any(part.different for part in parts)
     report = {
         "checkpoint": str(checkpoint),
@@ -130,6 +130,8 @@ def _train_again(run: RecordedRun, start: Place | None, folder: Path) -> list[st
     """Train to the checkpoint's step again; return what differs from the run that wrote it."""
     from simscaleai_core.cli.from_config import train_from_config
 
+    # whoever makes a host of its own, here or in a process that is started, finds them too
+    os.environ["SIMSCALE_PLUGIN"] = ",".join(run.host.selection.required)
     config = _config_of(run, None if start is None else start[1], folder)
     count = run.tree["step"] - (0 if start is None else start[0])
     is_first_rank = os.environ.get("RANK", "0") == "0"
@@ -165,9 +167,8 @@ def _check_ranks(run: RecordedRun) -> None:
     ranks = int(os.environ.get("WORLD_SIZE", "1"))
     if ranks != run.world_size:
         raise ConfigError(
-            f"{run.path} is of a run of {run.world_size} ranks: expected as many, got {ranks}. Run "
-            f"it with torchrun --nproc-per-node {run.world_size} -m simscaleai_core reproduce "
-            f"'{run.path}'"
+            f"{run.path} is of a run of {run.world_size} ranks: expected as many, got {ranks}. "
+            f"Start this command with torchrun on {run.world_size} processes."
         )
     if run.tree["step"] < 1:
         raise ConfigError(f"{run.path} is of step 0: expected a checkpoint of a later step.")
@@ -238,8 +239,9 @@ def _folder(given: Path | None) -> Iterator[Path]:
     Raises:
         ConfigError: If the one that is given is not empty.
     """
+    is_first_rank = os.environ.get("RANK", "0") == "0"
     if given is not None:
-        if given.exists() and any(p.suffix == ".json" for p in given.iterdir()):
+        if is_first_rank and given.exists() and any(p.suffix == ".json" for p in given.iterdir()):
             raise ConfigError(
                 f"--directory: expected an empty folder, {str(given)!r} has files. Name another."
             )
@@ -254,7 +256,7 @@ def _folder(given: Path | None) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        if os.environ["RANK"] == "0":
+        if is_first_rank:
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -274,10 +276,11 @@ def _show(report: Mapping[str, Any], parts: Sequence[PartComparison]) -> None:
         (
             part.name,
             f"{len(part.different)} of {part.entries} differ" if part.different else "equal",
+            f"{part.largest:.3g}" if part.different else "",
             part.first,
         )
         for part in parts
     ]
-    print_table(rows, headers=("part", "result", "first difference"), title="parts")
+    print_table(rows, headers=("part", "result", "largest", "first difference"), title="parts")
     if report["differences"]:
         print_table([(text,) for text in report["differences"]], title="other than in the run")

@@ -81,7 +81,7 @@ def test_the_flags_that_are_advised_exist(
     told: list[tuple[str, str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     commands = ["", "train", "record", "eval", "plugins new", "plugins check"]
-    commands += ["data check", "data convert"]
+    commands += ["data check", "data convert", "batch", "reproduce"]
     for command in commands:
         assert run([*command.split(), "--help"]) == 0
     pages = capsys.readouterr().out

@@ -52,6 +52,18 @@ def test_generated_page_is_current(generated: dict[str, str], name: str) -> None
     assert reference(name) == generated[name], "run: python docs/generate.py"
 
 
+def test_every_command_is_documented_with_its_options() -> None:
+    """A command that the page does not import is shown without any."""
+    sections = dict(
+        re.findall(r"^#+ simscale ([\w ]+)\n(.*?)(?=^#|\Z)", reference("cli.md"), re.M | re.S)
+    )
+    groups = {name.rpartition(" ")[0] for name in sections} - {""}
+    shows = ("**Parameters**", "**Arguments**", "**Configuration**")
+    assert len(sections) > 15
+    bare = [n for n, text in sections.items() if not any(part in text for part in shows)]
+    assert {*bare} <= groups
+
+
 def test_every_hook_is_documented() -> None:
     headings = HEADING.findall(reference("hooks.md"))
     assert [name for name in hook_specs() if name not in headings] == []

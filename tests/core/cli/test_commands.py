@@ -25,7 +25,11 @@ from simscaleai_core.host.selection import select_plugins
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
+    before = [(app, {*app}) for app in (plugins.app, hooks.app, checkpoint.app)]
     yield Site(tmp_path)
+    for app, names in before:  # they are the whole process's
+        for name in {*app} - names:
+            del app[name]
     for name in [n for n in sys.modules if n.startswith("fake_")]:
         del sys.modules[name]
 

@@ -82,6 +82,20 @@ def test_a_stride_leaves_out_timesteps(pad: bool) -> None:
         assert batch["is_pad"].tolist() == [[False, False, True]]
 
 
+@pytest.mark.parametrize("options", [{"pad": True, "obs_len": 2}, {"pad": True}, {}])
+def test_a_sample_says_where_it_comes_from(options: dict[str, Any]) -> None:
+    given = {"seq_len": 3, "stride": 2, "obs_keys": ["q"], "episodes": ["demo_1", 2, 4], **options}
+    kept, held = opened(**given).split(0.4, seed=1)
+    for part in (kept, held):
+        for index in range(len(part)):
+            name, timesteps = part.locate(index)
+            assert name in part.episodes
+            episode = int(name.removeprefix("demo_"))
+            inside = np.clip(timesteps, 0, episode + 3)
+            actions = batch_of(part, index)["actions"][0, :, 0]
+            assert actions.tolist() == [20 * episode + t for t in inside]
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

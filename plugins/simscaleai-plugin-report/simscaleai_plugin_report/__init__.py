@@ -1,0 +1,1 @@
+"""The command ``simscale report``: what runs were and how well their policies do, as one page."""
