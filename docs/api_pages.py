@@ -168,6 +168,7 @@ def _mechanism_pages() -> dict[str, ApiPage]:
             intro="Building blocks for policies, datasets and eval functions.",
             names={
                 "simscaleai_core.data.batches": _functions_of("simscaleai_core.data.batches"),
+                "simscaleai_core.data.statistics": ["pooled"],
                 "simscaleai_core.seeding": [
                     "stream_seed",
                     "seed_everything",
@@ -220,7 +221,9 @@ def _mechanism_pages() -> dict[str, ApiPage]:
             names={
                 "simscaleai_core.checkpoint.manifest": [
                     "CheckpointInfo",
+                    "list_checkpoints",
                     "read_manifest",
+                    "stored_at",
                     "write_manifest",
                 ],
                 "simscaleai_core.checkpoint.files": [
@@ -231,6 +234,7 @@ def _mechanism_pages() -> dict[str, ApiPage]:
                     "replace_atomically",
                     "sync",
                 ],
+                "simscaleai_core.checkpoint.lock": ["identity_of"],
                 "simscaleai_core.checkpoint.pickled": ["Described", "Description"],
                 "simscaleai_core.checkpoint.schema": ["tensor_mismatches"],
                 "simscaleai_core.checkpoint.serialisation": ["to_serialisable"],

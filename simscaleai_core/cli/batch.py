@@ -73,9 +73,7 @@ def batch(
         samples = by_loss(found)
     episodes = by_episode(samples) if worst else []
     if sheet is not None:
-        from simscaleai_core.cli.pictures import write_sheet
-
-        write_sheet(samples, sheet)
+        _write_sheet(samples, sheet)
     facts = {
         "step": step,
         "steps": [steps[0], steps[-1]],
@@ -92,6 +90,12 @@ def batch(
     else:
         _show(facts, episodes[:top], _distinct(samples)[:top] if worst else samples)
     return 0
+
+
+def _write_sheet(samples: Sequence[Sample], sheet: Path) -> None:
+    from simscaleai_core.cli.pictures import write_sheet
+
+    write_sheet(samples, sheet)
 
 
 def _distinct(samples: Sequence[Sample]) -> list[Sample]:

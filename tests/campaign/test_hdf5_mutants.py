@@ -445,8 +445,10 @@ def outcome(path: Path) -> dict[str, Any] | str:
             os.waitpid(pid, 0)
             return "hung over 10 s"
         time.sleep(0.002)
-    if done[1] != 0 or log.read_text():
-        return f"crashed with status {os.waitstatus_to_exitcode(done[1])} {log.read_text()[-800:]}"
+    lines = log.read_text().splitlines(keepends=True)
+    said = "".join(line for line in lines if not line.startswith("info: "))
+    if done[1] != 0 or said:
+        return f"crashed with status {os.waitstatus_to_exitcode(done[1])} {said[-800:]}"
     found: dict[str, Any] = json.loads(path.with_suffix(".json").read_text())
     return "hung over 10 s" if found["longest_s"] > HANG_S else found
 

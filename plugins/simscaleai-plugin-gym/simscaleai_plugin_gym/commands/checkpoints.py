@@ -11,7 +11,6 @@ from attrs import frozen
 
 from simscaleai_core.cli.output import progress
 from simscaleai_core.errors import ConfigError
-from simscaleai_core.host import registry
 from simscaleai_core.host.facade import Host
 from simscaleai_plugin_gym.envs.construction import default_num_envs, make_env
 from simscaleai_plugin_gym.envs.success import rule_from_text
@@ -162,8 +161,10 @@ def _run_until(
 
 
 def _opened(evaluation: Evaluation, checkpoints: Sequence[Path], index: int, pool: _Pool) -> _Side:
+    from simscaleai_core.host.registry import load_checkpoint
+
     host, path, tasks = Host(), checkpoints[index], evaluation.tasks
-    tree = registry.load_checkpoint(path, host)
+    tree = load_checkpoint(path, host)
     name = _recorded_env(tree, path) if evaluation.env is None else evaluation.env
     policy = pool.worker.take(index, tree, host)
     del tree  # with the optimiser's state it may be large
