@@ -200,6 +200,16 @@ def test_it_computes_with_as_many_threads_as_it_is_told(checkpoint, monkeypatch)
         evaluate(checkpoint, env="dot", threads=0)
 
 
+def test_another_environment_than_that_of_the_data_is_said(checkpoint, monkeypatch, capsys):
+    evaluate(checkpoint, env="toy_plugin/dot", episodes=2)
+    assert "warning" not in capsys.readouterr().err
+    tree = {"data": {"env": "reach"}}
+    monkeypatch.setattr("simscaleai_core.host.registry.load_checkpoint", lambda path, _: tree)
+    evaluate(checkpoint, env="dot", episodes=2)
+    said = capsys.readouterr().err
+    assert "trained on data of the environment 'reach', and is evaluated in 'dot'" in said
+
+
 def test_it_stops_when_it_knows(checkpoint, lame, capsys):
     assert evaluate(checkpoint, episodes=900, until="success_rate>=0.5", json=True) == 0
     alone = json.loads(capsys.readouterr().out)

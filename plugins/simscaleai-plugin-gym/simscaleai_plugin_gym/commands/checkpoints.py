@@ -9,9 +9,10 @@ from typing import Any
 
 from attrs import frozen
 
-from simscaleai_core.cli.output import progress
+from simscaleai_core.cli.output import print_note, progress
 from simscaleai_core.errors import ConfigError
 from simscaleai_core.host.facade import Host
+from simscaleai_plugin_gym.envs.catalog import find_declared
 from simscaleai_plugin_gym.envs.construction import default_num_envs, make_env
 from simscaleai_plugin_gym.envs.success import rule_from_text
 from simscaleai_plugin_gym.evaluate.comparison import compare
@@ -166,6 +167,7 @@ def _opened(evaluation: Evaluation, checkpoints: Sequence[Path], index: int, poo
     host, path, tasks = Host(), checkpoints[index], evaluation.tasks
     tree = load_checkpoint(path, host)
     name = _recorded_env(tree, path) if evaluation.env is None else evaluation.env
+    _warn_of_another_env(tree, path, name, host)
     policy = pool.worker.take(index, tree, host)
     del tree  # with the optimiser's state it may be large
     options = env_options(policy, name, evaluation.options, host=host)
@@ -221,6 +223,17 @@ def _threads() -> int:
     from torch import get_num_threads
 
     return get_num_threads()
+
+
+def _warn_of_another_env(tree: Mapping[str, Any], path: Path, name: str, host: Host) -> None:
+    """Say that a policy is evaluated in another environment than its data was recorded in."""
+    recorded = (tree.get("data") or {}).get("env") or name
+    one, other = (find_declared(each, host) for each in (recorded, name))
+    if recorded != name and (one is None or other is None or one.id != other.id):
+        print_note(
+            f"warning: {path} was trained on data of the environment {recorded!r}, and is evaluated"
+            f" in {name!r}."
+        )
 
 
 def _recorded_env(tree: Mapping[str, Any], checkpoint: Path) -> str:
