@@ -247,7 +247,8 @@ class NormAfterClipping(Local):
 @strategy_fails("one_rank_talks_to_itself", "gather")
 class GathersText(Local):
     def gather(self, value):
-        return [str(value)] if "tensor" in value else [value]
+        has_tensor = isinstance(value, dict) and "tensor" in value
+        return [str(value)] if has_tensor else [value]
 
 
 @strategy_fails("tears_down", "'failed'")

@@ -15,10 +15,17 @@ from simscaleai_plugin_extensions import plugin
 from simscaleai_core.checkpoint.manifest import damage_of, list_checkpoints
 from simscaleai_core.host.registry import load_checkpoint
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning"),  # torch's, in compiling
+]
 
 NAMES = [spec.name for spec in plugin.simscale_register_extensions()]
-OPTIONS = {"profiler": {"start": 5, "count": 2}, "freeze": {"patterns": ["encoder.*"]}}
+OPTIONS = {
+    "profiler": {"start": 5, "count": 2},
+    "freeze": {"patterns": ["encoder.*"]},
+    "compile": {"backend": "eager"},
+}
 
 
 @pytest.fixture(params=["pt", "safetensors", "dcp"])
