@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -72,6 +73,7 @@ class DDPStrategy:
         self.effective = f"ddp, {backend}, {self.world_size} ranks"
         timeout = timedelta(seconds=options.timeout_s)
         self._has_joined = not dist.is_initialized()
+        self._excepthook = sys.excepthook  # torch wraps it in joining, and leaves its own
         store, prefix = meet(options) if self._has_joined else (None, None)
         limit_s, is_on_gpu = options.hang_timeout_s, self.device.type == "cuda"
         self._watch = Watch(self.rank, self.world_size, prefix, limit_s, is_on_gpu=is_on_gpu)
@@ -186,6 +188,7 @@ class DDPStrategy:
             raise lost
         if status != "failed" and self._has_joined:
             dist.destroy_process_group()
+            sys.excepthook = self._excepthook
 
     @contextmanager
     def _naming_lost_ranks(self) -> Iterator[None]:

@@ -155,7 +155,7 @@ def test_compiling_is_said_and_counts_for_no_throughput(
     assert sum(m.startswith("compiled in ") for m in caplog.messages) == 1
     assert not [m for m in caplog.messages if "again" in m or "graph break" in m]
     first, *others = recorder.metrics.values()
-    assert first["perf/compile_s"] > 0.2
+    assert first["perf/compile_s"] > 0  # little if torch finds the code in its cache
     assert first["perf/samples_per_s"] > 3 * 4 / first["perf/compile_s"]  # of 3 steps of 4
     assert not [m for m in others if "perf/compile_s" in m]
 

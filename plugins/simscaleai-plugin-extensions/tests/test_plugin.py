@@ -35,7 +35,8 @@ def resolve(target: str | None) -> Any:
 
 
 def test_the_declarations_lead_to_the_extensions() -> None:
-    assert NAMES == ["ema", "early-stopping", "best-k", "throughput", "profiler", "freeze"]
+    six = ["ema", "early-stopping", "best-k", "throughput", "profiler", "freeze"]
+    assert [*six, "compile"] == NAMES
     assert plugin.PLUGIN.selects == {}
     for spec in SPECS:
         assert isinstance(resolve(spec.target), type)
@@ -58,7 +59,7 @@ def test_every_option_is_in_the_readme(spec: Any) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     section = readme.partition(f"## `{spec.name}`")[2].partition("\n## ")[0]
     for field in attrs.fields(resolve(spec.options)):
-        default = "none" if field.default == () else str(field.default)
+        default = "none" if field.default in {None, ()} else str(field.default)
         default = default.lower() if isinstance(field.default, bool) else default
         assert f"| `{field.name}` | {default} |" in section
 
