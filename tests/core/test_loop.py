@@ -145,6 +145,7 @@ def test_leaving_one_part_out_is_noticed(
     assert _same_end(whole, tmp_path / "c")
 
 
+@pytest.mark.slow
 def test_interrupted_twice_in_one_epoch_and_again_later(whole: Path, tmp_path: Path) -> None:
     path = tmp_path / "c"
     for k in (6, 8, 11):
@@ -309,6 +310,7 @@ def test_a_veto_skips_the_update(tmp_path: Path) -> None:
     assert seen.counters[-1] == (12, 11, 1)
 
 
+@pytest.mark.slow
 def test_a_skipped_step_and_a_resume_are_exact(tmp_path: Path) -> None:
     train(tmp_path / "a", policy=TinyPolicy(), listeners=(VetoAt(),), save_every=1)
     for k in (3, 4, 5):

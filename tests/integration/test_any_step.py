@@ -90,6 +90,7 @@ def edited(path: Path, **changes: Any) -> Path:
     return copy
 
 
+@pytest.mark.slow
 def test_a_run_on_dummy_data_is_reproduced_and_its_samples_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

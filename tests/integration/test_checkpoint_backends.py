@@ -81,6 +81,7 @@ def test_the_command_line_shows_and_lists(
     assert found == (uninterrupted.name, "whole", backend)
 
 
+@pytest.mark.slow
 def test_the_command_line_trains_and_continues(
     tmp_path: Path, backend: str, simscale_cli: Any
 ) -> None:

@@ -69,6 +69,7 @@ def test_what_does_not_fit_is_named_and_left_out_only_when_asked_for(
     assert fits and all(torch.equal(wanted[n], found[n]) for n in fits)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_with_its_own_weights(first: Path, tmp_path: Path) -> None:
     flags = ("--init-from", first, "--save-every", "2", "--lr", "0.01", "--warmup-steps", "0")
     longer = ("--max-steps", "5")

@@ -12,6 +12,9 @@ import pytest
 Command = Callable[..., tuple[int, str, str]]
 
 
+pytestmark = pytest.mark.slow  # `make demo` is the quick one
+
+
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory, here: Any) -> Path:
     """A folder with a trained policy; its data is gone again."""

@@ -105,6 +105,7 @@ def test_the_frames_of_a_window_are_changed_alike():
     assert torch.equal(seen[:, 0], seen[:, 4])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [BCPolicy, FlowPolicy])
 def test_a_resumed_run_sees_the_same_pixels(kind, tmp_path):
     options = {"hidden_dim": 8, "use_image": True, "image_size": 16, "augment_shift": 2}

@@ -25,6 +25,7 @@ class TestBCFromImages(ModelSuite):
     data = {"image_size": (16, 16)}
 
 
+@pytest.mark.slow
 class TestChunk(ModelSuite):
     component = "bc/bc-chunk"
     options = {**CHUNK, "ensemble": None}
@@ -50,6 +51,7 @@ class TestACT(ModelSuite):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 class TestDiffusion(ModelSuite):
     component = "bc/diffusion"
     options = {**CHUNK, "num_levels": 20, "sample_steps": 4}

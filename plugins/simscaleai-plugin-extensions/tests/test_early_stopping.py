@@ -82,7 +82,9 @@ def test_success_is_to_be_maximised(tmp_path: Path) -> None:
     assert stop(tmp_path, values, given=given, name="success_rate") == 10
 
 
-@pytest.mark.parametrize("k", [1, 4, 5, 6, 8, 9])
+@pytest.mark.parametrize(
+    "k", [5, *(pytest.param(k, marks=pytest.mark.slow) for k in (1, 4, 6, 8, 9))]
+)
 def test_the_counter_is_resumed(tmp_path: Path, k: int) -> None:
     given = {"min_delta": 0.1}
     assert stop(tmp_path / "whole", given=given, save_every=1) == 10

@@ -74,7 +74,7 @@ def test_it_equals_a_computation_by_hand(tmp_path: Path) -> None:
     TiedPolicy().load_state_dict(tree["states"]["ema"]["shadow"])
 
 
-@pytest.mark.parametrize("eval_with", [True, False])
+@pytest.mark.parametrize("eval_with", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_evaluation_sees_the_average_and_training_does_not(tmp_path: Path, eval_with: bool) -> None:
     plain, recorder = Recorder(weights=True), Recorder(weights=True)
     keeper = WeightsKeeper()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from simscaleai_plugin_vla.policy import VLAPolicy
 
@@ -61,10 +62,12 @@ def error_after_training(*, says_which):
     return ((found - wanted).square().mean() / wanted.var()).item()
 
 
+@pytest.mark.slow
 def test_it_goes_to_the_square_that_is_named():
     assert error_after_training(says_which=True) < 0.1
 
 
+@pytest.mark.slow
 def test_without_the_name_it_cannot():
     """The negative control: the mean of three places is the best there is, 2 / 3 of the variance."""
     assert error_after_training(says_which=False) > 0.55

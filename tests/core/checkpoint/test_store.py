@@ -212,6 +212,7 @@ def test_a_crash_at_any_operation_loses_nothing(tmp_path: Path, kind: Any) -> No
     assert not _crash_everywhere(tmp_path, make, "step_3", kind)
 
 
+@pytest.mark.slow
 @BOTH
 def test_a_crash_while_a_name_is_written_again_loses_nothing(tmp_path: Path, kind: Any) -> None:
     """`best.pt` and `final.pt` are written over earlier ones of the same name."""
