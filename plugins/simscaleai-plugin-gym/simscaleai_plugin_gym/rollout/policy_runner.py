@@ -111,15 +111,9 @@ def set_execution(predict: Predict, execute: int | None, ensemble: float | None)
     """
     if execute is None and ensemble is None:
         return
-    owner = getattr(predict, "__self__", None)
-    choose = getattr(owner, "set_execution", None)
-    if choose is None:
-        name = type(owner).__name__ if owner is not None else _signature(predict)
-        raise ConfigError(
-            f"execute={execute}, ensemble={ensemble}: expected a policy that predicts chunks of "
-            f"actions, with set_execution, got {name}. Leave them out."
-        )
-    choose(execute=execute, ensemble=ensemble)
+    given = f"execute={execute}, ensemble={ensemble}"
+    wanted = f"{given}: expected a policy that predicts chunks of actions"
+    _setter(predict, "set_execution", wanted, "Leave them out.")(execute=execute, ensemble=ensemble)
 
 
 def set_source(predict: Predict, name: str | None) -> None:
@@ -134,15 +128,18 @@ def set_source(predict: Predict, name: str | None) -> None:
     """
     if name is None:
         return
+    wanted = f"source={name!r}: expected a policy with statistics by source"
+    _setter(predict, "set_source", wanted, "Leave it out.")(name)
+
+
+def _setter(predict: Predict, method: str, wanted: str, advice: str) -> Callable[..., Any]:
+    """Return a method of a policy, or say that the policy has no such choice."""
     owner = getattr(predict, "__self__", None)
-    choose = getattr(owner, "set_source", None)
+    choose: Callable[..., Any] | None = getattr(owner, method, None)
     if choose is None:
-        kind = type(owner).__name__ if owner is not None else _signature(predict)
-        raise ConfigError(
-            f"source={name!r}: expected a policy with statistics by source, with set_source, got "
-            f"{kind}. Leave it out."
-        )
-    choose(name)
+        name = type(owner).__name__ if owner is not None else _signature(predict)
+        raise ConfigError(f"{wanted}, with {method}, got {name}. {advice}")
+    return choose
 
 
 def takes_language(predict: Predict) -> bool:
