@@ -64,7 +64,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     contenders = {name: partial(ours, scope=scope) for name, scope in SCOPES.items()}
     loops = {BASELINE: loop_peers.textbook, **contenders}
-    _check_alike(loops)
+    workload.check_alike(loops, BASELINE, steps=200, tolerance=TOLERANCE)
     facts = rounds.machine("torch", "numpy", "simscaleai-core", "simscaleai-plugin-extensions")
     facts |= {"rounds": options.rounds, "steps": options.steps, "threads": torch.get_num_threads()}
     report = Report("Time of one compiled training step", "us/step", 1e6, BASELINE, facts)
@@ -78,22 +78,6 @@ def main() -> None:
             what = f"{STEP} / {BASELINE} at batch size {size}"
             report.targets.append(Target(what, ratio, LIMITS[size]))
     report.publish(options)
-
-
-def _check_alike(loops: dict[str, Any]) -> None:
-    """Make sure that every loop does the same work.
-
-    Raises:
-        RuntimeError: If one ends with other weights than the baseline.
-    """
-    work = workload.build_work(32, 200, dropout=0.0)
-    loops[BASELINE](work)
-    expected = work.weights
-    for name, loop in loops.items():
-        loop(work)
-        difference = float((work.weights - expected).abs().max())
-        if not difference < TOLERANCE:
-            raise RuntimeError(f"{name} does other work: its weights differ by {difference:.1e}")
 
 
 def _options() -> Any:

@@ -69,7 +69,7 @@ def main() -> None:
     loops: dict[str, Loop] = {OURS: ours, BASELINE: loop_peers.textbook}
     if options.only == "all":
         loops |= {"textbook, fused AdamW": loop_peers.textbook_fused, **peers}
-    _check_alike(loops)
+    workload.check_alike(loops, BASELINE, steps=100, tolerance=TOLERANCE)
     facts = rounds.machine(
         "torch", "numpy", "simscaleai-core", "lightning", "accelerate", "transformers"
     )
@@ -89,22 +89,6 @@ def _run(loop: Loop, work: Work) -> Cost:
     if torch.get_num_threads() != 1:
         raise RuntimeError(f"{loop.__name__} changed the number of threads")
     return cost
-
-
-def _check_alike(loops: dict[str, Loop]) -> None:
-    """Make sure that every loop does the same work.
-
-    Raises:
-        RuntimeError: If one ends with other weights than the baseline.
-    """
-    work = workload.build_work(32, 100, dropout=0.0)
-    loops[BASELINE](work)
-    expected = work.weights
-    for name, loop in loops.items():
-        loop(work)
-        difference = float((work.weights - expected).abs().max())
-        if not difference < TOLERANCE:
-            raise RuntimeError(f"{name} does other work: its weights differ by {difference:.1e}")
 
 
 def _targets(batch_size: int, costs: dict[str, list[Cost]]) -> list[Target]:

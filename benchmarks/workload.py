@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -138,3 +138,27 @@ def build_schedule(optimizer: torch.optim.Optimizer, num_steps: int) -> Sequenti
 
 def _now() -> tuple[float, float]:
     return time.perf_counter(), time.process_time()
+
+
+def check_alike(
+    loops: Mapping[str, Callable[[Work], Any]], baseline: str, *, steps: int, tolerance: float
+) -> None:
+    """Make sure that every loop does the same work.
+
+    Args:
+        loops: Training loops by name.
+        baseline: Name of the one that the others are held against.
+        steps: Steps to train.
+        tolerance: Largest difference of a weight.
+
+    Raises:
+        RuntimeError: If one ends with other weights than the baseline.
+    """
+    work = build_work(32, steps, dropout=0.0)
+    loops[baseline](work)
+    expected = work.weights
+    for name, loop in loops.items():
+        loop(work)
+        difference = float((work.weights - expected).abs().max())
+        if not difference < tolerance:
+            raise RuntimeError(f"{name} does other work: its weights differ by {difference:.1e}")
