@@ -62,7 +62,7 @@ docs: setup  ## build the documentation as a site, into docs/_build/html
 	$(BIN)/python -m sphinx -b html -W --keep-going -E -q docs docs/_build/html
 
 bench: setup  ## time this project beside what one would pick instead
-	@for b in startup data data_frames data_video data_opening loop checkpoint overhead ddp sharding compiled evaluation_ranks threads; do $(BIN)/python benchmarks/$$b.py || exit 1; done
+	@for b in startup data data_frames data_video data_opening loop checkpoint overhead console ddp sharding compiled evaluation_ranks threads; do $(BIN)/python benchmarks/$$b.py || exit 1; done
 
 bench-policies: setup  ## measure the policies in closed loop against their targets; hours
 	$(BIN)/python benchmarks/policies --json benchmarks/results/$$(date -u +%F)-policies.json

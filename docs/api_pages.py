@@ -228,6 +228,7 @@ def _mechanism_pages() -> dict[str, ApiPage]:
                 ],
                 "simscaleai_core.checkpoint.files": [
                     "aside_path",
+                    "digest_of",
                     "put_in_place",
                     "remove",
                     "replace",
@@ -267,9 +268,12 @@ def _mechanism_pages() -> dict[str, ApiPage]:
                     "print_json",
                     "print_text",
                     "print_note",
+                    "print_warning",
                     "progress",
+                    "waiting",
                 ],
-                "simscaleai_core.cli.configuration": ["parse_literal"],
+                "simscaleai_core.cli.quiet": ["with_quiet"],
+                "simscaleai_core.cli.configuration": ["parse_literal", "field_docs"],
                 "simscaleai_core.cli.flags": ["option_flags"],
                 "simscaleai_core.cli.train": ["parameter_of"],
             },
@@ -301,6 +305,9 @@ def _distribution_pages() -> dict[str, ApiPage]:
             intro="From `simscaleai-plugin-gym`.",
             names={
                 "simscaleai_plugin_gym": _all_of("simscaleai_plugin_gym"),
+                "simscaleai_plugin_gym.envs.conditions": ["initial_condition"],
+                "simscaleai_plugin_gym.evaluate.commonalities": ["commonalities", "conditions_of"],
+                "simscaleai_plugin_gym.rollout.policy_settings": ["PolicySettings"],
                 "simscaleai_plugin_gym.executors.hookspecs": [
                     "ExecutorSpec",
                     "gym_register_executors",

@@ -188,7 +188,8 @@ class Policy(Protocol):
     - ``adapt_to(data: DataSpec)``: check the data against the policy, and take the normaliser's
       statistics from it if the policy has none yet.
     - ``reset(mask=None)``: forget what was kept between calls of `predict`; `mask` is bool `[B]`,
-      True where an episode begins.
+      True where an episode begins. A policy that draws takes ``reset(mask=None, seeds=None)``, too:
+      the episodes' seeds, int64 `[B]`; what it draws depends on them, but not on `B` or the order.
     - ``parameter_groups()``: parameter groups for the optimiser, as torch takes them.
     - ``block_classes``: names of the classes of its layers, with ``*`` and ``?``: what may be
       sharded or recomputed one at a time.
@@ -243,8 +244,9 @@ class EvalFunction(Protocol):
     def __call__(self, policy: nn.Module) -> Mapping[str, float | Mean]:
         """Return metrics by name; they are logged under ``eval/``.
 
-        A value that is a uint8 array `[H, W, 3]` is a picture: it goes to the loggers that can
-        hold pictures. Other values that are not numbers are left out.
+        A value that is a uint8 array `[H, W, 3]` is a picture, the bytes of a GIF are a video: they
+        go to the loggers that can hold them. Other values that are not numbers are left out.
+        ``derived(metrics)``, if there is one, returns what follows from the metrics of all ranks.
         """
 
 
@@ -335,7 +337,8 @@ class Logger(Protocol):
     """Where metrics go. Several per run, on rank 0 only.
 
     A logger target is called as ``target(config, options)``. One that can hold pictures also has
-    ``log_pictures(pictures, step)``: uint8 arrays `[H, W, 3]` by name.
+    ``log_pictures(pictures, step)``: uint8 arrays `[H, W, 3]` by name. One that can hold videos has
+    ``log_videos(videos, step)``: GIF files as bytes by name.
     """
 
     def start(self, facts: Mapping[str, Any], step: int) -> None:

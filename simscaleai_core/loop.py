@@ -18,13 +18,7 @@ from torch import Tensor
 
 from simscaleai_core.checkpoint.background import Saver
 from simscaleai_core.checkpoint.store import CheckpointStore
-from simscaleai_core.contracts import (
-    Batch,
-    EvalFunction,
-    StateDict,
-    Stateful,
-    StepResult,
-)
+from simscaleai_core.contracts import Batch, EvalFunction, StateDict, Stateful, StepResult
 from simscaleai_core.data.batches import sample_count
 from simscaleai_core.data.feed import Feed
 from simscaleai_core.errors import DataError, EvaluationError, PolicyError
@@ -109,6 +103,8 @@ class Loop:
         run.prepare()
         getattr(run.train_step, "setup", lambda _: None)(run)
         resumed = resume(run, self.store)
+        if run.strategy.rank == 0:
+            self.store.set_aside()
         about = {"resumed": resumed[0]} if resumed else {}
         self.loggers.start({**run.facts, **about}, run.step)
         run.events.run_start(run)
@@ -129,6 +125,7 @@ class Loop:
         batches = self.feed.batches(run.step)
         try:
             while run.step < config.max_steps and not self._is_stopping:
+                run.phase = "batch"
                 try:
                     batch = next(batches)
                 except DataError:
@@ -169,6 +166,7 @@ class Loop:
 
     def _step(self, batch: Batch) -> None:
         run = self.run
+        run.phase = "step"
         result = run.train_step.update(run, batch)
         if not isinstance(result, StepResult):
             found = f"{type(run.train_step).__name__}.update broke its contract: expected a "
@@ -267,6 +265,7 @@ class Loop:
         if not self.evals or self._evaluated_at == run.step:
             return
         self._evaluated_at = run.step
+        run.phase = "evaluation"
         with self._throughput.paused():
             self._wait_for_save()
             found = evaluate(run, self.evals)
@@ -281,6 +280,7 @@ class Loop:
     def _save(self, *names: str) -> None:
         run, saver = self.run, self.saver
         run.save_requested = False
+        run.phase = "checkpoint"
         with self._throughput.paused():
             self._wait_for_save()  # every rank: no shard of the next save before this is whole
             tree = checkpoint_tree(run)

@@ -31,7 +31,7 @@ from typing import (
 
 import pluggy
 from attrs import Attribute, field, frozen
-from attrs.validators import optional
+from attrs.validators import deep_mapping, ge, instance_of, optional
 
 if TYPE_CHECKING:
     from simscaleai_core.run.state import Run
@@ -165,6 +165,11 @@ class ComponentSpec:
 class ModelSpec(ComponentSpec, kind="model"):
     """A policy class; see `simscaleai_core.contracts.Policy`."""
 
+    recommended: Mapping[str, Any] = field(factory=dict, validator=instance_of(dict))
+    """Settings that ``simscale train --recommended`` takes, as a TOML file would hold them."""
+    reached: str = ""
+    """What was reached with them: task, data, success and its interval."""
+
 
 @frozen(kw_only=True)
 class DatasetSpec(ComponentSpec, kind="dataset"):
@@ -200,6 +205,13 @@ class EnvSpec(ComponentSpec, kind="env"):
     none for a policy without images; ``size`` is ``(height, width)`` [pixels] or None; ``given``
     are options that the user chose, which win. It raises `ConfigError` for images that the
     environment cannot show."""
+    variations: Mapping[str, str] = field(
+        factory=dict, validator=deep_mapping(_check_name, instance_of(str), instance_of(dict))
+    )
+    """Options that are factors, 1 if they are not given, with what they mean, such as
+    ``{"friction": "factor on the sliding friction"}``; ``simscale eval --vary`` sets them."""
+    recommended_noise: float = field(default=0.0, validator=ge(0.0))
+    """Noise of ``simscale record --recommended`` on the executed action [units of action]."""
 
 
 @frozen(kw_only=True)

@@ -36,7 +36,9 @@ class RunLock:
                 f"on {holder.get('host', '?')}. Choose another checkpoint_dir, or end that run.",
                 path=self._holder.parent,
             ) from None
-        self._holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+        self._holder.write_text(
+            json.dumps({"pid": os.getpid(), "host": socket.gethostname()}), "utf-8"
+        )
 
     def release(self) -> None:
         """Give the lock back, if it is held."""
@@ -50,7 +52,7 @@ class RunLock:
 def _read(path: Path) -> dict[str, Any]:
     """Return a table of a JSON file; nothing if the file is none of ours."""
     with suppress(OSError, ValueError):
-        table = json.loads(path.read_text())
+        table = json.loads(path.read_text("utf-8"))
         return table if isinstance(table, dict) else {}
     return {}
 
@@ -76,7 +78,7 @@ def number_of_run(directory: Path, fresh: int, launchers: Sequence[str | None]) 
     is_restart = is_ours and is_other and type(noted.get("run")) is int
     run: int = noted["run"] if is_restart else fresh
     if agents:
-        path.write_text(json.dumps({"agents": agents, "process": process, "run": run}))
+        path.write_text(json.dumps({"agents": agents, "process": process, "run": run}), "utf-8")
     return run, is_restart
 
 
@@ -84,14 +86,14 @@ def identity_of(pid: int) -> str:
     """Return host, number and time of birth of a process; Linux tells the last."""
     born = ""
     with suppress(OSError):
-        born = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        born = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[19]
     return f"{socket.gethostname()}:{pid}:{born}"
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether a process of this host exists."""
-    if pid <= 0:
-        return False
+    """Return whether a process of this host exists; where that cannot be asked, it may."""
+    if pid <= 0 or os.name != "posix":  # os.kill would be Ctrl-C on Windows
+        return pid > 0
     try:
         os.kill(pid, 0)
     except OSError as error:

@@ -93,7 +93,7 @@ def current_manifest(path: Path) -> CheckpointInfo | None:
 def read_manifest(path: Path) -> CheckpointInfo | None:
     """Return what one manifest says, or None if the file is none of ours."""
     try:
-        info = CheckpointInfo(**json.loads(path.read_text()))
+        info = CheckpointInfo(**json.loads(path.read_text("utf-8")))
     except (OSError, ValueError, TypeError, RecursionError):
         return None  # not a manifest of ours; such files are left alone
     is_ours = [type(value) for value in astuple(info)] == [str, int, int, int, str, str]
@@ -103,7 +103,7 @@ def read_manifest(path: Path) -> CheckpointInfo | None:
 def write_manifest(path: Path, info: CheckpointInfo) -> None:
     """Write one manifest, at once or not at all."""
     with replace_atomically(path) as temporary:
-        temporary.write_text(json.dumps(asdict(info), indent=1, sort_keys=True) + "\n")
+        temporary.write_text(json.dumps(asdict(info), indent=1, sort_keys=True) + "\n", "utf-8")
 
 
 def settle(path: Path) -> None:

@@ -12,8 +12,9 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 from attrs import define, field
@@ -52,14 +53,12 @@ class CheckpointStore:
 
     def open(self) -> None:
         """Make the directory ready, or raise a `SaveError` if it is in use or cannot be written."""
-        try:
+        with writing(self.directory):
             self.directory.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()  # writes, and so finds a directory that cannot be written
             self._run, self._is_restart = number_of_run(self.directory, self._run, self._launchers)
             for path in self.directory.iterdir():
                 self._settle(path)
-        except OSError as error:
-            raise save_error(self.directory, error) from error
 
     def _settle(self, path: Path) -> None:
         """Finish, bring back or remove what a killed run has left."""
@@ -74,6 +73,22 @@ class CheckpointStore:
             files.settle_aside(path, path.with_name(aside[1]))
             files.remove(path)
 
+    def set_aside(self) -> None:
+        """Keep what an earlier run left here in a folder of its own, unless it goes on there."""
+        infos, suffix = list_checkpoints(self.directory), self._backend.suffix
+        names = [f"best{suffix}", f"final{suffix}", *(info.file for info in infos)]
+        names += [manifest_path(Path(info.file)).name for info in infos]
+        found = [name for name in dict.fromkeys(names) if (self.directory / name).exists()]
+        if not found or any(info.run == self._run for info in infos):
+            return
+        place = next(p for n in count(1) if not (p := self.directory / f"run_{n}").exists())
+        with writing(place):
+            place.mkdir()
+            for name in [*found, "metrics.jsonl"]:
+                with suppress(FileNotFoundError):
+                    files.replace(self.directory / name, place / name)
+        logger.warning("%s has an earlier run: it is kept in %s", self.directory, place)
+
     def close(self) -> None:
         """Let other runs have the directory; safe to call twice."""
         self._lock.release()
@@ -85,28 +100,27 @@ class CheckpointStore:
 
         Raises:
             SaveError: If it could not be written; nothing that was there before is touched.
-        """  # noqa: DOC501 - built by save_error
+        """
         path, temporary = self._paths(name)
         described = manifest_path(path)
         try:
-            if not self.is_sharded:  # another rank may have begun to write its part
-                files.remove(temporary)
-            self._backend.save(temporary, tree)
-            files.sync(temporary)
-            info = CheckpointInfo(
-                file=path.name,
-                step=step,
-                run=self._run,
-                size_bytes=files.size_of(temporary),
-                blake2b=files.digest_of(temporary),
-                backend=self._backend_name,
-            )
-            manifest.settle(described)
-            manifest.write_manifest(manifest.pending_path(described), info)
-            files.put_in_place(temporary, path)
-            files.replace(manifest.pending_path(described), described)
-        except OSError as error:
-            raise save_error(path, error) from error
+            with writing(path):
+                if not self.is_sharded:  # another rank may have begun to write its part
+                    files.remove(temporary)
+                self._backend.save(temporary, tree)
+                files.sync(temporary)
+                info = CheckpointInfo(
+                    file=path.name,
+                    step=step,
+                    run=self._run,
+                    size_bytes=files.size_of(temporary),
+                    blake2b=files.digest_of(temporary),
+                    backend=self._backend_name,
+                )
+                manifest.settle(described)
+                manifest.write_manifest(manifest.pending_path(described), info)
+                files.put_in_place(temporary, path)
+                files.replace(manifest.pending_path(described), described)
         finally:
             with suppress(OSError):
                 files.remove(temporary)
@@ -117,10 +131,8 @@ class CheckpointStore:
     def contribute(self, name: str, tree: StateDict) -> None:
         """Write this rank's part of a sharded checkpoint, which rank 0 saves and commits."""
         path, temporary = self._paths(name)
-        try:
+        with writing(path):
             self._backend.save(temporary, tree)
-        except OSError as error:
-            raise save_error(path, error) from error
 
     def _paths(self, name: str) -> tuple[Path, Path]:
         path = self.directory / f"{name}{self._backend.suffix}"
@@ -170,10 +182,14 @@ class CheckpointStore:
         try:
             return path, read_checkpoint(path, self._backend)
         except CheckpointError as error:
-            if (advice := newest_whole(path)) is None:
-                raise
-            text = f"{error} The newest whole one is {advice}."
-            raise CheckpointError(text, path=path) from error
+            infos = list_checkpoints(path.parent)
+            runs = [info.run for info in infos if info.file == path.name]
+            others = [i.file for i in infos if i.run in runs and i.file != path.name]
+            for other in map(path.with_name, reversed(others)):
+                if not manifest.damage_of(other):
+                    text = f"{error} The newest whole one is {other}."
+                    raise CheckpointError(text, path=path) from error
+            raise
 
     def _newest(self) -> tuple[Path, StateDict]:
         candidates = list_checkpoints(self.directory)
@@ -188,17 +204,6 @@ class CheckpointStore:
             "Start afresh without --resume, or name a file.",
             path=self.directory,
         )
-
-
-def newest_whole(damaged: Path) -> Path | None:
-    """Return the newest whole checkpoint of the run that a damaged one is of, or None."""
-    infos = list_checkpoints(damaged.parent)
-    runs = [info.run for info in infos if info.file == damaged.name]
-    for info in reversed(infos):
-        path = damaged.parent / info.file
-        if info.run in runs and path.name != damaged.name and not manifest.damage_of(path):
-            return path
-    return None
 
 
 def read_checkpoint(path: Path, backend: CheckpointBackend) -> StateDict:
@@ -231,12 +236,16 @@ def read_checkpoint(path: Path, backend: CheckpointBackend) -> StateDict:
     return tree
 
 
-def save_error(place: Path | str, error: OSError) -> SaveError:
-    """Return the error of something that the system did not let us write."""
-    reason = os.strerror(error.errno) if error.errno else str(error)
-    path = error.filename if isinstance(error.filename, str) else place
-    return SaveError(
-        f"could not write {place}: {reason}. Earlier checkpoints are untouched; make room or "
-        "choose another checkpoint_dir.",
-        path=path,
-    )
+@contextmanager
+def writing(place: Path | str) -> Iterator[None]:
+    """Raise a `SaveError` for what the system does not let the body write."""
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        path = error.filename if isinstance(error.filename, str) else place
+        raise SaveError(
+            f"could not write {place}: {reason}. Earlier checkpoints are untouched; make room or "
+            "choose another checkpoint_dir.",
+            path=path,
+        ) from error

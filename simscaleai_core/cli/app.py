@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from simscaleai_core.cli import interrupts, terminal
 from simscaleai_core.cli.known_commands import is_foreign
-from simscaleai_core.cli.output import print_note, print_text
+from simscaleai_core.cli.output import be_quiet, print_text, print_warning
 from simscaleai_core.cli.pages import front_page, train_page
 from simscaleai_core.errors import SimScaleError
 from simscaleai_core.host.selection import select_plugins
@@ -30,6 +30,7 @@ def run(arguments: Sequence[str]) -> int:
         that was not met.
     """
     kept = {name: os.environ.get(name) for name in _CHOICES}
+    be_quiet(False)
     try:
         return _run(arguments)
     finally:  # the choice of plugins is this command's, whoever called it
@@ -151,7 +152,7 @@ def _fault(error: Exception) -> SimScaleError | None:
 
 def _fail(message: str, status: int) -> int:
     rank = f" (rank {os.environ['RANK']})" if "RANK" in os.environ else ""
-    print_note(f"error{rank}: {message}")
+    print_warning(f"error{rank}: {message}")
     return status
 
 

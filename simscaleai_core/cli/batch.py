@@ -7,7 +7,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simscaleai_core.cli.output import print_facts, print_json, print_note, print_table
+from simscaleai_core.cli.output import (
+    print_facts,
+    print_json,
+    print_table,
+    print_warning,
+    waiting,
+)
+from simscaleai_core.cli.quiet import with_quiet
 from simscaleai_core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -18,6 +25,7 @@ if TYPE_CHECKING:
     from simscaleai_core.cli.samples import EpisodeLoss, Sample
 
 
+@with_quiet
 def batch(
     run: Path,
     /,
@@ -68,7 +76,7 @@ def batch(
     feeds = feeds_of(recorded, data, policy, ranks)
     start = max(1, step - window // 2)
     steps = range(start, start + window) if worst else range(step, step + 1)
-    with recorded.naming_needs():
+    with recorded.naming_needs(), waiting("computing the losses"):
         found = samples_of(recorded, data, policy, feeds, steps, has_pictures=sheet is not None)
         samples = by_loss(found)
     episodes = by_episode(samples) if worst else []
@@ -133,7 +141,7 @@ def _opened(told: RecordedRun, before: RecordedRun | None) -> tuple[LoadedData, 
 
     data = open_data(told)
     if not told.tree["data"] or data.spec is None:
-        print_note("warning: the data does not describe itself: a change of it cannot be seen")
+        print_warning("warning: the data does not describe itself: a change of it cannot be seen")
     elif changes := differences(about_data(data.spec), told.tree["data"]):
         raise DataError(
             f"the data is not what {told.path} was trained on: its {'; its '.join(changes)}. Its "

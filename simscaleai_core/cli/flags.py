@@ -6,7 +6,7 @@ it; `train` makes them into a command.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -17,7 +17,7 @@ from simscaleai_core.config import TrainConfig
 from simscaleai_core.errors import ConfigError, UnknownComponentError
 from simscaleai_core.host.defaults import MANY_FIELDS, ONE_FIELDS
 from simscaleai_core.host.facade import Host
-from simscaleai_core.host.lookup import import_target
+from simscaleai_core.host.lookup import flag_of, import_target
 from simscaleai_core.host.records import Component
 from simscaleai_core.host.selection import select_plugins
 from simscaleai_core.plugin import KINDS
@@ -38,11 +38,19 @@ _SHORT = {
     "adapters": "--adapter",
     "init_statistics": "--init-from.statistics",
     "init_partial": "--init-from.partial",
+    "quiet": "-q",
 }
+QUIET = "Show no progress and no notes: only results, warnings and errors."
+"""What ``--quiet`` is for."""
 _ALWAYS_THERE = ("optimizer", "schedule", "train_step")
 _OWN = {
     "config": (Path, "TOML file with fields of the configuration; flags override it."),
     "json": (bool, "Print one JSON object to standard output and nothing else."),
+    "quiet": (bool, QUIET),
+    "recommended": (
+        bool,
+        "Take what the model recommends where nothing is given; `simscale models NAME` shows it.",
+    ),
 }
 
 
@@ -140,7 +148,8 @@ def _is_help(tokens: Sequence[str]) -> bool:
 
 def _own_flags() -> Iterator[Flag]:
     for name, (kind, text) in _OWN.items():
-        yield Flag(key=name, names=(f"--{name}",), kind=kind, text=text)
+        short = (_SHORT[name],) if name in _SHORT else ()
+        yield Flag(key=name, names=(f"--{name}", *short), kind=kind, text=text)
 
 
 def _config_flags() -> Iterator[Flag]:
@@ -232,9 +241,41 @@ def _in_play(host: Host, tokens: Sequence[str], table: Mapping[str, Any]) -> lis
         c for c in host.components if c.plugin in required or {c.id, c.spec.name} & names[c.kind]
     ]
     by_name: dict[str, Component] = {}
-    for component in found:
+    for component in [*found, *_default_model(host, names["model"])]:
         by_name.setdefault(component.spec.name, component)
+    if not _is_help(tokens):
+        _refuse_options_of_others(host, tokens, by_name)
     return list(by_name.values())
+
+
+def _default_model(host: Host, named: Collection[str]) -> list[Component]:
+    """Return the model that a run has if nothing names one, and no plugin selects one."""
+    if named or (host.selection.required and host.selected("model")):
+        return []
+    default = TrainConfig().model_name
+    return [c for c in host.of_kind("model") if c.id == f"{default}/{default}"]
+
+
+def _refuse_options_of_others(
+    host: Host, tokens: Sequence[str], in_play: Mapping[str, Component]
+) -> None:
+    """Refuse an option of a component that is installed and that the run does not use.
+
+    Raises:
+        ConfigError: If there is one.
+    """
+    used = {name.replace("_", "-") for name in in_play}
+    for token in tokens:
+        owner, dot, _ = token.removeprefix("--").partition(".")
+        if not token.startswith("--") or not dot or owner in used:
+            continue
+        for component in host.components:
+            if component.spec.name.replace("_", "-") == owner and component.spec.options:
+                kind, flag = component.kind.replace("_", " "), flag_of(component.kind)
+                raise ConfigError(
+                    f"{token.partition('=')[0]} is an option of the {kind} {component.id!r}, which "
+                    f"this run does not use. Add {flag} {component.spec.name}, or leave it out."
+                )
 
 
 def _named(tokens: Sequence[str], table: Mapping[str, Any], kind: str) -> list[str]:

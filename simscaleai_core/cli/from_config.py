@@ -13,7 +13,15 @@ from attrs import frozen
 from torch import nn
 from torch.utils.data import DataLoader
 
+from simscaleai_core.cli.beginning import (
+    check_first_weights,
+    describe_data,
+    warn_of_dummy_data,
+    warn_of_no_evaluation,
+    warn_of_short_run,
+)
 from simscaleai_core.cli.datasets import Found, find_data
+from simscaleai_core.cli.output import waiting
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.contracts import DataSpec
 from simscaleai_core.data.feed import describe
@@ -65,21 +73,31 @@ def train_from_config(
         SimScaleError: If something named is missing or does not fit.
     """
     config = fill_defaults(config, host, given)
+    check_first_weights(config)
+    warn_of_dummy_data(config)
     found = named_data(host, config)
     config = with_ids(config, host, found)
     check_option_tables(config, host)
     warn_of_unused(config, host)
     with naming_origin(host.components):
         first = first_options(host, config)
-        data = load_data(host, config, first, found)
-        policy = build_policy(host, config, data.spec, first)
+        with waiting("reading the data and its statistics"):
+            data = load_data(host, config, first, found)
+        warn_of_no_evaluation(config, data, set(given or ()))
+        if given is not None:
+            warn_of_short_run(config, host, set(given))
+        describe_data(config, found, data)
+        with waiting("building the policy"):
+            policy = build_policy(host, config, data.spec, first)
     trainer = Trainer(
         policy, data.train_loader, config, data.eval_loader,
         host=host, built=data.sources, listeners=listeners,
     )  # fmt: skip
-    return trainer, trainer.train()
+    with waiting("setting up the run"):
+        return trainer, trainer.train()
 
 
+@waiting("looking at the data")
 def named_data(host: Host, config: TrainConfig) -> list[Found]:
     """Return the data that a configuration names, and what reads it; the dummy if it names none."""
     if config.dataset_path:
@@ -169,12 +187,10 @@ def load_data(
     transforms = transforms_of(host, config)
     held_out = None
     spec = describe(dataset, transforms)
-    if config.eval_fraction and hasattr(dataset, "split"):
-        if spec is not None and spec.num_episodes > 1:
-            dataset, held_out = dataset.split(config.eval_fraction, config.seed)
-            spec = describe(dataset, transforms) or spec
-        else:
-            logger.warning("no held-out loss: the data has a single episode")
+    can_be_split = hasattr(dataset, "split") and spec is not None and spec.num_episodes > 1
+    if config.eval_fraction and can_be_split:
+        dataset, held_out = dataset.split(config.eval_fraction, config.seed)
+        spec = describe(dataset, transforms) or spec
     return LoadedData(
         train_loader=_loader(dataset, config, shuffle=True),
         eval_loader=None if held_out is None else _loader(held_out, config, shuffle=False),

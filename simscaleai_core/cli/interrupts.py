@@ -13,6 +13,8 @@ import signal
 from contextlib import suppress
 from types import FrameType
 
+from simscaleai_core.cli import live
+
 STATUS = 130
 """Exit status after Ctrl-C, as shells write it."""
 
@@ -48,6 +50,8 @@ def tell() -> int:
 
 def _leave(number: int, frame: FrameType | None) -> None:
     del number, frame
+    with suppress(OSError):
+        os.write(_STANDARD_ERROR, live.row.close())
     os._exit(tell())
 
 

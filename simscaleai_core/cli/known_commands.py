@@ -49,6 +49,7 @@ OWN_COMMANDS = {
     "checkpoint": ("show", "list", "merge"),
     "batch": (),
     "reproduce": (),
+    "completion": (),
 }
 """The core's own commands, each with its subcommands; no plugin can take the name of one."""
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import warnings
 
-from simscaleai_core.cli.output import Screen, fitted, print_note
+from simscaleai_core.cli.output import Screen, fitted, print_warning
+from simscaleai_core.cli.terminal import is_quiet
 
 
 def show_short_messages() -> None:
     """Send warnings and log records to standard error, one line each."""
     handler = logging.StreamHandler(Screen(error=True))
+    handler.addFilter(lambda record: record.levelno >= logging.WARNING or not is_quiet())
     handler.setFormatter(_LowerCase("%(levelname)s: %(message)s"))
     logger = logging.getLogger("simscaleai")
     logger.handlers = [handler]
@@ -18,7 +20,7 @@ def show_short_messages() -> None:
     logger.setLevel(logging.INFO)
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        print_note(f"warning: {message}")
+        print_warning(f"warning: {message}")
 
     warnings.showwarning = show
 

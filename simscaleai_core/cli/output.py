@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from simscaleai_core.cli import terminal
+from simscaleai_core.cli.display import shown
+from simscaleai_core.cli.live import is_possible
 
 _MAX_LINES = 40
 _MAX_COLUMNS = 2000
@@ -53,18 +55,49 @@ def print_json(payload: Any) -> None:
 
 
 def print_text(text: str) -> None:
-    """Print lines as they are, but for control characters."""
-    terminal.write(text.rstrip() + "\n")
+    """Print lines without control characters; a narrow terminal wraps them between words."""
+    width = terminal.columns()
+    lines = [part for line in text.rstrip().split("\n") for part in _wrapped(line, width)]
+    terminal.write("\n".join(lines) + "\n")
+
+
+def be_quiet(on: bool) -> None:
+    """Show no progress and no notes from now on, only results, warnings and errors."""
+    terminal.be_quiet(on)
 
 
 def print_note(message: str) -> None:
-    """Print a message to standard error, where it disturbs no program that reads the output."""
+    """Print a message to standard error, where it disturbs no program that reads the output.
+
+    Nothing if only results, warnings and errors are wanted.
+    """
+    if not terminal.is_quiet():
+        print_warning(message)
+
+
+def print_warning(message: str) -> None:
+    """Print a message to standard error that is no mere note."""
     terminal.write(fitted(message) + "\n", error=True)
 
 
+def print_fields(fields: Sequence[str]) -> None:
+    """Print a note of several fields in a line; a narrow terminal gets more lines of them."""
+    lines, width = [fields[0]], terminal.columns(error=True)
+    for field in fields[1:]:
+        if len(lines[-1]) + len(field) + 2 <= width:
+            lines[-1] += f"  {field}"
+        else:
+            lines.append(f"  {field}")
+    print_note("\n".join(lines))
+
+
 def fitted(message: str) -> str:
-    """Return a message that a person can read; the middle of what is too long is left out."""
-    lines = message.split("\n")
+    """Return a message that a person can read; the middle of what is too long is left out.
+
+    On a terminal, lines that are wider are wrapped between words.
+    """
+    width = terminal.columns(error=True)
+    lines = [part for line in message.split("\n") for part in _wrapped(line, width)]
     shown = [_fitted_line(line) for line in lines[:_MAX_LINES]]
     if len(lines) > _MAX_LINES:
         shown.append(f"... and {len(lines) - _MAX_LINES} more lines")
@@ -120,16 +153,23 @@ def progress(description: str, total: int) -> Iterator[Advance]:
         A function that moves the display forward; without a terminal it prints a plain line at
         every tenth of the work.
     """
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.markup import escape
-        from rich.progress import Progress
+    if is_possible():
+        from simscaleai_core.cli.bars import Count
 
-        with Progress(console=Console(stderr=True), transient=True) as display:
-            task = display.add_task(escape(terminal.escaped(description)), total=total)
-            yield lambda count=1: display.advance(task, count)
+        count = Count(description, total)
+        with shown(count):
+            yield count.advance
     else:
         yield _PlainProgress(description, total)
+
+
+@contextmanager
+def waiting(description: str) -> Iterator[None]:
+    """Say on a terminal what goes on, and for how long, while the body runs."""
+    from simscaleai_core.cli.bars import Wait
+
+    with shown(Wait(description)):
+        yield
 
 
 class _PlainProgress:
@@ -154,6 +194,19 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    """Return a line as several that fit, broken between words only."""
+    if len(line) <= width:
+        return [line]
+    from textwrap import wrap
+
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return wrap(
+        line, width, subsequent_indent=indent, replace_whitespace=False, expand_tabs=False,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
 
 
 def _fitted_line(line: str) -> str:

@@ -55,6 +55,11 @@ _OWN_COMMANDS = (
         "simscaleai_core.cli.reproduce:reproduce",
         "Train to a checkpoint again and compare.",
     ),
+    Command(
+        "completion",
+        "simscaleai_core.cli.completion:completion",
+        "Print what makes a shell complete commands and options.",
+    ),
 )
 
 

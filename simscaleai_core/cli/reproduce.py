@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from simscaleai_core.cli.output import (
     print_table,
     progress,
 )
+from simscaleai_core.cli.quiet import with_quiet
 from simscaleai_core.errors import CheckpointError, ConfigError
 from simscaleai_core.plugin import hookimpl
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _PLUGINS = "plugins was "
 
 
+@with_quiet
 def reproduce(
     checkpoint: Path,
     /,
@@ -99,20 +101,22 @@ class _Reached(Exception):  # noqa: N818 - no error
 class _Watch:
     """Looks at a run that is trained again: says what differs, and ends it."""
 
-    def __init__(self, tree: StateDict, advance: Advance) -> None:
-        self._tree, self._advance = tree, advance
+    def __init__(self, tree: StateDict, begin: Callable[[], Advance]) -> None:
+        self._tree, self._begin = tree, begin
+        self._advance: Advance = _advance_nothing
         self.differences: list[str] = []
         """What differs from the run that wrote the checkpoint."""
 
     @hookimpl
     def simscale_on_run_start(self, run: Run) -> None:
-        """Note what differs from the run that wrote the checkpoint."""
+        """Note what differs from the run that wrote the checkpoint, and begin to count steps."""
         from simscaleai_core.run.drift import drift
 
         refused, reported = drift(run, self._tree)
         texts = [text for text in (*refused, *reported) if not text.startswith(_PLUGINS)]
         before, now = self._tree["facts"].get("plugins", {}), run.facts["plugins"]
         self.differences = [*_plugin_changes(before, now), *texts]
+        self._advance = self._begin()
 
     @hookimpl
     def simscale_on_step_end(self, run: Run) -> None:
@@ -136,8 +140,8 @@ def _train_again(run: RecordedRun, start: Place | None, folder: Path) -> list[st
     count = run.tree["step"] - (0 if start is None else start[0])
     is_first_rank = os.environ.get("RANK", "0") == "0"
     shown = progress("training again", count) if is_first_rank else nullcontext(_advance_nothing)
-    with shown as advance, run.naming_needs(), suppress(_Reached):
-        watch = _Watch(run.tree, advance)
+    with ExitStack() as stack, run.naming_needs(), suppress(_Reached):
+        watch = _Watch(run.tree, lambda: stack.enter_context(shown))
         train_from_config(config, run.host, run.given, [watch])
     return watch.differences
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -22,11 +23,44 @@ _COMMANDS = re.compile(
 
 
 _results: TextIO | None = None
+_is_quiet = False
+
+
+def be_quiet(on: bool) -> None:
+    """Say only results, warnings and errors from now on, or everything."""
+    global _is_quiet  # noqa: PLW0603 - one process, one person who reads
+    _is_quiet = on
+
+
+def is_quiet() -> bool:
+    """Return whether only results, warnings and errors are wanted."""
+    return _is_quiet
 
 
 def results() -> TextIO:
     """Return the stream of standard output, also while what others print is diverted from it."""
     return _results or sys.stdout
+
+
+def shown() -> list[TextIO]:
+    """Return the streams that a person sees on a terminal, standard error first."""
+    streams = {id(stream): stream for stream in (sys.stderr, sys.stdout, results())}
+    return [stream for stream in streams.values() if stream.isatty()]
+
+
+def columns(*, error: bool = False) -> int:
+    """Return how wide a line of standard output, or of standard error, may be, now.
+
+    The last column stays free, or the line would wrap; without a terminal nothing is too wide.
+    """
+    stream = sys.stderr if error else results()
+    if not stream.isatty():
+        return sys.maxsize
+    try:
+        found = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):
+        found = 0
+    return max((found or shutil.get_terminal_size().columns) - 1, 1)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, Any
 
 from attrs import fields
@@ -13,7 +13,9 @@ from cyclopts import Group, Parameter
 
 from simscaleai_core.cli.configuration import build_config, parse_literal
 from simscaleai_core.cli.flags import SUMMARY, Choice, Flag, read_choice
+from simscaleai_core.cli.output import be_quiet
 from simscaleai_core.config import TrainConfig
+from simscaleai_core.host.facade import Host
 
 _APPENDED = ("loggers", "eval_fns", "extensions", "transforms", "adapters", "plugins")
 
@@ -33,9 +35,11 @@ def train_command(tokens: Sequence[str]) -> Callable[..., int]:
     def train(**given: Any) -> int:
         given = {k: v for k, v in given.items() if v is not None}
         as_json, _ = given.pop("json", False), given.pop("config", None)
+        be_quiet(given.pop("quiet", False))
+        is_recommended = given.pop("recommended", False)
         owned = {owners[k]: given.pop(k) for k in list(given) if k in owners}
         flags = _flag_table(choice.table, given, owned)
-        return _train(choice, flags, as_json=as_json)
+        return _train(choice, flags, as_json=as_json, is_recommended=is_recommended)
 
     groups = {flag.group: Group(flag.group) for flag in choice.flags if flag.group}
     parameters = [parameter_of(flag, groups.get(flag.group)) for flag in choice.flags]
@@ -65,16 +69,19 @@ def parameter_of(flag: Flag, group: Group | None) -> inspect.Parameter:
     )
 
 
-def _train(choice: Choice, flags: Mapping[str, Any], *, as_json: bool) -> int:
+def _train(choice: Choice, flags: Mapping[str, Any], *, as_json: bool, is_recommended: bool) -> int:
     from simscaleai_core.cli.from_config import train_from_config
     from simscaleai_core.cli.output import print_facts, print_json
 
-    config = build_config(choice.table, flags)
+    config, given = build_config(choice.table, flags), {*choice.table, *flags}
+    if is_recommended:
+        table = _recommended(config, choice.host, given)
+        config, given = build_config(table, choice.table, flags), given | set(table)
     if choice.resumed:
         _tell_changes(build_config(choice.resumed), config)
     # whoever makes a host of its own, here or in a process that is started, finds them too
     os.environ["SIMSCALE_PLUGIN"] = ",".join(choice.host.selection.required)
-    trainer, metrics = train_from_config(config, choice.host, given={*choice.table, *flags})
+    trainer, metrics = train_from_config(config, choice.host, given=given)
     summary = {**metrics, "checkpoint": str(trainer.final_checkpoint)}
     if os.environ.get("RANK", "0") != "0":
         return 0  # rank 0 speaks for all
@@ -83,6 +90,16 @@ def _train(choice: Choice, flags: Mapping[str, Any], *, as_json: bool) -> int:
     else:
         print_facts(summary, title="trained")
     return 0
+
+
+def _recommended(config: TrainConfig, host: Host, given: Collection[str]) -> dict[str, Any]:
+    from simscaleai_core.cli.output import print_note
+    from simscaleai_core.cli.recommended import as_text, recommended_table
+
+    table = recommended_table(config, host, given)
+    left = {name: value for name, value in table.items() if name not in given}
+    print_note(f"recommended settings: {as_text(left) or 'all were given'}")
+    return table
 
 
 def _tell_changes(before: TrainConfig, now: TrainConfig) -> None:

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import logging
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from cyclopts import App, Parameter
 
 from simscaleai_core.cli import terminal
 from simscaleai_core.cli.known_commands import command_offers, refused_commands
 from simscaleai_core.cli.pages import ABOUT, Command, asks_for_help, commands, refuse_missing
-from simscaleai_core.errors import PluginError, reason_of
+from simscaleai_core.errors import ConfigError, PluginError, reason_of
 from simscaleai_core.host.entry_points import core_version
 from simscaleai_core.host.selection import select_plugins
+
+if TYPE_CHECKING:
+    from cyclopts import Argument
 
 logger = logging.getLogger("simscaleai")
 
 
-def build_app(tokens: Sequence[str]) -> App:
+def build_app(tokens: Sequence[str], *, is_whole: bool = False) -> App:
     """Build the command tree without importing what a command does.
 
     Args:
         tokens: The arguments, scanned for the plugins and components whose options ``train`` shows.
+        is_whole: Whether every command is imported, not only the one that is named.
 
     Returns:
         The app.
@@ -37,6 +42,7 @@ def build_app(tokens: Sequence[str]) -> App:
         default_parameter=Parameter(negative=()),
         suppress_keyboard_interrupt=False,  # `app` says it in one line
         help_format="plaintext",  # rich markup would import a Markdown parser for nothing
+        config=_refuse_value_and_parts,
     )
     if tokens[:1] == ["train"]:
         from simscaleai_core.cli.train import train_command
@@ -51,7 +57,8 @@ def build_app(tokens: Sequence[str]) -> App:
         if "." in command.name:
             subcommands.append(command)
         else:
-            target = _importable(command) if command.name in tokens[:1] else _unnamed
+            is_named = is_whole or command.name in tokens[:1]
+            target = _importable(command) if is_named else _unnamed
             app.command(target, name=command.name, help=command.summary)
     for command in subcommands:
         parent, _, name = command.name.partition(".")
@@ -82,6 +89,22 @@ def _importable(command: Command) -> str:
             plugin=source,
         ) from error
     return command.target
+
+
+def _refuse_value_and_parts(_app: object, _commands: object, arguments: Iterable[Argument]) -> None:
+    """Check that no option of a table is given both whole and in parts, which the parser cannot.
+
+    Raises:
+        ConfigError: If one is.
+    """
+    for argument in arguments:
+        given = [token.keys for token in argument.tokens]
+        for keys in given:
+            if whole := next((k for k in given if k and k == keys[: len(k)] and k != keys), None):
+                one, other = (".".join((argument.name, *each)) for each in (whole, keys))
+                raise ConfigError(
+                    f"{one} and {other}: expected one of them, got both. Leave one out."
+                )
 
 
 def _unnamed() -> None:

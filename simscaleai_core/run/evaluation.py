@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -31,7 +31,7 @@ class Evaluation:
     metrics: dict[str, float] = field(factory=dict)
     """Metrics by name, merged over ranks."""
     pictures: dict[str, Any] = field(factory=dict)
-    """Pictures by name, uint8 arrays `[H, W, 3]`; this rank's own."""
+    """Pictures and videos by name, uint8 arrays `[H, W, 3]` and GIF files; this rank's own."""
     faults: list[str] = field(factory=list)
     """What failed and why, the same on every rank."""
 
@@ -60,13 +60,14 @@ def evaluate(run: Run, functions: Sequence[tuple[str, EvalFunction]]) -> Evaluat
                     logger.error("the evaluation %s. Training goes on.", done.faults[-1])
                     continue
                 results = merge(found, run.strategy)
+                results |= _measured(getattr(function, "derived", dict), results)[0]
             run.events.eval_end(run, name, results)
             done.metrics.update({f"eval/{key}": value for key, value in results.items()})
             done.pictures.update({f"eval/{k}": v for k, v in found.items() if _is_picture(v)})
     return done
 
 
-def _measured(function: EvalFunction, policy: nn.Module) -> tuple[Mapping[str, Any], str]:
+def _measured(function: Callable[[Any], Any], policy: Any) -> tuple[Mapping[str, Any], str]:
     """Return what an eval function finds, and why it failed if it did."""
     try:
         return function(policy), ""
@@ -158,5 +159,7 @@ def held_out_loss(
 
 
 def _is_picture(value: Any) -> bool:
+    if isinstance(value, bytes):
+        return value.startswith(b"GIF8")
     is_bytes = isinstance(value, np.ndarray) and value.dtype == np.uint8
     return is_bytes and value.ndim == 3 and value.shape[2] == 3

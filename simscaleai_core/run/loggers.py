@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import attrs
 
-from simscaleai_core.checkpoint.store import save_error
+from simscaleai_core.checkpoint.store import writing
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.contracts import Logger
 from simscaleai_core.run.events import FaultIsolation
@@ -36,10 +37,9 @@ class LoggerGroup:
             for isolation, member in self._members:
                 try:
                     member.start(facts, step)
-                except OSError as error:
-                    if error.errno is None:
-                        raise  # not the system's
-                    raise save_error(f"the file of {isolation.name}", error) from error
+                except OSError as error:  # without a number it is not the system's
+                    with writing(f"the file of {isolation.name}") if error.errno else nullcontext():
+                        raise
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
         """Record a step's metrics as host floats; what a logger draws at random changes nothing."""
@@ -51,11 +51,14 @@ class LoggerGroup:
                 isolation.call(member.log, numbers, step)
 
     def log_pictures(self, pictures: Mapping[str, Any], step: int) -> None:
-        """Hand pictures, uint8 arrays `[H, W, 3]`, to the loggers that can hold them."""
-        for isolation, member in self._members:
-            holds = getattr(member, "log_pictures", None)
-            if holds is not None and pictures:
-                isolation.call(holds, pictures, step)
+        """Hand pictures `[H, W, 3]` and videos, GIF files, to the loggers that can hold them."""
+        videos = {name: value for name, value in pictures.items() if isinstance(value, bytes)}
+        stills = {name: value for name, value in pictures.items() if name not in videos}
+        for method, found in (("log_pictures", stills), ("log_videos", videos)):
+            for isolation, member in self._members if found else ():
+                if hasattr(member, method):
+                    with forked_rng():
+                        isolation.call(getattr(member, method), found, step)
 
     def close(self, status: str) -> None:
         """Finish each logger, and say which ones were disabled."""

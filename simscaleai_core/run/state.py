@@ -10,14 +10,7 @@ import torch
 from attrs import define, field
 from torch import Tensor, nn
 
-from simscaleai_core.contracts import (
-    DataSpec,
-    Precision,
-    StateDict,
-    Stateful,
-    Strategy,
-    TrainStep,
-)
+from simscaleai_core.contracts import DataSpec, Precision, StateDict, Stateful, Strategy, TrainStep
 from simscaleai_core.errors import ConfigError
 from simscaleai_core.run.events import Events
 from simscaleai_core.run.optimisation import parameter_groups
@@ -108,6 +101,8 @@ class Run:
     """Where the run stands."""
     states: dict[str, Stateful] = field(factory=dict)
     """What listeners asked to have saved, by name."""
+    phase: str = ""
+    """What goes on: waiting for a ``"batch"``, ``"step"``, ``"evaluation"`` or ``"checkpoint"``."""
     stop_reason: str | None = None
     """Why the run is to stop after this step, or None."""
     save_requested: bool = False

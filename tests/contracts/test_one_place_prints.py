@@ -29,6 +29,7 @@ MAY_USE_STREAMS = {
     "simscaleai_plugin_wandb/connection.py": "collects what wandb prints",
 }
 MAY_PRINT = {
+    "simscaleai_core/cli/bars.py": "draws rows with rich, and hands them to the one place",
     "simscaleai_core/cli/output.py": "draws tables with rich, and hands them to the one place",
     "simscaleai_core/cli/tree.py": "help pages, through `Screen`",
 }

@@ -97,7 +97,8 @@ def test_entry_points_are_valid(distribution: tuple[Path, dict[str, Any]]) -> No
     targets = [t for group in groups.values() for t in group.values()]
     for target in [*targets, *about.get("scripts", {}).values()]:
         module, _, attribute = target.partition(":")
-        source = folder.joinpath(*module.split(".")).with_suffix(".py")
+        is_core = module.startswith("simscaleai_core.")  # as the program of the umbrella
+        source = (REPOSITORY if is_core else folder).joinpath(*module.split(".")).with_suffix(".py")
         assert source.is_file(), target
         assert not attribute or re.search(rf"^(def )?{attribute}\b", source.read_text(), re.M)
 

@@ -116,6 +116,22 @@ def test_console_script(installed: Any, tmp_path: Path) -> None:
         assert command in shown
 
 
+def test_the_distribution_has_a_program_of_its_own_name(installed: Any, tmp_path: Path) -> None:
+    for name in ("simscaleai", "simscale"):  # `uvx simscaleai` looks for the first
+        shown = installed.run(installed.python.parent / name, "--version", cwd=tmp_path).stdout
+        assert shown.strip().count(".") == 2
+
+
+def test_what_not_everybody_needs_is_an_extra(wheels: Mapping[str, Path]) -> None:
+    with zipfile.ZipFile(wheels["simscaleai"]) as archive:
+        (member,) = (n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
+        about = email.message_from_bytes(archive.read(member))
+    assert set(about.get_all("Provides-Extra")) == {"ray", "tensorboard", "wandb"}
+    for extra in about.get_all("Provides-Extra"):
+        (found,) = (r for r in about.get_all("Requires-Dist") if f"-plugin-{extra}" in r)
+        assert found.endswith(f"; extra == '{extra}'")
+
+
 def test_core_alone_trains_a_model_of_ones_own(installed_core: Any, tmp_path: Path) -> None:
     records = installed_core.simscale_json("plugins", "list", cwd=tmp_path)["plugins"]
     assert [record["distribution"] for record in records] == ["simscaleai-core"]

@@ -246,4 +246,6 @@ def _declared(suite: Any) -> Any:
         if function is not None:
             setattr(CLASSES, f"{key}_{name}", function)
             fields[name] = f"{__name__}:CLASSES.{key}_{name}"
+    if suite.kind == "env":
+        fields["variations"] = dict(suite.variations)
     return KINDS[suite.kind](**fields)

@@ -148,6 +148,12 @@ class SuccessAsNumber(Sound):
         return {"is_success": float(self.is_success())}
 
 
+@fails("initial_conditions_are_numbers", "as numbers")
+class BeginsInWords(Sound):
+    def info(self):
+        return {**super().info(), "initial_condition": {"side": "left"}}
+
+
 @fails("episodes_end", "60 steps")
 class NeverEnds(Sound):
     def is_over(self):
@@ -227,7 +233,37 @@ class OneByOneEnv(SoundEnv):
     expert = OneByOne()
 
 
+class VariedEnv(SoundEnv):
+    variations: ClassVar[dict[str, str]] = {"stride": "factor on the length of a step"}
+
+
+class Varied(Sound):
+    """Says how it began, and can be varied."""
+
+    def __init__(self, stride=1.0):
+        super().__init__()
+        self.stride = stride
+
+    def move(self, action):
+        super().move(self.stride * np.clip(action, -1, 1))
+
+    def info(self):
+        return {**super().info(), "initial_condition": {"target": self.target.copy()}}
+
+
+class VariedInMetres(Varied):
+    def __init__(self, stride=0.4):
+        super().__init__(stride / 0.4)
+
+
+class VariesNothing(Varied):
+    def __init__(self):
+        super().__init__()
+
+
 SOUND_TOO = [
+    (VariedEnv, Varied, "variations_are_factors"),
+    (VariedEnv, Varied, "initial_conditions_are_numbers"),
     (OneArrayEnv, OneArray, "expert_succeeds"),
     (OneByOneEnv, Sound, "expert_succeeds"),
 ]
@@ -237,4 +273,8 @@ class LostExpert(SoundEnv):
     expert = staticmethod(lost_expert)
 
 
-SUITES_THAT_FAIL = [(LostExpert, Sound, "expert_succeeds", "Fix the expert")]
+SUITES_THAT_FAIL = [
+    (LostExpert, Sound, "expert_succeeds", "Fix the expert"),
+    (VariedEnv, VariedInMetres, "variations_are_factors", "a factor on what is there"),
+    (VariedEnv, VariesNothing, "variations_are_factors", "with stride=0.9"),
+]

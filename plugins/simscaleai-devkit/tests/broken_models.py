@@ -424,6 +424,37 @@ class ResetsEverySlot(Sound):
         super().reset()
 
 
+class Noisy(Sound):
+    """Adds noise to each action, of the episode's seed and the step."""
+
+    def reset(self, mask=None, seeds=None):
+        super().reset(mask)
+        seeds = np.asarray(seeds)
+        chosen = np.flatnonzero(np.ones(len(seeds), bool) if mask is None else np.asarray(mask))
+        self.seeds[chosen], self.steps[chosen] = seeds[chosen], 0
+
+    def final(self, actions):
+        drawn = [
+            np.random.default_rng([*self.key(row), self.steps[row]]).normal(size=self.action_dim)
+            for row in range(len(actions))
+        ]
+        self.steps[: len(actions)] += 1
+        return actions + torch.tensor(np.array(drawn), dtype=torch.float32)
+
+    def key(self, row):
+        return [self.seeds[row]]
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.seeds, self.steps = np.arange(16), np.zeros(16, int)
+
+
+@fails("noise_belongs_to_the_episode", "seed of the row")
+class NoiseByRow(Noisy):
+    def key(self, row):
+        return [self.seeds[row], 0] if self.steps[row] < 3 else [self.seeds[row], row]
+
+
 @fails("copies_act_alike", "lambda")
 class HoldsLambda(Sound):
     def __init__(self, **options):
@@ -454,4 +485,7 @@ class RefusesInOtherWords(Sound):
 
 
 SOUND = [(SoundModel, Sound)]
-SOUND_TOO = [(SoundModel, RefusesInOtherWords, "wrong_data_is_named")]
+SOUND_TOO = [
+    (SoundModel, RefusesInOtherWords, "wrong_data_is_named"),
+    (SoundModel, Noisy, "noise_belongs_to_the_episode"),
+]

@@ -13,7 +13,9 @@ from simscaleai_plugin_bc.blocks.options import (
     count_option,
     fraction_option,
     loss_option,
+    noise_option,
     seconds_option,
+    temperature_option,
 )
 
 
@@ -99,6 +101,11 @@ class DiffusionOptions(ChunkOptions):
 
     execute: int | None = field(default=4, metadata=REPORTED)
     """Steps of a chunk that are executed before the next."""
+    noise: str = noise_option()
+    """Where a chunk begins: warm (what is left of the last one, and the episode's noise), held (the
+    episode's noise) or fresh (noise of its own)."""
+    temperature: float = temperature_option()
+    """Factor on the noise; below 1, chunks are nearer to the middle of their mode."""
     num_levels: int = count_option(100)
     """Noise levels in training."""
     sample_steps: int = count_option(10, metadata=REPORTED)
@@ -115,6 +122,11 @@ class FlowOptions(ChunkOptions):
 
     execute: int | None = field(default=4, metadata=REPORTED)
     """Steps of a chunk that are executed before the next."""
+    noise: str = noise_option()
+    """Where a chunk begins: warm (what is left of the last one, and the episode's noise), held (the
+    episode's noise) or fresh (noise of its own)."""
+    temperature: float = temperature_option()
+    """Factor on the noise; below 1, chunks are nearer to the middle of their mode."""
     sample_steps: int = count_option(10, metadata=REPORTED)
     """Euler steps in sampling."""
     hidden_dim: int = count_option(128)

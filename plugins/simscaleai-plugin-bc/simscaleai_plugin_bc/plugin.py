@@ -21,6 +21,8 @@ _FAMILY = (
     ("diffusion", "policies:DiffusionPolicy", "DiffusionOptions", "chunks denoised from noise"),
     ("flow", "policies:FlowPolicy", "FlowOptions", "chunks by flow matching"),
 )
+_RECOMMENDED = {"lr": 1e-3, "batch_size": 256, "warmup_steps": 100, "max_steps": 5000}
+_OWN = {"act": {"batch_size": 64}, "bc-rnn": {"max_steps": 3000}}
 
 simscale_register_models = provides(
     *(
@@ -29,6 +31,7 @@ simscale_register_models = provides(
             target=f"{_PACKAGE}.{target}",
             options=f"{_PACKAGE}.options:{options}",
             summary=summary,
+            recommended=_RECOMMENDED | _OWN.get(name, {}),
         )
         for name, target, options, summary in _FAMILY
     )

@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from simscaleai_plugin_bc.blocks.chunk_execution import ChunkExecutor, chunk_noise
+from simscaleai_plugin_bc.blocks.chunk_execution import ChunkExecutor
 
 from simscaleai_core.errors import ConfigError
 
@@ -111,14 +111,21 @@ def test_copies_go_on_where_the_original_was():
     assert all(run(twin, 3) == wanted for twin in twins)
 
 
-def test_noise_depends_on_the_count_of_chunks_only():
-    torch.manual_seed(0)
-    first = chunk_noise((4, 2), [0, 3, 0])
-    torch.manual_seed(1)
-    assert torch.equal(first, chunk_noise((4, 2), np.array([0, 3, 0])))
-    assert torch.equal(first[0], first[2]) and not torch.equal(first[0], first[1])
-    many = chunk_noise((50, 50), [7])
-    assert many.mean().abs() < 0.1 and (many.std() - 1).abs() < 0.1
+def test_what_is_forgotten_is_predicted_anew_and_still_counts():
+    executor, predictor = ChunkExecutor(), Predictor()
+    run(executor, 1, envs=2, predictor=predictor)
+    executor.forget([False, True])
+    assert run(executor, 1, envs=2, predictor=predictor) == [[1, 110]]
+    assert predictor.calls == [([0, 1], [0, 0]), ([1], [1])]
+
+
+def test_the_rest_of_a_chunk_begins_with_the_present_step():
+    executor = ChunkExecutor(execute=4)
+    run(executor, 3)
+    rest, left = executor.rest(np.array([0]))
+    assert rest[0, :, 0].tolist() == [3, 3, 3, 3] and left.tolist() == [1]
+    run(executor, 1)
+    assert executor.rest(np.array([0]))[1].tolist() == [0]
 
 
 @pytest.mark.parametrize("given", [{"execute": 0}, {"ensemble": float("nan")}])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import sys
 from pathlib import Path
 
@@ -49,6 +50,14 @@ two_of_them_quickly = pytest.mark.parametrize(
 
 def class_of(name):
     return import_target(HOST.component("model", name))
+
+
+def begin(policy):
+    """Begin the episodes of seeds 0, 1, ... in as many sub-environments as there may be."""
+    if "seeds" in inspect.signature(getattr(policy, "reset", lambda: None)).parameters:
+        policy.reset(None, range(100))
+    elif hasattr(policy, "reset"):
+        policy.reset()
 
 
 def built(name, *sources, mixed=None, **options):
@@ -189,8 +198,7 @@ def test_each_source_has_its_own_units(name):
     found = []
     for source, scale in (("arm0", 1.0), ("arm1", 1000.0)):
         twin.set_source(source)
-        if hasattr(twin, "reset"):
-            twin.reset()
+        begin(twin)
         found.append(twin.predict({**metres, "ee_pos": metres["ee_pos"] * scale})[:, :3] / scale)
     np.testing.assert_allclose(found[0], found[1], atol=1e-4)
     with pytest.raises(ConfigError, match="source: expected one of arm0, arm1, got 'arm2'"):
@@ -273,8 +281,7 @@ def test_a_checkpoint_alone_is_enough(name, tmp_path):
     assert again.hparams == policy.hparams
     for twin in (again, copy.deepcopy(policy)):
         for member in (policy, twin):
-            if hasattr(member, "reset"):
-                member.reset()
+            begin(member)
         np.testing.assert_array_equal(
             twin.predict(observation(data)), policy.predict(observation(data))
         )

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter, validators
 
+from simscaleai_core.cli.output import waiting
+from simscaleai_core.cli.quiet import with_quiet
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
@@ -57,6 +60,7 @@ def show(
 
 
 @app.command
+@with_quiet
 def check(
     data: Data,
     /,
@@ -158,6 +162,7 @@ def stats(
 
 
 @app.command
+@with_quiet
 def view(
     data: Data,
     /,
@@ -195,6 +200,7 @@ def view(
 
 
 @app.command
+@with_quiet
 def convert(
     data: Data,
     /,
@@ -232,6 +238,7 @@ def convert(
     print_facts({**facts, "not_held": words or "nothing"})
 
 
+@waiting("opening the data")
 def _opened(
     data: list[str], dataset_name: str | None, dataset_kwargs: dict[str, str] | None
 ) -> list[EpisodeSource]:
@@ -247,13 +254,14 @@ def _opened(
 
 
 def _episodes(sources: Sequence[EpisodeSource]) -> AbstractContextManager[Callable[..., object]]:
-    """Show progress where it takes more than a moment."""
+    """Show progress where it takes more than a moment; on a terminal that is seen by itself."""
+    import sys
     from contextlib import nullcontext
 
     from simscaleai_core.cli.output import progress
 
     count = sum(len(source.episodes) for source in sources)
-    if count < _MANY_EPISODES:
+    if count < _MANY_EPISODES and not sys.stderr.isatty():
         return nullcontext(_unseen)
     return progress("checking episodes", count)
 

@@ -33,7 +33,7 @@ def has_ended(identity: str) -> bool:
     if host != socket.gethostname() or not born:
         return False
     try:
-        rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        rest = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
     except OSError:
         return True
     return rest[0] in {"Z", "X"} or rest[19] != born

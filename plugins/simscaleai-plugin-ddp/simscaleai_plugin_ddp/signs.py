@@ -149,8 +149,12 @@ def processor_s(pid: int, *, own: bool) -> float:
 def _ticks(pid: int, *, own: bool) -> int:
     place, total = Path(f"/proc/{pid}"), 0
     with suppress(OSError):  # it has ended
-        values = list(map(int, (place / "stat").read_text().rpartition(")")[2].split()[11:15]))
+        values = list(
+            map(int, (place / "stat").read_text("utf-8").rpartition(")")[2].split()[11:15])
+        )
         total = sum(values if own else values[2:])
         for path in place.glob("task/*/children"):
-            total += sum(_ticks(child, own=True) for child in map(int, path.read_text().split()))
+            total += sum(
+                _ticks(child, own=True) for child in map(int, path.read_text("utf-8").split())
+            )
     return total

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from simscaleai_plugin_gym.evaluate.intervals import wilson
     from simscaleai_plugin_gym.record.experts import per_env, per_slot
     from simscaleai_plugin_gym.record.recording import record_episodes
+    from simscaleai_plugin_gym.rollout.disturbances import Disturbances
 
 _HOMES = {
+    "Disturbances": "rollout.disturbances",
     "EnvError": "envs.failures",
     "EvalConfig": "evaluate.evaluation",
     "evaluate_policy": "evaluate.evaluation",
@@ -32,6 +34,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "Disturbances",
     "EnvError",
     "EvalConfig",
     "evaluate_policy",

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from attrs import field, frozen
+from attrs import Attribute, field, frozen
 from attrs.validators import and_, ge, in_, le, optional
 
 from simscaleai_core.errors import ConfigError
@@ -34,6 +34,7 @@ MAX_TIMEOUT_S = 86_400.0
 _COUNTS: Mapping[str, tuple[int, int]] = {
     "episodes": (1, MAX_EPISODES),
     "seed": (0, MAX_SEED),
+    "policy_seed": (0, MAX_SEED),
     "num_envs": (1, MAX_NUM_ENVS),
     "workers": (1, 1024),
     "threads": (1, 1024),
@@ -50,6 +51,20 @@ _REALS: Mapping[str, tuple[float, float]] = {
 }
 _MAX_NAME = 255  # bytes of a file's name, on every file system that is in use
 _OWN = {"name", "num_envs", "vectorization", "host", "env_timeout_s"}
+
+
+def _literals(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options of an environment with what a command line gave as text read as it means."""
+    from simscaleai_core.cli.configuration import parse_literal
+
+    return {
+        name.replace("-", "_"): parse_literal(value) if isinstance(value, str) else value
+        for name, value in given.items()
+    }
+
+
+def _own_names(instance: object, attribute: Attribute[Any], value: Mapping[str, Any]) -> None:  # noqa: ARG001
+    check_env_kwargs(value)
 
 
 @frozen(kw_only=True)
@@ -83,8 +98,17 @@ class ClosedLoopOptions:
     )
     """Side of the square camera images [pixels]; an environment with ``image_options`` takes it
     from the policy."""
+    env_kwargs: Mapping[str, Any] = field(
+        factory=dict, converter=_literals, validator=_own_names, metadata=REPORTED
+    )
+    """Further options of the environment, such as --closed_loop.env-kwargs.friction 0.8."""
     frames: int = field(default=0, validator=and_(ge(0), le(MAX_FRAMES)), metadata=HARMLESS)
     """Frames of the first episode to hand to the loggers as one strip; 0 draws nothing."""
+    video: bool = field(default=False, metadata=HARMLESS)
+    """Whether to hand a video of the first episode to the loggers."""
+    success_map: bool = field(default=False, metadata=HARMLESS)
+    """Whether to hand a picture of the success over two quantities of the initial conditions to the
+    loggers; with several ranks that of the first one's episodes."""
 
 
 def check_ranges(values: Mapping[str, Any]) -> None:
@@ -151,10 +175,11 @@ def check_output(name: str, path: Path, *, is_folder: bool = False) -> None:
         if path.exists() and path.is_dir() != is_folder:
             problem = "got a file" if is_folder else "got a directory"
         path.lstat()
+        problem = problem or _refusal(path)
     except FileNotFoundError:
         above = next(each for each in path.absolute().parents if each.exists())
-        if not os.access(above, os.W_OK):
-            wanted, problem = "a folder that can be written", f"got {str(above)!r}"
+        if problem := _refusal(above):
+            wanted = "a folder that can be written"
         if any(len(os.fsencode(part)) > _MAX_NAME for part in path.parts):
             problem = "got a name that is too long"
     except NotADirectoryError as error:
@@ -165,3 +190,20 @@ def check_output(name: str, path: Path, *, is_folder: bool = False) -> None:
         problem = f"got {error}"
     if problem:
         raise ConfigError(f"{name} {str(path)!r}: expected {wanted}, {problem}")
+
+
+def _refusal(path: Path) -> str:
+    """Return why the system lets nobody write there, which is tried; nothing if it does.
+
+    Nothing changes: a folder gets a nameless file, and a file is opened and closed.
+    """
+    from tempfile import TemporaryFile
+
+    try:
+        if path.is_dir():
+            TemporaryFile(dir=path).close()
+        elif path.is_file():  # to open a pipe would wait for its reader
+            path.open("ab").close()
+    except OSError as error:
+        return f"got {str(path)!r}, which cannot be written: {error.strerror}"
+    return ""

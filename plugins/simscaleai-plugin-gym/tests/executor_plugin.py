@@ -1,6 +1,7 @@
 """A third party's plugin: an executor that shares no disk and gives the last result first."""
 
 import pickle
+import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -39,6 +40,9 @@ class Elsewhere:
 
     def run(self, tasks, report):
         files = [Path(self.place.name) / file.name for file in self.job.files]
+        for here, there in zip(self.job.files, files, strict=True):
+            if here.exists():  # some tests have no file of a policy
+                shutil.copy(here, there)
         worker = worker_of(self.job.worker, pickle.loads(pickle.dumps(self.job.settings)), files)
         for index, task in reversed(list(enumerate(tasks))):
             yield (

@@ -29,6 +29,7 @@ RECORD = {
     "--env-kwargs.host": ("x",),
     "--env-kwargs.env-timeout-s": ("x",),
 }
+VARIED = ("", "x", "0,,1", "0,0", "0.5", "-1", "nan", "1e999")
 EVAL = {
     **dict.fromkeys(("--episodes", "--num-envs", "--max-steps", "--images"), COUNTS),
     **dict.fromkeys(("--execute", "--video-episodes"), COUNTS),
@@ -40,6 +41,13 @@ EVAL = {
     "--gate": ("", NUL, LONG, "success_rate>=nan", "success_rate>=1e999", "success_rate>=1.2.3"),
     "--output": ("", ".", NUL, LONG, f"a/{LONG}", "file/x.json"),
     "--video": ("file", NUL, LONG, "file/x"),
+    "--vary": ("", NUL, LONG, "delay", "=1", "colour=1", *(f"delay={each}" for each in VARIED)),
+    "--n-for": (
+        "",
+        NUL,
+        LONG,
+        *(f"difference{each}" for each in ("", ">=0", ">1", "<=0.1", ">=nan")),
+    ),
     "--env-kwargs.vectorization": ("sync",),
 }
 
@@ -104,7 +112,10 @@ CLOSED_LOOP = {
     "max_steps": (0, -1, 10**30),
     "env_timeout_s": (0, -1.0, math.nan, math.inf, 1e30, "x"),
     "images": (0, -1, 10**30),
+    "env_kwargs": ("x", 3, {"num_envs": 4}, {"host": "x"}),
     "frames": (-1, 10**30),
+    "video": ("x", None),
+    "success_map": ("x", None),
 }
 
 

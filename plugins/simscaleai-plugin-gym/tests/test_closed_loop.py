@@ -1,6 +1,13 @@
+from io import BytesIO
+
+import numpy as np
 import pytest
+from PIL import Image
 from simscaleai_plugin_gym import find_expert
 from simscaleai_plugin_gym.evaluate.closed_loop import ClosedLoop
+from simscaleai_plugin_gym.evaluate.condition_map import success_map
+from simscaleai_plugin_gym.evaluate.intervals import wilson
+from simscaleai_plugin_gym.evaluate.map_picture import picture_of
 from simscaleai_plugin_gym.options import ClosedLoopOptions
 from torch import distributed
 
@@ -23,6 +30,42 @@ def test_it_reports_means_over_its_episodes():
     assert metrics["success_rate"] == Mean(6, 6)
     assert metrics["mean_length"].count == 6 and 3 < metrics["mean_length"].value < 15
     assert set(metrics) == {"success_rate", "mean_return", "mean_length"}
+
+
+def test_options_of_the_environment_are_passed_on():
+    options = ClosedLoopOptions(episodes=4, env_kwargs={"max-episode-steps": "2"})
+    metrics = ClosedLoop(TrainConfig(env="dot"), options)(Expert())
+    assert metrics["mean_length"].value <= 2.0  # more than 3 without
+
+
+def test_the_interval_is_that_of_the_episodes_of_all_ranks():
+    function = ClosedLoop(TrainConfig(env="dot"), ClosedLoopOptions(episodes=20))
+    assert function.derived({"success_rate": 0.9}) == pytest.approx(
+        dict(zip(("success_rate_low", "success_rate_high"), wilson(18, 20), strict=True))
+    )
+
+
+@pytest.mark.slow
+def test_a_video_and_a_map_of_success_are_pictures():
+    options = ClosedLoopOptions(episodes=6, frames=3, video=True, success_map=True)
+    found = ClosedLoop(TrainConfig(env="dot"), options)(Expert())
+    assert found["episode"].shape == (240, 720, 3)
+    with Image.open(BytesIO(found["video"])) as video:
+        assert video.format == "GIF" and video.size == (200, 200)
+        assert video.n_frames > 3 and video.info["duration"] == 50
+    picture = found["success_map"]
+    assert picture.dtype == np.uint8 and picture.shape == (204, 240, 3)
+    assert (picture == (36, 92, 198)).all(axis=2).sum() > 5000  # the colour of success
+
+
+def test_a_picture_of_a_map_has_a_cell_for_each():
+    where = [{"x": float(x), "y": float(y)} for x in range(3) for y in range(2)]
+    found = success_map(where, [False, False, True, False, True, True], bins=3)
+    picture = picture_of(found)
+    corner = [tuple(picture[y, x]) for y, x in ((50, 80), (110, 80), (50, 210), (110, 210))]
+    orange, blue = (184, 66, 12), (36, 92, 198)
+    assert corner == [orange, orange, blue, blue]  # left, right; the second quantity goes up
+    assert [tuple(picture[y, 145]) for y in (50, 110)] == [orange, blue]
 
 
 def test_every_evaluation_runs_the_same_episodes():

@@ -148,8 +148,13 @@ def mujoco(request, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["gymnasium_robotics", "robosuite"])
-def test_a_package_that_needs_an_older_mujoco_is_named_with_the_remedy(package, mujoco, name):
+def test_a_package_that_needs_an_older_mujoco_is_named_with_the_remedy(
+    package, mujoco, name, tmp_path
+):
     env_id = package(name, "assert 3 in (2, 4)")
+    installed = tmp_path / f"{name}-1.4.2.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.4.2\n")
     with pytest.raises(ConfigError) as caught:
         make_env(env_id)
     assert str(caught.value) == (
@@ -158,6 +163,15 @@ def test_a_package_that_needs_an_older_mujoco_is_named_with_the_remedy(package, 
         "environment for it."
     )
     sys.modules.pop(name)
+
+
+def test_a_folder_of_that_name_is_not_that_package(package):
+    env_id = package("metaworld", "assert 3 in (2, 4)")
+    with pytest.raises(ConfigError) as caught:
+        make_env(env_id)
+    wanted = f"environment {env_id!r} cannot be made: AssertionError in __init__.py"
+    assert str(caught.value) == wanted
+    sys.modules.pop("metaworld")
 
 
 @pytest.mark.parametrize(

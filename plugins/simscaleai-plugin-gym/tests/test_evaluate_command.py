@@ -8,6 +8,7 @@ import torch
 from simscaleai_plugin_gym import find_expert
 from simscaleai_plugin_gym.commands.evaluate import evaluate
 
+from simscaleai_core.cli import app
 from simscaleai_core.errors import ConfigError
 
 
@@ -129,8 +130,8 @@ def test_videos_are_written_beside_the_results(checkpoint, tmp_path, capsys):
 
 
 def test_options_reach_the_environment(checkpoint, capsys):
-    options = {"max-episode-steps": "2"}
-    assert evaluate(checkpoint, episodes=2, env_kwargs=options, json=True) == 0
+    words = ["eval", str(checkpoint), "--episodes", "2", "--env-kwargs.max-episode-steps", "2"]
+    assert app.run([*words, "--json"]) == 0
     results = json.loads(capsys.readouterr().out)
     assert results["lengths"] == [2, 2]
     assert results["env_kwargs"] == {"max_episode_steps": 2, "images": 0}

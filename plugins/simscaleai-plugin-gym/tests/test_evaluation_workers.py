@@ -91,6 +91,31 @@ def members(session):
     return found
 
 
+def test_a_sweep_does_not_depend_on_the_workers(folder):
+    words = ("eval", "bc/final.pt", "flow/final.pt", "--env", POINT, "--episodes", 45, "--json",
+             "--vary", "reachable=0.5,1", "--vary", "delay=0,1")  # fmt: skip
+    found = []
+    for workers in (1, 2, 3):
+        found.append(json.loads(run(*words, "--workers", workers, cwd=folder)[0]))
+        assert found[-1].pop("wall_s") > 0 and found[-1] == found[0]
+    assert found[0]["policies"] == ["bc/final.pt", "flow/final.pt"] and len(found[0]["cells"]) == 8
+    assert len({cell["mean_return"] for cell in found[0]["cells"]}) == 4  # all that can differ
+    alone = ("bc/final.pt", "--episodes", 45, "--env-kwargs.reachable", "0.5")
+    assert json.loads(results(*alone, cwd=folder))["successes"] == found[0]["cells"][0]["successes"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_sweep_that_is_interrupted_says_so_in_one_line(folder, workers):
+    process = begin("eval", "bc/final.pt", "--env", POINT, "--episodes", 100, "--workers", workers,
+                    "--vary", "delay=0,1", "--env-kwargs.slow-s", 0.01, cwd=folder)  # fmt: skip
+    while "evaluating" not in process.stderr.readline():
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)
+    out, said = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert said.splitlines()[-1].startswith("error: interrupted") and "Traceback" not in said
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "worker killed"])
 def test_nothing_is_left_of_it(folder, stop):
     process = begin("eval", "bc/final.pt", "--env", POINT, "--episodes", 200, "--workers", 2,

@@ -114,13 +114,14 @@ def test_parts_are_merged_in_order():
         return Measurement(
             seeds=seeds, successes=[True] + [False] * (n - 1), successes_at_end=[False] * n,
             returns=[float(seed) for seed in seeds], lengths=[2] * n, instructions=instructions,
-            seeds_obeyed=True,
+            seeds_obeyed=True, initial_conditions=[{"x": float(seed)} for seed in seeds],
             times=Times(wall_s=4.0, predict_s=(1.0,) * n, env_s=1.0, physics_s=physics_s),
         )  # fmt: skip
 
     found = results_of([part([3, 4], None, 0.5), part([5], ["go"], 1.5)], wall_s=5.0)
     assert found["seeds"] == [3, 4, 5] and found["successes"] == [True, False, True]
     assert found["mean_return"] == 4.0 and found["env_steps"] == 6
+    assert found["initial_conditions"] == [{"x": 3.0}, {"x": 4.0}, {"x": 5.0}]
     assert found["instructions"] == ["", "", "go"]
     assert (found["wall_s"], found["policy_share"]) == (5.0, 3 / 8)
     assert (found["env_share"], found["physics_share"]) == (0.25, 0.25)

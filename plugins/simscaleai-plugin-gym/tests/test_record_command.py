@@ -1,9 +1,12 @@
 import json
 
 import h5py
-from simscaleai_plugin_gym.commands.record import envs, record
+import pytest
+from simscaleai_plugin_gym.commands.envs import envs
+from simscaleai_plugin_gym.commands.record import record
 
 from simscaleai_core.cli import app
+from simscaleai_core.errors import ConfigError
 
 
 def test_record_prints_one_json_object_and_writes_the_file(tmp_path, capsys):
@@ -76,6 +79,22 @@ def test_envs_lists_what_plugins_declare(capsys):
     assert "Toys/Dot-v0" in captured.out and captured.err == ""
 
 
+def test_envs_with_a_name_says_what_can_be_varied(capsys):
+    assert envs("dot", json=True) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["name"], found["gymnasium_id"]) == ("dot", "Toys/Dot-v0")
+    assert found["variations"]["stride"] == {"meaning": "length of a step", "default": 1}
+    assert found["variations"]["control_rate"]["default"] == 1.0
+    assert envs("dot") == 0
+    captured = capsys.readouterr()
+    assert "length of a step" in captured.out and "observation of a step is lost" in captured.out
+    assert captured.err == ""
+    assert envs("MountainCar-v0", json=True) == 0
+    assert json.loads(capsys.readouterr().out)["variations"]["goal_velocity"]["default"] == 0
+    with pytest.raises(ConfigError, match=r"unknown environment 'dott'.* Did you mean 'dot'"):
+        envs("dott")
+
+
 def test_without_any_environment_envs_still_says_what_works(monkeypatch, capsys):
     monkeypatch.delenv("SIMSCALE_PLUGIN")
     assert envs() == 0
@@ -83,3 +102,19 @@ def test_without_any_environment_envs_still_says_what_works(monkeypatch, capsys)
     assert captured.out == "" and "any Gymnasium id works" in captured.err
     assert envs(json=True) == 0
     assert json.loads(capsys.readouterr().out) == {"envs": []}
+
+
+def test_recommended_noise_is_said_and_gives_way_to_what_is_given(tmp_path, capsys):
+    def noise(name, *words):
+        path = tmp_path / name
+        assert run("--env", "dot", "--episodes", 1, "--output", path, *words) == 0
+        with h5py.File(path) as file:
+            return file.attrs["noise"]
+
+    assert noise("a.h5", "--recommended") == 0.2
+    assert "recommended settings: --noise 0.2" in capsys.readouterr().err
+    assert noise("b.h5", "--recommended", "--noise", 0) == 0.0
+    assert noise("c.h5") == 0.0
+    assert "recommended settings" not in capsys.readouterr().err
+    assert run("--env", "cart", "--recommended", "--output", tmp_path / "d.h5") == 2
+    assert "'cart' recommends no noise" in capsys.readouterr().err

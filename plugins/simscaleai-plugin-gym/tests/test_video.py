@@ -1,3 +1,5 @@
+from io import BytesIO
+
 import av
 import gymnasium
 import numpy as np
@@ -11,7 +13,12 @@ from simscaleai_plugin_gym import (
     make_env,
     make_vector_env,
 )
-from simscaleai_plugin_gym.video.frames import evenly_spaced, frame_strip
+from simscaleai_plugin_gym.video.frames import (
+    drawn_episode,
+    evenly_spaced,
+    gif_of,
+    strip_of,
+)
 from simscaleai_plugin_gym.video.video import (
     FAILURE_RGB,
     SUCCESS_RGB,
@@ -144,8 +151,20 @@ def test_an_episode_is_shown_as_one_strip():
             batch = {key: value[None] for key, value in observation.items()}
             return find_expert("dot")(batch)[0]
 
-    strip = frame_strip("dot", Expert(), seed=3, frames=4)
+    frames, fps = drawn_episode("dot", Expert(), seed=3)
+    strip = strip_of(frames, 4)
+    assert fps == 20
     assert strip.shape == (240, 4 * 240, 3) and strip.dtype == np.uint8
     first, last = strip[:, :240], strip[:, -240:]
     assert np.abs(first.astype(int) - last.astype(int)).max() > 50  # the dot has moved
-    assert np.array_equal(strip, frame_strip("dot", Expert(), seed=3, frames=4))
+    assert np.array_equal(strip, strip_of(drawn_episode("dot", Expert(), seed=3)[0], 4))
+
+
+@pytest.mark.slow
+def test_a_film_plays_at_the_speed_of_the_episode():
+    long = [np.full((300, 400, 3), n, np.uint8) for n in range(150)]
+    with Image.open(BytesIO(gif_of(long, 50.0))) as film:
+        assert film.format == "GIF" and film.size == (200, 150) and film.n_frames == 100
+        assert film.info["duration"] == 30 and film.info["loop"] == 0  # 3 s in all
+    with Image.open(BytesIO(gif_of(long[:1], 10.0))) as film:
+        assert film.n_frames == 1

@@ -49,8 +49,8 @@ def judge(pos, goal):
 class DotEnv(gymnasium.Env):
     metadata: ClassVar = {"render_modes": ["rgb_array"], "render_fps": 20}
 
-    def __init__(self, images=0, render_mode=None):
-        self.images, self.render_mode = images, render_mode
+    def __init__(self, images=0, render_mode=None, stride=1.0):
+        self.images, self.render_mode, self.stride = images, render_mode, stride
         self.observation_space, self.action_space = space(images), Box(-1, 1, (2,), np.float64)
 
     def reset(self, *, seed=None, options=None):
@@ -59,7 +59,7 @@ class DotEnv(gymnasium.Env):
         return self.observe(), {"is_success": False}
 
     def step(self, action):
-        self.pos = self.pos + STEP * action
+        self.pos = self.pos + self.stride * STEP * action
         reward, done = judge(self.pos, self.goal)
         return self.observe(), float(reward), bool(done), False, {"is_success": bool(done)}
 
@@ -74,7 +74,8 @@ class DotEnv(gymnasium.Env):
 class DotVectorEnv(VectorEnv):
     metadata: ClassVar = {"autoreset_mode": AutoresetMode.DISABLED, "render_fps": 20}
 
-    def __init__(self, num_envs=1, *, images=0, max_episode_steps=None):
+    def __init__(self, num_envs=1, *, images=0, max_episode_steps=None, stride=1.0):
+        self.stride = stride
         self.num_envs, self.images, self.limit = num_envs, images, max_episode_steps or MAX_STEPS
         self.single_observation_space = space(images)
         self.single_action_space = Box(-1, 1, (2,), np.float64)
@@ -91,7 +92,7 @@ class DotVectorEnv(VectorEnv):
         return self.observe(), {"is_success": np.zeros(self.num_envs, dtype=bool)}
 
     def step(self, actions):
-        self.pos = self.pos + STEP * actions
+        self.pos = self.pos + self.stride * STEP * actions
         self.elapsed += 1
         reward, done = judge(self.pos, self.goal)
         return self.observe(), reward, done, self.elapsed >= self.limit, {"is_success": done}

@@ -13,6 +13,8 @@ def simscale_register_envs():
         env_id="Toys/Dot-v0",
         expert="toy_dot:expert",
         image_options="toy_dot:image_options",
+        variations={"stride": "length of a step"},
+        recommended_noise=0.2,
         summary="bring a dot to its goal",
     )
     yield EnvSpec(name="cart", target="toy_dot:make_cart", summary="only a target")

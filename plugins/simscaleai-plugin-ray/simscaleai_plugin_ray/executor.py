@@ -52,6 +52,7 @@ class RayExecutor:
         self._options = options
         self._ray: Any = None
         self._is_ours = False
+        self._is_terminated = False
         self._place: str | None = None
         self._submit: Any = None
         self._running: dict[Any, int] = {}
@@ -88,6 +89,24 @@ class RayExecutor:
             self._ray.shutdown()
         if self._place is not None:
             rmtree(self._place, ignore_errors=True)
+        if self._is_terminated:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if signal.getsignal(signal.SIGTERM) == self._terminate:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def _terminate(self, number: int, frame: object) -> None:
+        """End as after Ctrl-C, with all of Ray, and then by the signal itself.
+
+        If this process ended at once, two agents of Ray could outlive it by a minute: they report
+        that their raylet is dead to a GCS that is dead too.
+
+        Raises:
+            KeyboardInterrupt: Always.
+        """
+        del number, frame
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the next one ends this at once
+        self._is_terminated = True
+        raise KeyboardInterrupt
 
     def _connect(self) -> None:
         for name, value in (_QUIET | (_IMPATIENT if self._options.address else {})).items():
@@ -102,7 +121,9 @@ class RayExecutor:
                 self._start(ray)
             finally:
                 if threading.current_thread() is threading.main_thread():
-                    signal.signal(signal.SIGTERM, before)  # Ray takes it
+                    ends_at_once = before is signal.SIG_DFL
+                    # Ray takes it
+                    signal.signal(signal.SIGTERM, self._terminate if ends_at_once else before)
         self._ray = ray
         own = self._options
         function = ray.remote(run_task).options(

@@ -46,6 +46,17 @@ def test_two_checkpoints_and_a_gate(run, checkpoint):
     assert json.loads(out)["gate_met"] is False
 
 
+def test_failures_are_those_of_the_local_command(run, checkpoint, tmp_path):
+    words = (checkpoint, "--max-steps", 6, "--failures")
+    here, _ = run(*evaluate(*words, "here")).end()
+    out, _ = run(*evaluate(*words, "ray", *RAY)).end()
+    found = json.loads(out)
+    assert 3 < found["n_recorded"] == found["n_failed"] and found["films"] == []
+    assert without_times(json.dumps({**found, "failures": "here"})) == without_times(here)
+    for name in ("conditions.json", "failures.h5"):
+        assert (tmp_path / "ray" / name).read_bytes() == (tmp_path / "here" / name).read_bytes()
+
+
 def test_a_worker_that_is_killed_is_replaced(run, checkpoint, tmp_path):
     run(*record("here.h5", slow_s=0.01)).end()
     recording = run(*record("ray.h5", *RAY, slow_s=0.01))

@@ -27,6 +27,8 @@ _LOSS = ("loss", True, ("train/loss", "eval/loss"))
 _RATES = ("learning rate", False, ("train/lr",))
 _NORM = ("gradient norm", True, ("train/grad_norm",))
 _CLOSED_LOOP = "eval/success_rate"
+_BOUNDS = (f"{_CLOSED_LOOP}_low", f"{_CLOSED_LOOP}_high")
+_GREY = 7  # number of its colour
 _MANY_DECADES = 2  # from so many on only powers of ten are marked
 _LEAST = 1e-300
 
@@ -67,11 +69,17 @@ class Panel:
 
 def panels_of(curves: Mapping[str, Curve]) -> list[Panel]:
     """Return the panels of one run: loss, closed loop, learning rate, gradient norm."""
-    wanted = [_LOSS, ("success in closed loop", False, (_CLOSED_LOOP,)), _RATES, _NORM]
+    wanted = [_LOSS, ("success in closed loop", False, (_CLOSED_LOOP, *_BOUNDS)), _RATES, _NORM]
     groups = [(title, log, [n for n in names if n in curves]) for title, log, names in wanted]
-    return [
+    panels = [
         _panel(title, log, [(n, curves[n]) for n in names]) for title, log, names in groups if names
     ]
+    return [evolve(panel, lines=[_as_bound(line) for line in panel.lines]) for panel in panels]
+
+
+def _as_bound(line: Line) -> Line:
+    """Return a bound of an interval as a dashed grey line, any other as it is."""
+    return evolve(line, colour=_GREY, is_dashed=True) if line.name in _BOUNDS else line
 
 
 def panel_of_looks(looks: Sequence[Sequence[float]]) -> Panel | None:

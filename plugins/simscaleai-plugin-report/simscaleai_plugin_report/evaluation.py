@@ -17,6 +17,7 @@ from simscaleai_plugin_report.files import is_number, read_object
 
 _CI = "success_rate_ci95"
 _SEQUENCE = "success_rate_sequence95"
+_CONDITIONS = "initial_conditions"
 _STOPPED = ("until", "decision", "ceiling")
 _LISTS = ("seeds", "successes", "returns", "lengths")
 
@@ -76,9 +77,27 @@ class Evaluation:
         return found
 
     @property
+    def initial_conditions(self) -> Sequence[Mapping[str, float]]:
+        """How each episode began `[N]`: numbers by name; nothing if that is not known."""
+        found: Sequence[Mapping[str, float]] = self.results.get(_CONDITIONS) or ()
+        return found if any(found) else ()
+
+    @property
     def is_contiguous(self) -> bool:
         """Return whether the seeds follow each other."""
-        return list(self.seeds) == list(range(self.seeds[0], self.seeds[0] + len(self.seeds)))
+        seeds = self.distinct_seeds
+        return seeds == list(range(seeds[0], seeds[0] + len(seeds)))
+
+    @property
+    def distinct_seeds(self) -> list[int]:
+        """The seeds, each once: an episode is run with each of several policy seeds."""
+        return list(dict.fromkeys(self.seeds))
+
+    @property
+    def policy_seeds(self) -> list[int]:
+        """Seeds of the policy's own randomness, each once; none if it is the usual one."""
+        found = self.results.get("policy_seeds")
+        return list(dict.fromkeys(found)) if isinstance(found, list) else []
 
     def histograms(self) -> list[Dimension]:
         """Return how returns and lengths of the episodes are spread."""
@@ -88,7 +107,7 @@ class Evaluation:
 def read_evaluation(directory: Path, problems: list[str]) -> Evaluation | None:
     """Read the evaluation of a run.
 
-    Of one that compares two checkpoints it is the side whose checkpoint lies in the directory.
+    Of one that compares several checkpoints it is the side whose checkpoint lies in the directory.
 
     Args:
         directory: The run's checkpoint directory.
@@ -104,7 +123,10 @@ def read_evaluation(directory: Path, problems: list[str]) -> Evaluation | None:
     found = read_object(path, problems)
     if found is None:
         return None
-    sides = [found[s] for s in ("first", "second") if isinstance(found.get(s), dict)]
+    if found.get("kind") == "sweep":
+        problems.append(f"{path} is a sweep of conditions: there is no evaluation beside it.")
+        return None
+    sides = _sides(found)
     if sides and "success_rate" not in found:
         side = next((side for side in sides if _is_of(side, directory)), sides[0])
         found = {**side, **{name: found[name] for name in _STOPPED if name in found}}
@@ -113,6 +135,13 @@ def read_evaluation(directory: Path, problems: list[str]) -> Evaluation | None:
         problems.append(f"{path} is broken: expected {fault}. Evaluate again.")
         return None
     return Evaluation(results=found)
+
+
+def _sides(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the results of each checkpoint of a comparison."""
+    several = found.get("results")
+    parts = several if isinstance(several, list) else [found.get("first"), found.get("second")]
+    return [part for part in parts if isinstance(part, dict)]
 
 
 def _is_of(results: Mapping[str, Any], directory: Path) -> bool:
@@ -133,6 +162,13 @@ def _faults(found: Mapping[str, Any]) -> Iterator[str]:
         yield f"two numbers @ {_SEQUENCE}, got {bounds!r:.80}"
     if not isinstance(looks, list) or not all(_is_look(look) for look in looks):
         yield f"lists of three numbers @ looks, got {looks!r:.80}"
+    yield from _faults_of_lists(found, number)
+
+
+def _faults_of_lists(found: Mapping[str, Any], number: int) -> Iterator[str]:
+    begun = found.get(_CONDITIONS)
+    if begun is not None and not _are_conditions(begun, number):
+        yield f"a list of {number} objects of numbers @ {_CONDITIONS}, got {begun!r:.80}"
     for name in _LISTS:
         values = found.get(name)
         if not isinstance(values, list) or len(values) != number:
@@ -141,6 +177,15 @@ def _faults(found: Mapping[str, Any]) -> Iterator[str]:
             yield f"only numbers @ {name}, got others"
         elif name == "seeds" and not all(type(value) is int for value in values):
             yield f"integers @ seeds, got {values!r:.80}"
+
+
+def _are_conditions(begun: Any, number: int) -> bool:
+    return (
+        isinstance(begun, list)
+        and len(begun) == number
+        and all(isinstance(each, dict) for each in begun)
+        and all(is_number(value) for each in begun for value in each.values())
+    )
 
 
 def _is_look(look: Any) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from attrs import frozen
+from simscaleai_plugin_data.view.drawing import number_text
 
 _MAX_BYTES = 2**26  # of a JSON file, and of a row of the metrics
 
@@ -87,6 +88,11 @@ def read_curves(path: Path, problems: list[str]) -> dict[str, Curve]:
 def is_number(value: Any) -> bool:
     """Return whether a value of JSON is a number that can be shown, finite or not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+def p_text(value: float) -> str:
+    """Return a p-value as text; how small a very small one is matters to nobody."""
+    return number_text(round(value, 4)) if value >= 0.001 else "< 0.001"
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any] | None]]:

@@ -6,18 +6,31 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from simscaleai_plugin_data.contents import facts_of
 from simscaleai_plugin_data.view.drawing import number_text
 from simscaleai_plugin_data.view.page import page_environment, ranges
 
 from simscaleai_plugin_report.charts import panel_of_looks, panels_of, panels_over_each_other
-from simscaleai_plugin_report.checkpoint import CheckpointFacts, data_sizes
-from simscaleai_plugin_report.comparison import Difference, differences, settings_that_differ
-from simscaleai_plugin_report.data import DataCard
+from simscaleai_plugin_report.comparison import (
+    Difference,
+    best_of,
+    differences,
+    settings_that_differ,
+    verdict_of,
+)
+from simscaleai_plugin_report.conditions import Conditions, drawn, rows_of_common, words_of_common
 from simscaleai_plugin_report.evaluation import Evaluation
-from simscaleai_plugin_report.files import is_number
+from simscaleai_plugin_report.files import is_number, p_text
+from simscaleai_plugin_report.ingredients import (
+    card_of,
+    in_effect,
+    policy_of,
+    shown,
+    trained_on,
+    value_text,
+)
 from simscaleai_plugin_report.run import Run, unsaid_options
 from simscaleai_plugin_report.summary import answer_of
+from simscaleai_plugin_report.sweep import Sweep, maps_of, rows_of
 
 _MAX_SHOWN = 2000  # episodes in the strip
 _SHARES = {
@@ -25,28 +38,17 @@ _SHARES = {
     "env_share": "the environment",
     "physics_share": "of it, physics",
 }
-_WORDS = {
-    "file": "data",
-    "env": "recorded in",
-    "num_episodes": "episodes",
-    "num_timesteps": "timesteps",
-    "num_success": "episodes that succeed",
-    "languages": "instructions",
-    "fps": "timesteps per second",
-    "filter_keys": "filter keys",
-}
 _LIMITS = (5, 10, 25, 50, 100)  # of the axis of differences [percentage points]
 
-Facts = list[tuple[str, str]]
 
-
-def page(runs: Sequence[Run]) -> str:
+def page(runs: Sequence[Run], sweeps: Sequence[Sweep] = ()) -> str:
     """Return a page that shows some runs, the answer first.
 
     All that comes from files is escaped, and its control characters are written out.
 
     Args:
         runs: At least one.
+        sweeps: Sweeps that were named, beside those in the folders of the runs.
 
     Returns:
         The HTML.
@@ -55,13 +57,14 @@ def page(runs: Sequence[Run]) -> str:
     template = page_environment(__package__).get_template("report.html.jinja")
     return template.render(
         title=names[0] if len(runs) == 1 else f"{len(runs)} runs: {', '.join(names)}",
-        runs=[_run(run) for run in runs],
+        runs=[_run(run, sweeps if len(runs) == 1 else ()) for run in runs],
         comparison=_comparison(runs) if len(runs) > 1 else None,
+        sweeps=[_sweep(each) for each in sweeps],
         version=version("simscaleai-plugin-report"),
     )
 
 
-def _run(run: Run) -> dict[str, Any]:
+def _run(run: Run, sweeps: Sequence[Sweep]) -> dict[str, Any]:
     checkpoint, evaluation = run.checkpoint, run.evaluation
     return {
         "name": run.name,
@@ -70,14 +73,18 @@ def _run(run: Run) -> dict[str, Any]:
         "answer": None if evaluation is None else _answer(evaluation),
         "missing_command": run.eval_command(repeats=False) if evaluation is None else "",
         "panels": panels_of(run.curves),
-        "trained_on": [] if checkpoint is None else _trained_on(checkpoint),
-        "cards": [_card(card) for card in run.cards],
-        "in_effect": [] if checkpoint is None else _in_effect(checkpoint),
+        "trained_on": [] if checkpoint is None else trained_on(checkpoint),
+        "cards": [card_of(card) for card in run.cards],
+        "in_effect": [] if checkpoint is None else in_effect(checkpoint),
         "plugins": [] if checkpoint is None else list(checkpoint.plugins.items()),
-        "policy": {} if checkpoint is None else _policy(checkpoint),
-        "changed": {} if checkpoint is None else _shown(checkpoint.changed),
-        "settings": {} if checkpoint is None else _shown(checkpoint.settings),
+        "policy": {} if checkpoint is None else policy_of(checkpoint),
+        "changed": {} if checkpoint is None else shown(checkpoint.changed),
+        "settings": {} if checkpoint is None else shown(checkpoint.settings),
         "episodes": None if evaluation is None else _episodes(evaluation),
+        "where": None if run.conditions is None else _where(run.conditions),
+        "failures": run.failures,
+        "like_command": "" if run.failures is None else run.failures.like_command,
+        "sweeps": [_sweep(each) for each in (*run.sweeps, *sweeps)],
         "latency": None if evaluation is None else _latency(evaluation.results),
         "pictures": run.pictures,
         "train_lines": run.train_command.splitlines(),
@@ -88,13 +95,14 @@ def _run(run: Run) -> dict[str, Any]:
 
 
 def _answer(evaluation: Evaluation) -> dict[str, Any]:
-    results, seeds = evaluation.results, evaluation.seeds
+    results, seeds = evaluation.results, evaluation.distinct_seeds
     facts = [
         ("mean return", results.get("mean_return")),
         ("mean length", results.get("mean_length")),
     ]
     at_end = results.get("success_at_end_rate")
     words = f"{min(seeds)} to {max(seeds)}" if evaluation.is_contiguous else f"{len(seeds)} of them"
+    own = ", ".join(map(str, evaluation.policy_seeds))
     return {
         "percent": f"{evaluation.rate:.1%}",
         "sentence": answer_of(evaluation),
@@ -106,7 +114,8 @@ def _answer(evaluation: Evaluation) -> dict[str, Any]:
         "facts": [
             ("environment", evaluation.env or "not given"),
             ("seeds", words),
-            *((name, _number(value)) for name, value in facts if value is not None),
+            *([("policy seeds", own)] if own else []),
+            *((name, value_text(value)) for name, value in facts if value is not None),
             *([("success at the end", f"{at_end:.1%}")] if is_number(at_end) else []),
             *_gate(results),
             *([("until", evaluation.ended)] if evaluation.ended else []),
@@ -119,47 +128,6 @@ def _gate(results: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"gate {results['gate']}", "met" if results.get("gate_met") else "missed"
 
 
-def _trained_on(checkpoint: CheckpointFacts) -> Facts:
-    sizes, keys = data_sizes(checkpoint), checkpoint.data.get("observations")
-    shapes = keys.items() if isinstance(keys, dict) else ()
-    return [
-        ("data", str(checkpoint.config.dataset_path or "the dummy dataset")),
-        ("reader", str(checkpoint.config.dataset_name)),
-        ("episodes trained on", _number(sizes["num_episodes"])),
-        ("samples trained on", _number(sizes["num_samples"])),
-        ("fingerprint", str(sizes["fingerprint"])),
-        ("observations", ", ".join(f"{k} {_shape(v)}" for k, v in shapes) or "none"),
-    ]
-
-
-def _card(card: DataCard) -> dict[str, Any]:
-    return {
-        "facts": [(_WORDS.get(k, k), str(v)) for k, v in facts_of(dict(card.contents)).items()],
-        "keys": [{**key, "shape": _shape(key["shape"])} for key in card.contents["keys"]],
-        "ranges": [ranges(name, found) for name, found in card.dimensions.items()],
-    }
-
-
-def _in_effect(checkpoint: CheckpointFacts) -> Facts:
-    facts = {k: v for k, v in checkpoint.facts.items() if k not in {"plugins", "data"}}
-    return [
-        ("checkpoint", str(checkpoint.path)),
-        ("steps", f"{checkpoint.step:,}"),
-        ("lowest held-out loss", number_text(checkpoint.best_eval_loss)),
-        *((name.replace("_", " "), str(value)) for name, value in facts.items()),
-    ]
-
-
-def _policy(checkpoint: CheckpointFacts) -> dict[str, str]:
-    hparams = checkpoint.policy.get("hparams")
-    return {
-        "component": str(checkpoint.policy.get("component")),
-        "class": str(checkpoint.policy.get("class")),
-        "numbers in its state": f"{checkpoint.num_parameters:,}",
-        **(_shown(hparams) if isinstance(hparams, dict) else {}),
-    }
-
-
 def _episodes(evaluation: Evaluation) -> dict[str, Any]:
     results = evaluation.results
     columns = zip(*(results[n] for n in ("seeds", "successes", "returns", "lengths")), strict=True)
@@ -168,7 +136,7 @@ def _episodes(evaluation: Evaluation) -> dict[str, Any]:
         for seed, success, value, length in columns
     ]
     outcomes = zip(evaluation.seeds, results["successes"], strict=True)
-    failed = [seed for seed, success in outcomes if not success]
+    failed = list(dict.fromkeys(seed for seed, success in outcomes if not success))
     return {
         "shown": each[:_MAX_SHOWN],
         "num_left_out": max(0, len(each) - _MAX_SHOWN),
@@ -177,16 +145,38 @@ def _episodes(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
+def _where(conditions: Conditions) -> dict[str, Any]:
+    found, common = conditions.success_map, conditions.common
+    return {
+        "words": conditions.words,
+        "hint": conditions.hint,
+        "map": None if found is None else drawn(found),
+        "common": rows_of_common(common),
+        "common_words": words_of_common(common),
+    }
+
+
+def _sweep(sweep: Sweep) -> dict[str, Any]:
+    return {
+        "title": ", ".join(sweep.varied),
+        "path": str(sweep.path),
+        "answer": sweep.answer,
+        "names": list(sweep.varied),
+        "maps": maps_of(sweep),
+        "rows": rows_of(sweep),
+    }
+
+
 def _latency(results: Mapping[str, Any]) -> dict[str, Any] | None:
     times = results.get("predict_ms")
     if not isinstance(times, dict):
         return None
-    shown = [(n, _number(v)) for n, v in times.items() if n != "calls" and v is not None]
+    shown = [(n, value_text(v)) for n, v in times.items() if n != "calls" and v is not None]
     wall = results.get("wall_s")
     return {
         "facts": [(name, f"{value} ms") for name, value in shown],
-        "calls": _number(times.get("calls")),
-        "wall": "" if wall is None else f"{_number(wall)} s",
+        "calls": value_text(times.get("calls")),
+        "wall": "" if wall is None else f"{value_text(wall)} s",
         "shares": [
             (name, f"{results[key]:.0%}", 100 * results[key])
             for key, name in _SHARES.items()
@@ -200,6 +190,7 @@ def _comparison(runs: Sequence[Run]) -> dict[str, Any]:
     bounds = [abs(b) for each in compared if each.results for b in each.results["difference_ci95"]]
     limit = next(each for each in _LIMITS if each >= 100 * max(bounds, default=0))
     return {
+        "answer": best_of(runs, compared),
         "limit": limit,
         "rows": [_row(run) for run in runs],
         "differences": [_difference(each, limit) for each in compared],
@@ -217,9 +208,9 @@ def _row(run: Run) -> dict[str, Any]:
         "name": run.name,
         "answer": answer,
         "episodes": "-" if run.evaluation is None else f"{run.evaluation.num_episodes:,}",
-        "mean_return": _number(found.get("mean_return", "-")),
+        "mean_return": value_text(found.get("mean_return", "-")),
         "parameters": parameters,
-        "latency": _number(times.get("p50", "-") if isinstance(times, dict) else "-"),
+        "latency": value_text(times.get("p50", "-") if isinstance(times, dict) else "-"),
     }
 
 
@@ -229,7 +220,6 @@ def _difference(each: Difference, limit: int) -> dict[str, Any]:
     found = each.results
     low, high = found["difference_ci95"]
     ends = found["mean_return_difference_ci95"]
-    verdict = "better" if low > 0 else "worse" if high < 0 else "undecided"
     return {
         "first": each.first,
         "second": each.second,
@@ -239,35 +229,14 @@ def _difference(each: Difference, limit: int) -> dict[str, Any]:
         "low": 50 * (1 + 100 * low / limit),
         "high": 50 * (1 + 100 * high / limit),
         "at": 50 * (1 + 100 * found["difference"] / limit),
-        "verdict": verdict,
-        "p_value": number_text(found["p_value"]),
+        "verdict": verdict_of(each),
+        "p_value": p_text(found["p_value"]),
+        "p_value_corrected": p_text(found["p_value_corrected"]),
         "only": f"{found['only_second']} and {found['only_first']}",
-        "mean_return": f"{_number(found['mean_return_difference'])} "
-        f"({_number(ends[0])} to {_number(ends[1])})",
+        "mean_return": f"{value_text(found['mean_return_difference'])} "
+        f"({value_text(ends[0])} to {value_text(ends[1])})",
     }
 
 
 def _points(fraction: float) -> str:
     return f"{100 * fraction:+.1f}"
-
-
-def _shown(table: Mapping[str, Any]) -> dict[str, str]:
-    return {str(name): _text(value) for name, value in table.items()}
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(str, value)) or "none"
-    if isinstance(value, dict):
-        return ", ".join(f"{k} = {_text(v)}" for k, v in value.items()) or "none"
-    return "none" if value is None else str(value)
-
-
-def _shape(shape: Sequence[int]) -> str:
-    return " x ".join(map(str, shape))
-
-
-def _number(value: Any) -> str:
-    if isinstance(value, int):
-        return f"{value:,}"
-    return number_text(value) if isinstance(value, float) else str(value)

@@ -82,6 +82,7 @@ def read_pictures(
     found = _sheet(_place(sheet, directory), room, problems) if isinstance(sheet, str) else None
     videos = results.get("videos")
     listed = [v for v in videos if isinstance(v, dict)] if isinstance(videos, list) else []
+    listed.sort(key=lambda video: video.get("success") is True)  # failures first
     return Pictures(contact_sheet=found, films=tuple(_films(listed, directory, room, problems)))
 
 

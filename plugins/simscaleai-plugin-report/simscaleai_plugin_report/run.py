@@ -11,10 +11,13 @@ from attrs import frozen
 
 from simscaleai_core.errors import DataError
 from simscaleai_plugin_report.checkpoint import CheckpointFacts, again, read_checkpoint
+from simscaleai_plugin_report.conditions import Conditions, read_conditions
 from simscaleai_plugin_report.data import DataCard, read_cards
 from simscaleai_plugin_report.evaluation import Evaluation, read_evaluation
+from simscaleai_plugin_report.failures import Failures, read_failures
 from simscaleai_plugin_report.files import Curve, read_curves
 from simscaleai_plugin_report.pictures import Pictures, Room, read_pictures
+from simscaleai_plugin_report.sweep import Sweep, read_sweeps
 
 _DEFAULT_SEED, _DEFAULT_EPISODES = 10_000, 200
 _NOT_KEPT = ("max-steps", "success", "language", "execute", "ensemble", "source", "weights")
@@ -39,8 +42,14 @@ class Run:
     """What it logged."""
     cards: Sequence[DataCard]
     """What it trained on, if that is still there."""
+    conditions: Conditions | None
+    """Where its policy succeeds, if there is an evaluation."""
+    failures: Failures | None
+    """Failed episodes that were kept, if any were."""
     pictures: Pictures
     """What an evaluation with ``--video`` left."""
+    sweeps: Sequence[Sweep]
+    """How its policy does under other conditions."""
 
     @property
     def train_command(self) -> str:
@@ -65,6 +74,8 @@ class Run:
         if self.pictures.films:
             words += ["--video", str(folder / "video"), "--video-episodes"]
             words += [str(len(self.pictures.films))]
+        if results.get("failures"):
+            words += ["--failures", str(folder / "failures")]
         return shlex.join([*words, "--output", str(folder / "eval.json")])
 
 
@@ -103,7 +114,10 @@ def read_run(directory: Path, name: str, room: Room) -> Run:
         evaluation=evaluation,
         curves=curves,
         cards=[] if checkpoint is None else read_cards(checkpoint.config, directory, problems),
+        conditions=None if evaluation is None else read_conditions(evaluation),
+        failures=read_failures(results, directory, room, problems),
         pictures=read_pictures(results, directory, room, problems),
+        sweeps=read_sweeps(directory, problems),
         problems=problems,
     )
 
@@ -121,8 +135,10 @@ def _options(evaluation: Evaluation | None) -> list[str]:
     if evaluation.looks:  # of one checkpoint; the question about two is about both
         words += ["--until", str(results["until"]), "--episodes", str(results["ceiling"])]
     else:
-        words += ["--episodes", str(evaluation.num_episodes)]
+        words += ["--episodes", str(len(evaluation.distinct_seeds))]
     words += ["--seed", seed]
+    if evaluation.policy_seeds:
+        words += ["--policy-seed", ",".join(map(str, evaluation.policy_seeds))]
     given = results.get("env_kwargs")
     for name, value in given.items() if isinstance(given, dict) else ():
         words += [f"--env-kwargs.{name.replace('_', '-')}", _word(value)]

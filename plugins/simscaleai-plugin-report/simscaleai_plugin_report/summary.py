@@ -9,8 +9,10 @@ import attrs
 
 from simscaleai_plugin_report.charts import curve_facts
 from simscaleai_plugin_report.comparison import differences, settings_that_differ
+from simscaleai_plugin_report.conditions import facts_of_map
 from simscaleai_plugin_report.evaluation import Evaluation
 from simscaleai_plugin_report.run import Run
+from simscaleai_plugin_report.sweep import Sweep
 
 
 def answer_of(evaluation: Evaluation) -> str:
@@ -24,16 +26,19 @@ def answer_of(evaluation: Evaluation) -> str:
     )
 
 
-def summary_of(runs: Sequence[Run]) -> dict[str, Any]:
+def summary_of(runs: Sequence[Run], sweeps: Sequence[Sweep] = ()) -> dict[str, Any]:
     """Return what a report shows of some runs, as plain values.
 
     Args:
         runs: At least one.
+        sweeps: Sweeps that were named.
 
     Returns:
         ``runs``, each with ``name``, ``directory``, ``problems``, ``evaluation`` (as
-        `simscale eval` wrote it), ``checkpoint``, ``curves``, ``data`` and ``commands``; and
-        ``comparison`` with ``differences`` and ``settings``, None for one run.
+        `simscale eval` wrote it), ``success_map``, ``failures_in_common``, ``failures``,
+        ``sweeps``, ``checkpoint``, ``curves``, ``data`` and ``commands``; ``comparison`` with
+        ``differences`` of every two runs and ``settings``, None for one run; and ``sweeps``, those
+        that were named.
     """
     compared = None
     if len(runs) > 1:
@@ -41,7 +46,11 @@ def summary_of(runs: Sequence[Run]) -> dict[str, Any]:
             "differences": [attrs.asdict(each) for each in differences(runs)],
             "settings": settings_that_differ(runs),
         }
-    return {"runs": [_run(run) for run in runs], "comparison": compared}
+    return {
+        "runs": [_run(run) for run in runs],
+        "comparison": compared,
+        "sweeps": [_sweep(each) for each in sweeps],
+    }
 
 
 def lines_of(runs: Sequence[Run]) -> dict[str, str]:
@@ -54,6 +63,27 @@ def lines_of(runs: Sequence[Run]) -> dict[str, str]:
     }
 
 
+def _sweep(sweep: Sweep) -> dict[str, Any]:
+    return {"file": str(sweep.path), **sweep.results}
+
+
+def _where(run: Run) -> dict[str, Any]:
+    conditions, failures = run.conditions, run.failures
+    found = None if conditions is None else conditions.success_map
+    return {
+        "success_map": None if found is None else facts_of_map(found),
+        "failures_in_common": [] if conditions is None else list(conditions.common),
+        "failures": None
+        if failures is None
+        else {
+            "folder": str(failures.folder),
+            "seeds": failures.seeds,
+            "n_episodes": failures.num_episodes,
+        },
+        "sweeps": [_sweep(each) for each in run.sweeps],
+    }
+
+
 def _run(run: Run) -> dict[str, Any]:
     checkpoint = run.checkpoint
     return {
@@ -61,6 +91,7 @@ def _run(run: Run) -> dict[str, Any]:
         "directory": str(run.directory),
         "problems": list(run.problems),
         "evaluation": None if run.evaluation is None else dict(run.evaluation.results),
+        **_where(run),
         "checkpoint": None
         if checkpoint is None
         else {**attrs.asdict(checkpoint), "path": str(checkpoint.path)},

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from simscaleai_core.checkpoint.files import replace_atomically
-from simscaleai_core.errors import ConfigError
+from simscaleai_core.errors import ConfigError, DataError
 from simscaleai_plugin_report.page import page
 from simscaleai_plugin_report.pictures import MAX_BYTES, Room
 from simscaleai_plugin_report.run import Run, read_run
+from simscaleai_plugin_report.sweep import Sweep, read_sweep
 
 _OF_A_RUN = 300_000  # what curves and tables of a run take of the page [bytes]
 _PAGES = (".html", ".htm")
@@ -40,8 +41,32 @@ def gather_runs(directories: Sequence[Path]) -> list[Run]:
     ]
 
 
-def write_page(runs: Sequence[Run], path: Path) -> None:
+def gather_sweeps(files: Sequence[Path]) -> list[Sweep]:
+    """Read the sweeps that were named.
+
+    Args:
+        files: What `simscale eval --vary ... --output` wrote.
+
+    Returns:
+        The sweeps.
+
+    Raises:
+        DataError: If one cannot be read or is none.
+    """
+    problems: list[str] = []
+    found = [read_sweep(path, problems) for path in files]
+    if problems:
+        raise DataError(problems[0], path=files[found.index(None)])
+    return [each for each in found if each is not None]
+
+
+def write_page(runs: Sequence[Run], path: Path, sweeps: Sequence[Sweep] = ()) -> None:
     """Write the page of some runs, at once or not at all.
+
+    Args:
+        runs: At least one.
+        path: The page.
+        sweeps: Sweeps that were named.
 
     Raises:
         ConfigError: If it cannot be written, or cannot have its name.
@@ -53,7 +78,7 @@ def write_page(runs: Sequence[Run], path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replace_atomically(path) as temporary:
-            temporary.write_text(page(runs), encoding="utf-8")
+            temporary.write_text(page(runs, sweeps), encoding="utf-8")
     except OSError as error:
         reason = error.strerror or str(error)
         raise ConfigError(f"{str(path)!r} cannot be written: {reason}.") from error

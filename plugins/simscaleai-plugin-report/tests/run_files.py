@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 
 from PIL import Image
@@ -25,6 +26,10 @@ def evaluate(directory: Path, successes: list[bool], **more: object) -> None:
         "mean_length": 12.0,
         "seeds": SEEDS[:number],
         "successes": successes,
+        "initial_conditions": [
+            {"target.0": float(place), "target.1": 0.5 * (place % 3), "light": 1.0}
+            for place in range(number)
+        ],
         "returns": [0.25 * place for place in range(number)],
         "lengths": [10 + place for place in range(number)],
         "predict_ms": {"p50": 0.25, "p95": 0.5, "p99": 0.75, "max": 1.25, "calls": 40},
@@ -32,6 +37,37 @@ def evaluate(directory: Path, successes: list[bool], **more: object) -> None:
         "env_share": 0.75,
     }
     (directory / "eval.json").write_text(json.dumps({**results, **more}))
+
+
+def sweep(path: Path, varied: dict[str, list[float]], rates: dict[str, list[float]]) -> None:
+    """Write what `simscale eval --vary --output` writes: rates of each policy, in order."""
+    conditions = [dict(zip(varied, values, strict=True)) for values in product(*varied.values())]
+    nominal = {name: values[0] for name, values in varied.items()}
+    cells = [
+        {
+            "policy": policy,
+            "condition": condition,
+            **success_rate(round(100 * rate), 100),
+            "n_episodes": 100,
+            "difference": rate - found[0],
+            "difference_ci95": [rate - found[0] - 0.1, rate - found[0] + 0.1],
+            "p_value": 0.001 if rate < found[0] - 0.1 else 1.0,
+            "p_value_corrected": 0.01 if rate < found[0] - 0.1 else 1.0,
+        }
+        for policy, found in rates.items()
+        for condition, rate in zip(conditions, found, strict=True)
+    ]
+    results = {
+        "kind": "sweep",
+        "env": "reach",
+        "varied": varied,
+        "policies": list(rates),
+        "n_episodes": 100,
+        "nominal": nominal,
+        "cells": cells,
+        "answer": ["one/final.pt: worst with delay=2."],
+    }
+    path.write_text(json.dumps(results))
 
 
 def film(directory: Path, size: int = 2000) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def three(runs: Path) -> Path:
 
 
 def compared(*names: str) -> Element:
-    assert simscale(["report", *names, "--output", "page.html"]) == 0
+    assert simscale(["report", *names, "--output", "page.html", "--json"]) == 0
     return elements_of(Path("page.html"))
 
 
@@ -38,7 +39,9 @@ def rows(table: Element) -> list[list[str]]:
     return [[e.text for e in row.all("td")] for row in table.all("tr")[1:]]
 
 
-def test_rates_stand_side_by_side_and_differences_are_those_of_compare(three: Path) -> None:
+def test_rates_stand_side_by_side_and_differences_are_those_of_compare(
+    three: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     page = compared("one", "two", "three")
     rates, paired, settings = page.all("section")[0].all("table", "compared")
     assert [row[:2] for row in rows(rates)] == [
@@ -47,12 +50,24 @@ def test_rates_stand_side_by_side_and_differences_are_those_of_compare(three: Pa
         ["three", "0.0% 0.0 to 24.3"],
     ]
     files = [json.loads(Path(name, "eval.json").read_text()) for name in ("one", "two", "three")]
-    for row, other in zip(rows(paired), files[1:], strict=True):
-        wanted = compare(files[0], other)
+    table = rows(paired)
+    assert [row[:2] for row in table] == [["two", "one"], ["three", "one"], ["three", "two"]]
+    p_values = []
+    for row, (one, two) in zip(table, combinations(files, 2), strict=True):
+        wanted = compare(one, two)
         low, high = wanted["difference_ci95"]
-        assert row[1] == f"{100 * wanted['difference']:+.1f}"
-        assert row[2] == f"{100 * low:+.1f} to {100 * high:+.1f}"
-    assert [row[3] for row in rows(paired)] == ["undecided", "worse"]
+        assert row[2] == f"{100 * wanted['difference']:+.1f}"
+        assert row[4] == f"{100 * low:+.1f} to {100 * high:+.1f}"
+        p_values.append(wanted["p_value"])
+    assert [row[3] for row in table] == ["undecided", "worse", "worse"]
+    assert [row[7] for row in table] == ["0.25", "0.0039", "< 0.001"]
+    found = json.loads(capsys.readouterr().out)["comparison"]["differences"]
+    corrected = [each["results"]["p_value_corrected"] for each in found]
+    assert corrected == pytest.approx([p_values[0], 2 * p_values[1], 3 * p_values[2]])
+    assert page.all("p", "verdict")[0].text == (
+        "two succeeds most often, in 100.0% of its episodes. "
+        "It is better than three beyond chance. It is not told apart from one."
+    )
     assert rows(settings) == [["lr", "0.0001", "0.5", "0.25"]]
 
 
@@ -85,8 +100,9 @@ def test_what_cannot_be_compared_says_why(three: Path) -> None:
     evaluate(three / "two", [True] * 12, seeds=[seed + 1 for seed in SEEDS])
     (three / "three" / "eval.json").unlink()
     paired = compared("one", "two", "three").all("table", "compared")[1]
-    assert "their seeds are not the same" in rows(paired)[0][1]
-    assert "three has no evaluation" in rows(paired)[1][1]
+    said = [row[2] for row in rows(paired)]
+    assert "their seeds are not the same" in said[0]
+    assert "three has no evaluation" in said[1] and "three has no evaluation" in said[2]
 
 
 @pytest.mark.slow
@@ -99,6 +115,14 @@ def test_runs_of_one_name_are_told_apart(three: Path, capsys: pytest.CaptureFixt
     assert found["comparison"]["settings"] == {}
     assert found["comparison"]["differences"][0]["results"]["difference"] == 0
     assert found["page"] == "a/run/report.html"
+
+
+@pytest.mark.slow
+def test_an_evaluation_of_several_shows_the_side_of_the_run(three: Path) -> None:
+    results = [json.loads((three / s / "eval.json").read_text()) for s in ("one", "two", "three")]
+    (three / "two" / "eval.json").write_text(json.dumps({"kind": "comparison", "results": results}))
+    page = compared("two")
+    assert page.one("p", "verdict").text.startswith("100.0% 12 of 12")
 
 
 @pytest.mark.slow

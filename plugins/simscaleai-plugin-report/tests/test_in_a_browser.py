@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,11 @@ from typing import Any
 import pytest
 import torch
 from page_tags import elements_of
+from run_files import sweep
 
 from simscaleai_core.cli.app import run as simscale
+
+RATES = {"first/final.pt": [0.9, 0.8, 0.7, 0.3, 0.2, 0.1], "expert": [1.0] * 6}
 
 pytestmark = pytest.mark.slow
 
@@ -30,7 +34,10 @@ addEventListener("load", () => {
   const seen = {
     width: innerWidth, page: document.documentElement.scrollWidth,
     verdicts: boxes(".verdict"), panels: boxes(".panel .plot"), curves: boxes("polyline"),
-    squares: boxes(".seeds i"), pictures: [...document.images].map((i) => i.naturalWidth),
+    squares: boxes(".seeds i"), cells: boxes(".heat rect[fill]"),
+    letters: [...document.querySelectorAll(".heat text")].filter((e) => e.checkVisibility()).map(
+      (e) => { const b = box(e), c = e.closest("svg").getBoundingClientRect();
+               return [b[3] - b[1], b[0] - c.left, c.right - b[2]]; }), pictures: [...document.images].map((i) => i.naturalWidth),
     films: [...document.querySelectorAll("video")].map((v) => v.error ? v.error.message : ""),
     names: [...document.querySelectorAll("h1")].map((e) => e.innerText),
     columns: new Set(boxes(".panel").map((b) => Math.round(b[0]))).size,
@@ -66,6 +73,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         words = f"eval {folder / name}/final.pt --episodes 8 --output {folder / name}/eval.json"
         films = ["--video", str(folder / name / "video"), "--video-episodes", "2"]
         assert simscale([*words.split(), *films]) == 0
+    sweep(folder / "first" / "sweep.json", {"delay": [0, 1], "friction": [0.5, 1, 2]}, RATES)
     assert simscale(["report", str(folder / "first"), "--output", str(folder / "one.html")]) == 0
     runs = [str(folder / name) for name in names]
     assert simscale(["report", *runs, "--output", str(folder / "three.html")]) == 0
@@ -110,6 +118,10 @@ def test_one_run(folder: Path, width: int, columns: int) -> None:
         assert 0 <= left < right <= width and top < bottom
     assert all(right - left > width / 2 / columns - 60 for left, _, right, _ in seen["panels"])
     assert min(seen["pictures"]) > 100 and seen["films"] == ["", ""]
+    assert len(seen["cells"]) >= 2 * 6 + 2  # of the sweep, and where it succeeds
+    for left, top, right, bottom in seen["cells"]:
+        assert 0 <= left < left + 30 < right <= width and top + 30 < bottom
+    assert all(size > 9 and left > -1 and right > -1 for size, left, right in seen["letters"])
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -117,8 +129,19 @@ def test_three_runs(folder: Path, width: int) -> None:
     seen = seen_in(folder / "three.html", width)
     assert seen["width"] == width and seen["page"] <= width
     assert seen["names"] == ["3 runs compared", "first", "second", "third"]
-    assert len(seen["verdicts"]) == 3 and len(seen["panels"]) == 4 and len(seen["curves"]) == 12
+    assert len(seen["verdicts"]) == 4 and seen["verdicts"][0][3] < 300
+    assert len(seen["panels"]) == 4 and len(seen["curves"]) == 12
     assert not seen["squares"]  # each run's own part is closed
+
+
+def test_the_report_takes_little_time(folder: Path) -> None:
+    words = [sys.executable, "-m", "simscaleai_core", "report", str(folder / "first")]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    target = folder / "timed.html"
+    subprocess.run([*words, "--output", str(target)], check=True, capture_output=True, timeout=120)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5
+    assert target.stat().st_size < 8e6
 
 
 def test_dark(folder: Path) -> None:

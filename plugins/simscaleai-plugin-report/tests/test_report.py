@@ -38,7 +38,9 @@ def test_the_answer_comes_first_and_the_rest_in_order(page: Element) -> None:
     first = page.one("p", "verdict").text
     assert first == "75.0% 9 of 12 episodes of reach succeed (95% interval 46.8% to 91.1%)"
     titles = [each.text for each in page.all("h2")]
-    assert titles == ["Curves", "Data", "In effect", "Episodes", "Latency", "The same again"]
+    assert titles == [
+        "Curves", "Where it succeeds", "Episodes", "Latency", "Data", "In effect", "The same again"
+    ]  # fmt: skip
     order = [e.tag for e in page.inner if e.tag == "h2" or "verdict" in e.kinds]
     assert order[0] == "p" and not page.all("ul", "problems")
     said = facts(page)
@@ -88,6 +90,17 @@ def test_ticks_of_a_logarithmic_axis_are_round(tmp_path: Path) -> None:
     (panel,) = panels_of(read_curves(tmp_path / "metrics.jsonl", []))
     assert [tick.label for tick in panel.ticks] == ["1", "0.01", "0.0001"]
     assert [tick.label for tick in panel.steps] == ["0", "10", "20", "30", "40", "50"]
+
+
+def test_success_in_closed_loop_has_its_interval(tmp_path: Path) -> None:
+    rates = {"eval/success_rate": 0.5, "eval/success_rate_low": 0.3, "eval/success_rate_high": 0.7}
+    rows = [{"step": 10 * n, **{k: v + 0.01 * n for k, v in rates.items()}} for n in range(3)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (panel,) = panels_of(read_curves(tmp_path / "metrics.jsonl", []))
+    assert panel.title == "success in closed loop"
+    assert [line.name for line in panel.lines] == list(rates)
+    first = [float(line.parts[0].split()[0].split(",")[1]) for line in panel.lines]
+    assert first[2] < first[0] < first[1]  # from the top: the upper bound, the rate, the lower one
 
 
 def test_the_data_has_a_card(page: Element) -> None:
@@ -191,6 +204,25 @@ def test_json_holds_what_the_page_shows(runs: Path, capsys: pytest.CaptureFixtur
     assert one["evaluation"]["seeds"] == SEEDS and one["problems"] == []
     assert one["checkpoint"]["config"]["max_steps"] == 6
     assert one["curves"]["train/loss"]["rows"] == 6 and one["data"][0]["num_episodes"] == 4
+
+
+@pytest.mark.slow
+def test_several_policy_seeds(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    seeds, own = [500 + n // 3 for n in range(12)], [1, 2, 3] * 4
+    evaluate(runs / "one", [n > 3 for n in range(12)], seeds=seeds, policy_seeds=own)
+    page = reported()
+    said = facts(page)
+    assert said["seeds"] == "500 to 503" and said["policy seeds"] == "1, 2, 3"
+    assert "--episodes 4 --seed 500 --policy-seed 1,2,3" in page.all("pre")[1].text
+    failed = next(d for d in page.all("details") if "Seeds that failed" in d.text)
+    assert failed.one("p").text == "500, 501"
+    assert "looks surer than it is" in page.text
+    (runs / "two").mkdir()
+    (runs / "two" / "eval.json").write_bytes((runs / "one" / "eval.json").read_bytes())
+    capsys.readouterr()
+    assert simscale(["report", "one", "two", "--json"]) == 0
+    (pair,) = json.loads(capsys.readouterr().out)["comparison"]["differences"]
+    assert "several policy seeds" in pair["reason"]
 
 
 @pytest.mark.slow

@@ -29,6 +29,7 @@ def test_the_observation_is_the_documented_one():
     assert shapes == {"joint_pos": (7,), "joint_vel": (7,), "ee_pos": (3,), "target_pos": (3,)}
     assert all(value.dtype == np.float64 for value in observation.values())
     assert list(env.observation_space) == list(observation)
+    assert info.pop("initial_condition").keys() == {"target_x", "target_y", "target_z"}
     assert info == {"is_success": False}
 
 

@@ -18,7 +18,7 @@ from simscaleai_plugin_gym.envs.construction import default_num_envs
 from simscaleai_plugin_gym.evaluate.closed_loop import ClosedLoop
 from simscaleai_plugin_gym.evaluate.image_inputs import check_images, env_options
 from simscaleai_plugin_gym.options import ClosedLoopOptions
-from simscaleai_plugin_gym.video.frames import frame_strip
+from simscaleai_plugin_gym.video.frames import drawn_episode, strip_of
 from simscaleai_plugin_sim.arm_env.env import ArmEnv
 from simscaleai_plugin_sim.arm_env.vector import ArmVectorEnv
 from simscaleai_plugin_sim.tasks import TASKS
@@ -144,11 +144,11 @@ def test_options_that_do_not_fit():
 
 
 def test_an_episode_is_shown_as_one_strip():
-    strip = frame_strip("reach", Policy(), seed=3, frames=4)
+    strip = strip_of(drawn_episode("reach", Policy(), seed=3)[0], 4)
     assert strip.shape == (240, 4 * 240, 3) and strip.dtype == np.uint8
     first, last = strip[:, :240], strip[:, -240:]
     assert np.abs(first.astype(int) - last.astype(int)).max() > 50  # the arm has moved
-    assert np.array_equal(strip, frame_strip("reach", Policy(), seed=3, frames=4))
+    assert np.array_equal(strip, strip_of(drawn_episode("reach", Policy(), seed=3)[0], 4))
 
 
 def test_what_was_recorded_is_the_episode_of_its_seed(tmp_path):

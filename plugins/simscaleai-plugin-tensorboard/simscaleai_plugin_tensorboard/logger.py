@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from struct import unpack_from
 from typing import Any
 
 from simscaleai_core.config import TrainConfig
@@ -33,6 +34,7 @@ class TensorBoardLogger:
         self._options = options or TensorBoardOptions()
         self._writer: Any = None
         self._dropped: set[str] = set()
+        self._intervals: set[str] = set()
 
     @property
     def log_dir(self) -> Path:
@@ -60,6 +62,7 @@ class TensorBoardLogger:
         self._writer.add_text("run/config", _table(found), step)
         self._write_hyperparameters(found)
         self._writer.flush()
+        self._intervals.clear()
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Record host floats for a step; what is no number is left out and named once."""
@@ -72,6 +75,7 @@ class TensorBoardLogger:
                 self._drop(name, value)
             else:
                 self._writer.add_scalar(name, number, step)
+        self._draw_intervals(metrics)
 
     def log_pictures(self, pictures: Mapping[str, Any], step: int) -> None:
         """Record pictures, uint8 arrays `[H, W, 3]`, for a step."""
@@ -79,12 +83,35 @@ class TensorBoardLogger:
             for name, picture in pictures.items():
                 self._writer.add_image(name, picture, step, dataformats="HWC")
 
+    def log_videos(self, videos: Mapping[str, bytes], step: int) -> None:
+        """Record videos, GIF files, for a step: TensorBoard plays them among the images."""
+        if self._writer is None:
+            return
+        from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+
+        for name, video in videos.items():
+            width, height = unpack_from("<HH", video, 6)  # after the six bytes that name the format
+            image = Summary.Image(
+                height=height, width=width, colorspace=3, encoded_image_string=video
+            )
+            summary = Summary(value=[Summary.Value(tag=name, image=image)])
+            self._writer.file_writer.add_summary(summary, step)
+
     def close(self, status: str) -> None:
         """Flush and close the file; safe to call twice."""
         del status
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.close()
+
+    def _draw_intervals(self, metrics: Mapping[str, float]) -> None:
+        """Have curves drawn with their intervals, on the tab Custom Scalars."""
+        found = {name for name in metrics if {f"{name}_low", f"{name}_high"} <= metrics.keys()}
+        if found <= self._intervals:
+            return
+        self._intervals |= found  # a layout replaces the one before it
+        charts = {n: ["Margin", [n, f"{n}_low", f"{n}_high"]] for n in sorted(self._intervals)}
+        self._writer.add_custom_scalars({"with the 95% interval": charts})
 
     def _write_hyperparameters(self, found: dict[str, Scalar]) -> None:
         # SummaryWriter.add_hparams would put them into a run of their own, apart from the charts

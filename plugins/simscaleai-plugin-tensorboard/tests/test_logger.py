@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import attrs
 import numpy as np
 import pytest
+from PIL import Image
 from simscaleai_devkit.loggers.driver import UNUSUAL_VALUES, call_out_of_order
 from simscaleai_devkit.support.process import modules_loaded_by
 from simscaleai_plugin_tensorboard.logger import TensorBoardLogger
 from simscaleai_plugin_tensorboard.options import TensorBoardOptions
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
 from simscaleai_core import TrainConfig
 from simscaleai_core.cli.configuration import field_docs
@@ -91,8 +95,6 @@ def test_every_option_is_documented_and_checked() -> None:
 
 
 def test_pictures_are_read_back(config: Callable[..., Any]) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     tracker = TensorBoardLogger(config())
     tracker.log_pictures({"eval/episode": np.zeros((8, 8, 3), np.uint8)}, 1)  # not started: nothing
     tracker.start({}, 0)
@@ -102,3 +104,41 @@ def test_pictures_are_read_back(config: Callable[..., Any]) -> None:
     events.Reload()
     (shown,) = events.Images("eval/episode")
     assert (shown.step, shown.height, shown.width) == (5, 8, 24)
+
+
+def video(frames: int = 4) -> bytes:
+    """Return a GIF that gets brighter."""
+    file = BytesIO()
+    first, *others = (Image.new("RGB", (40, 24), (60 * n, 0, 0)) for n in range(frames))
+    first.save(file, "GIF", save_all=True, append_images=others, duration=50)
+    return file.getvalue()
+
+
+def test_videos_are_read_back(config: Callable[..., Any]) -> None:
+    tracker = TensorBoardLogger(config())
+    tracker.log_videos({"eval/video": video()}, 1)  # not started: nothing
+    tracker.start({}, 0)
+    tracker.log_videos({"eval/video": video()}, 5)
+    tracker.close("done")
+    (shown,) = EventAccumulator(str(tracker.log_dir)).Reload().Images("eval/video")
+    assert (shown.step, shown.width, shown.height) == (5, 40, 24)
+    with Image.open(BytesIO(shown.encoded_image_string)) as opened:
+        assert opened.format == "GIF" and opened.n_frames == 4
+
+
+def test_curves_are_drawn_with_their_intervals(config: Callable[..., Any]) -> None:
+    tracker = TensorBoardLogger(config())
+    tracker.start({}, 0)
+    band = {"eval/rate": 0.5, "eval/rate_low": 0.25, "eval/rate_high": 0.75}
+    for step in (5, 10):
+        tracker.log({**band, "eval/loss": 1.0, "noise_low": 1.0}, step)
+    tracker.log({"a": 1.0, "a_low": 0.0, "a_high": 2.0}, 15)
+    tracker.close("done")
+    events = EventAccumulator(str(tracker.log_dir)).Reload()
+    layouts = [
+        Layout.FromString(event.tensor_proto.string_val[0])
+        for event in events.Tensors("custom_scalars__config__")
+    ]
+    assert [c.title for c in layouts[-1].category[0].chart] == ["a", "eval/rate"]
+    (series,) = layouts[-1].category[0].chart[1].margin.series
+    assert (series.value, series.lower, series.upper) == tuple(band)

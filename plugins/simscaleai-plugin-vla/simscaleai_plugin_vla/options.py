@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from attrs import field, frozen
 from attrs.validators import and_, ge, gt, in_, le, optional
-from simscaleai_plugin_bc.blocks.options import SpaceOptions, loss_option, seconds_option
+from simscaleai_plugin_bc.blocks.options import (
+    SpaceOptions,
+    loss_option,
+    noise_option,
+    seconds_option,
+    temperature_option,
+)
 
 from simscaleai_core.plugin import REPORTED
 from simscaleai_plugin_vla.presets import PRESETS
@@ -50,6 +56,11 @@ class VLAOptions(SpaceOptions):
     """Actions that are executed before the next chunk [steps]; half of the horizon if not given."""
     ensemble: float | None = field(default=None, metadata=REPORTED)
     """Coefficient m of temporal ensembling; none if not given."""
+    noise: str = noise_option()
+    """Where a chunk of the diffusion or flow head begins: warm (what is left of the last one, and
+    the episode's noise), held (the episode's noise) or fresh (noise of its own)."""
+    temperature: float = temperature_option()
+    """Factor on that noise; below 1, chunks are nearer to the middle of their mode."""
     loss_type: str = loss_option()
     """Loss of the mlp head on the normalised action: mse, l1 or huber."""
     tokenizer: str = "auto"

@@ -267,23 +267,27 @@ class VLAPolicy(ChunkingPolicy):
         """
         batch = self.inputs.to_batch(obs)
         instructions = self._instructions.resolve(language, batch.size)
-        self.reset(self._instructions.update(instructions))
+        self.executor.forget(self._instructions.update(instructions))
 
-        def predict_chunks(envs: Any, indices: Any) -> Tensor:
+        def predict_chunks(envs: Any, counts: Any) -> Tensor:
             observations = batch.select(envs)
             features = self._features(observations, [instructions[env] for env in envs])
-            return self._sample_chunks(features, indices, observations)
+            return self._sample_chunks(features, envs, counts, observations)
 
         with eval_mode(self):
             actions = self._execute(batch.size, predict_chunks)
         return batch.to_output(actions)
 
-    def predict_chunk(self, obs: Any, language: str | Sequence[str] | None = None) -> Any:
+    def predict_chunk(
+        self, obs: Any, language: str | Sequence[str] | None = None, seeds: Any = None
+    ) -> Any:
         """Return the chunks for one observation or a batch; nothing is kept between calls.
 
         Args:
             obs: As for `predict`.
             language: As for `predict`.
+            seeds: Seed of the noise of each, integers `[B]`; 0 if not given. A head that does not
+                sample needs none.
 
         Returns:
             Actions `[T, A]` or `[B, T, A]`, NumPy if the observations are, in the data's units.
@@ -292,8 +296,7 @@ class VLAPolicy(ChunkingPolicy):
         instructions = self._instructions.resolve(language, batch.size)
         with eval_mode(self):
             features = self._features(batch.tensors, instructions)
-            chunks = self._sample_chunks(features, [0] * batch.size, batch.tensors)
-            return batch.to_output(self.action_space.to_data(chunks))
+            return batch.to_output(self._independent_chunks(features, seeds, batch.tensors))
 
     def _features(
         self, observations: Mapping[str, Tensor], instructions: Sequence[str] | None

@@ -166,13 +166,34 @@ def test_a_new_chunk_follows_a_chunk_a_reset_or_another_instruction():
     assert looks[-1] == [TEXTS[1]]
 
 
-def test_sampling_heads_do_not_depend_on_the_number_of_sub_environments():
-    policy = plain(action_head_type="flow")
+@pytest.mark.parametrize("head", ["diffusion", "flow"])
+def test_what_is_sampled_depends_on_the_episode_alone(head):
+    policy = plain(action_head_type=head, execute=2)
     seen = batch()["observations"]
-    many = policy.predict(seen, language=TEXTS[0])
-    policy.reset()
-    one = policy.predict({k: v[:1] for k, v in seen.items()}, language=TEXTS[0])
-    torch.testing.assert_close(one[0], many[0], rtol=1e-4, atol=1e-5)
+    policy.reset(None, range(SIZE))
+    many = [policy.predict(seen, language=TEXTS[0]) for _ in range(5)]
+    for env in (0, 4):
+        policy.reset(np.array([False, True]), [0, env])
+        two = {k: v[[0, env]] for k, v in seen.items()}
+        for step in range(5):
+            found = policy.predict(two, language=[TEXTS[1], TEXTS[0]])[1]
+            torch.testing.assert_close(found, many[step][env], rtol=1e-4, atol=1e-5)
+    policy.reset(None, [7] * SIZE)
+    assert (policy.predict(seen, language=TEXTS[0]) - many[0]).abs().max() > 1e-2
+
+
+def test_another_instruction_begins_another_chunk_of_the_same_episode():
+    policy = plain(action_head_type="flow", execute=2, noise="fresh")
+    seen = batch()["observations"]
+
+    def actions(texts):
+        policy.reset(None, range(SIZE))
+        return [policy.predict(seen, language=text) for text in texts]
+
+    changed = actions([TEXTS[0], TEXTS[1]])
+    assert torch.equal(changed[0], actions([TEXTS[0]])[0])
+    assert torch.equal(changed[1], actions([TEXTS[0], TEXTS[1]])[1])
+    assert not torch.equal(changed[1], actions([TEXTS[1]])[0])  # its second chunk, not its first
 
 
 def test_no_instruction_is_warned_of_once(caplog):
@@ -378,9 +399,11 @@ def test_relative_actions_and_rotations_go_there_and_back(head):
     twin = VLAPolicy(**policy.hparams)
     twin.load_state_dict(policy.state_dict())
     obs = batch()["observations"]
-    found = policy.eval().predict(obs, language=TEXTS[0])
-    assert torch.equal(found, twin.eval().predict(obs, language=TEXTS[0]))
-    chunk = policy.predict_chunk(obs, language=TEXTS[0])
+    for one in (policy, twin):
+        one.eval().reset(None, range(SIZE))
+    found = policy.predict(obs, language=TEXTS[0])
+    assert torch.equal(found, twin.predict(obs, language=TEXTS[0]))
+    chunk = policy.predict_chunk(obs, language=TEXTS[0], seeds=range(SIZE))
     assert chunk.shape == (SIZE, HORIZON, 4)
     torch.testing.assert_close(chunk[:, 0], found)
 

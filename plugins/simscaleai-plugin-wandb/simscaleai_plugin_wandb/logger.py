@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,12 @@ class WandbLogger:
         """Record pictures, uint8 arrays `[H, W, 3]`, for a step."""
         if self._run is not None and step >= self._first_step:
             self._run.log({name: wandb.Image(p) for name, p in pictures.items()}, step=step)
+
+    def log_videos(self, videos: Mapping[str, bytes], step: int) -> None:
+        """Record videos, GIF files, for a step."""
+        if self._run is not None and step >= self._first_step:
+            shown = {name: wandb.Video(BytesIO(f), format="gif") for name, f in videos.items()}
+            self._run.log(shown, step=step)
 
     def close(self, status: str) -> None:
         """Finish the run and wait for its uploads; safe to call twice."""

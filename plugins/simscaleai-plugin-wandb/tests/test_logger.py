@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -153,3 +154,20 @@ def test_pictures_are_kept_with_the_run(config: Callable[..., Any], tmp_path: Pa
     (kept,) = tmp_path.rglob("media/images/**/*.png")
     with Image.open(kept) as picture:
         assert picture.size == (24, 8)
+
+
+def test_videos_are_kept_with_the_run(
+    config: Callable[..., Any], recorded: Callable[..., Any], tmp_path: Path
+) -> None:
+    file = BytesIO()
+    first, *others = (Image.new("RGB", (40, 24), (60 * n, 0, 0)) for n in range(4))
+    first.save(file, "GIF", save_all=True, append_images=others, duration=50)
+    tracker = WandbLogger(config(), OFFLINE)
+    tracker.log_videos({"eval/video": file.getvalue()}, 1)  # not started: nothing
+    tracker.start({}, 0)
+    tracker.log_videos({"eval/video": file.getvalue()}, 5)
+    tracker.log({"eval/loss": 1.0}, 5)
+    tracker.close("done")
+    (kept,) = tmp_path.rglob("media/videos/**/*.gif")
+    assert kept.read_bytes() == file.getvalue()
+    assert recorded(tmp_path)[0].rows[5]["eval/loss"] == 1.0

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from simscaleai_core.checkpoint import lock
 from simscaleai_core.checkpoint.lock import identity_of, launcher, number_of_run
 
 
@@ -49,3 +51,12 @@ def test_a_launcher_is_torchruns_agent_alone(monkeypatch: pytest.MonkeyPatch) ->
     assert launcher() is None
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     assert launcher() == identity_of(os.getppid())
+
+
+def test_a_process_that_cannot_be_asked_for_may_live(monkeypatch: pytest.MonkeyPatch) -> None:
+    def kill(pid: int, number: int) -> None:
+        raise AssertionError(f"Ctrl-C for {pid} on Windows: {number}")
+
+    assert lock.is_alive(os.getpid()) and not lock.is_alive(2**22 + 1)
+    monkeypatch.setattr(lock, "os", SimpleNamespace(name="nt", kill=kill))
+    assert lock.is_alive(2**22 + 1) and not lock.is_alive(0)

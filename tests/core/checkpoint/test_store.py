@@ -685,3 +685,63 @@ def test_a_manifest_that_cannot_be_read_is_named(
     assert found[0].name == "step_1.pt"
     assert f"skipping {tmp_path / 'step_2.pt'}: its manifest cannot be read" in caplog.text
     assert len(caplog.records) == 1
+
+
+# --- earlier runs ---------------------------------------------------------------------------
+
+
+def test_a_new_run_sets_an_earlier_one_aside(tmp_path: Path) -> None:
+    _filled(tmp_path, 5).save("final", _tree(5), step=5)
+    (tmp_path / "metrics.jsonl").write_text("first\n")
+    (tmp_path / "reach.h5").write_text("data")
+    store = _store(tmp_path, holds=True)
+    store.set_aside()
+    written = ["final.json", "final.pt", "metrics.jsonl", "step_5.json", "step_5.pt"]
+    assert _names(tmp_path / "run_1") == written
+    assert _names(tmp_path) == ["reach.h5", "run_1"]
+    store.save("final", _tree(3), step=3)
+    store.set_aside()  # its own stay
+    store.close()
+    assert torch.equal(_store(tmp_path / "run_1").load("auto")[1]["w"], _tree(5)["w"])
+    _store(tmp_path).set_aside()
+    assert _names(tmp_path) == ["reach.h5", "run_1", "run_2"]
+
+
+def test_a_run_that_goes_on_sets_nothing_aside(tmp_path: Path) -> None:
+    _filled(tmp_path, 1, 2)
+    before = _names(tmp_path)
+    store = _store(tmp_path)
+    store.load("auto")
+    store.set_aside()
+    assert _names(tmp_path) == before
+
+
+def test_a_final_checkpoint_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "final.pt").write_text("of a program of their own")
+    _store(tmp_path).set_aside()
+    assert (tmp_path / "run_1" / "final.pt").read_text() == "of a program of their own"
+
+
+@pytest.mark.slow
+def test_a_kill_while_setting_aside_loses_nothing(tmp_path: Path) -> None:
+    def beginning(points: CrashPoints) -> Callable[[], None]:
+        def work() -> None:
+            store = CheckpointStore(folder, PtBackend())
+            points.install()
+            store.open()
+            store.set_aside()
+
+        return work
+
+    for at in range(200):
+        folder = tmp_path / str(at)
+        _filled(folder, 5).save("final", _tree(7), step=7)
+        status = _in_child(beginning(CrashPoints(at)))
+        _store(folder).set_aside()  # the next run
+        found = {p.name: p for p in folder.rglob("*.pt")}
+        assert found.keys() == {"final.pt", "step_5.pt"}, at
+        assert not (folder / "final.pt").exists()
+        assert torch.equal(read_checkpoint(found["final.pt"], PtBackend())["w"], _tree(7)["w"])
+        if status == 0:
+            return
+    raise AssertionError("the run never came to its end")

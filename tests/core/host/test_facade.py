@@ -109,6 +109,16 @@ BROKEN = {
         HEAD + INFO.format("") + models_of("x", target="no_colon"),
         "package.module:attr",
     ),
+    "badvariation": (
+        HEAD + INFO.format("") + "@hookimpl\ndef simscale_register_envs():\n"
+        "    yield EnvSpec(name='x', target='a:b', variations={'Mass': 'factor'})\n",
+        "EnvSpec.variations: expected lower-case letters",
+    ),
+    "nomeaning": (
+        HEAD + INFO.format("") + "@hookimpl\ndef simscale_register_envs():\n"
+        "    yield EnvSpec(name='x', target='a:b', variations={'mass': 1.0})\n",
+        "'variations' must be <class 'str'> (got 1.0",
+    ),
     "twice": (sound("x", "x"), "declares 'x' twice"),
     "raising": (
         HEAD

@@ -43,7 +43,7 @@ def test_pictures_are_uint8_arrays_with_three_channels(tmp_path: Path) -> None:
         assert not policy.training
         return {
             "episode": np.zeros((4, 5, 3), np.uint8), "gray": np.zeros((4, 5), np.uint8),
-            "floats": np.zeros((4, 5, 3)), "loss": 1.0,
+            "floats": np.zeros((4, 5, 3)), "loss": 1.0, "video": b"GIF89a", "bytes": b"1",
         }  # fmt: skip
 
     config = TrainConfig(device="cpu", checkpoint_dir=str(tmp_path))
@@ -51,9 +51,35 @@ def test_pictures_are_uint8_arrays_with_three_channels(tmp_path: Path) -> None:
     parts: dict[str, Any] = dict.fromkeys(("precision", "build_optimizer", "build_schedule"))
     run = Run(config=config, policy=torch.nn.Linear(1, 1), strategy=strategy, **parts)
     done = evaluate(run, [("look", look)])
-    assert list(done.pictures) == ["eval/episode"]
+    assert list(done.pictures) == ["eval/episode", "eval/video"]
     assert done.metrics == {"eval/loss": 1.0}
     assert run.policy.training
+
+
+def test_what_follows_from_the_metrics_of_all_ranks_is_a_metric(tmp_path: Path) -> None:
+    class Rate:
+        is_broken = False
+
+        def __call__(self, policy: torch.nn.Module) -> dict[str, Any]:
+            return {"rate": Mean(3, 4)}
+
+        def derived(self, metrics: dict[str, float]) -> dict[str, float]:
+            if self.is_broken:
+                raise ZeroDivisionError
+            return {"rate_low": metrics["rate"] / 2}
+
+    class BothSame(SingleDevice):
+        def gather(self, value: Any) -> list[Any]:
+            return [value, {"rate": (1, 4)} if isinstance(value, dict) else value]
+
+    config = TrainConfig(device="cpu", checkpoint_dir=str(tmp_path))
+    parts: dict[str, Any] = dict.fromkeys(("precision", "build_optimizer", "build_schedule"))
+    strategy: Any = BothSame(config)
+    run = Run(config=config, policy=torch.nn.Linear(1, 1), strategy=strategy, **parts)
+    function = Rate()
+    assert evaluate(run, [("rate", function)]).metrics == {"eval/rate": 0.5, "eval/rate_low": 0.25}
+    function.is_broken = True
+    assert evaluate(run, [("rate", function)]).metrics == {"eval/rate": 0.5}
 
 
 def test_fractions_stay_exact_over_ranks() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import random
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,14 @@ def test_the_console_says_what_is_in_effect(
 def test_the_console_shows_what_cannot_be_formatted_or_is_no_ascii(tmp_path: Path) -> None:
     logger = ConsoleLogger(config_for(tmp_path))
     logger.log({"eval/success": math.nan, "train/loss": math.inf}, 1)
+
+
+def test_the_console_shows_a_metric_with_its_interval(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rate = {"eval/rate": 0.5, "eval/rate_low": 0.25, "eval/rate_high": 0.75, "eval/size_low": 1.0}
+    ConsoleLogger(config_for(tmp_path)).log(rate, 6)
+    assert capsys.readouterr().err == "eval step 6/12  rate 0.5 [0.25, 0.75]  size_low 1\n"
 
 
 def test_a_logger_that_always_fails_is_disabled_and_training_finishes(
@@ -221,16 +230,25 @@ def test_pictures_go_to_the_loggers_that_can_hold_them(tmp_path: Path) -> None:
     class Album(Plain):
         def log_pictures(self, pictures: dict[str, Any], step: int) -> None:
             held.extend((name, step) for name in pictures)
+            random.random()
 
     class Broken(Plain):
         def log_pictures(self, pictures: dict[str, Any], step: int) -> None:
             raise OSError("no room")
 
-    group = LoggerGroup([("plain", Plain()), ("broken", Broken()), ("album", Album())])
+    class Cinema(Plain):
+        def log_videos(self, videos: dict[str, Any], step: int) -> None:
+            held.extend((name, step) for name in videos)
+
+    members = [("plain", Plain()), ("broken", Broken()), ("album", Album()), ("cinema", Cinema())]
+    group = LoggerGroup(members)
     group.log_pictures({}, 1)
+    found = {"eval/video": b"GIF89a", "eval/episode": np.zeros((4, 4, 3), np.uint8)}
+    before = random.getstate()
     for step in (2, 3, 4, 5):
-        group.log_pictures({"eval/episode": np.zeros((4, 4, 3), np.uint8)}, step)
-    assert held == [("eval/episode", step) for step in (2, 3, 4, 5)]
+        group.log_pictures(found, step)
+    assert random.getstate() == before  # what a logger draws changes nothing
+    assert held == [(n, step) for step in (2, 3, 4, 5) for n in ("eval/episode", "eval/video")]
 
 
 def test_hyperparameters_are_flat_and_plain() -> None:

@@ -25,11 +25,12 @@ def gymnasium_module(name: str) -> Any:
 
 
 @contextmanager
-def opened_env(subject: Subject) -> Iterator[Any]:
-    """Make the environment for the body and close it."""
+def opened_env(subject: Subject, **options: Any) -> Iterator[Any]:
+    """Make the environment for the body, with further options perhaps, and close it."""
     remedy = "The factory takes the options as keywords."
-    with must_work("making the environment", expected="one", remedy=remedy):
-        env = subject.target(**subject.options)
+    fact = " ".join(["making the environment", *(f"with {k}={v!r}" for k, v in options.items())])
+    with must_work(fact, expected="one", remedy=remedy):
+        env = subject.target(**{**subject.options, **options})
     random.seed(0)
     try:
         yield env

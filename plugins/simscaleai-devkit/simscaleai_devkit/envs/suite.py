@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar
 
@@ -140,6 +141,37 @@ def check_success_is_reported(subject: Subject) -> None:
     expect(is_bool, 'info["is_success"]', expected="a bool", found=repr(found), remedy=remedy)
 
 
+def check_initial_conditions_are_numbers(subject: Subject) -> None:
+    """`info["initial_condition"]` at reset, if there is one, holds finite numbers by name."""
+    with opened_env(subject) as env:
+        said = begin_episode(env, 3)[1].get("initial_condition", {})
+    arrays = arrays_of(said)
+    expect(
+        isinstance(said, Mapping)
+        and all(v.dtype.kind in "biuf" and np.isfinite(v).all() for v in arrays.values()),
+        'info["initial_condition"]',
+        expected="a mapping of names to finite numbers, or small arrays of them",
+        found=f"{said!r:.120}",
+        remedy="Report where things are, and what was drawn, as numbers.",
+    )
+
+
+def check_variations_are_factors(subject: Subject) -> None:
+    """Each declared variation is an option that takes a number and changes nothing at 1."""
+    if not (variations := getattr(subject.component.spec, "variations", {})):
+        return
+    with opened_env(subject, **dict.fromkeys(variations, 0.9)) as env:
+        begin_episode(env, 5)
+    with opened_env(subject) as env, opened_env(subject, **dict.fromkeys(variations, 1.0)) as same:
+        expect(
+            play(env, seed=5, limit=10) == play(same, seed=5, limit=10),
+            f"an episode with {', '.join(f'{name}=1' for name in variations)}",
+            expected="the one without",
+            found="another",
+            remedy="Make each a factor on what is there without it.",
+        )
+
+
 def check_episodes_end(subject: Subject) -> None:
     """An episode of random actions is terminated or truncated within the suite's limit."""
     limit = subject.suite.most_steps
@@ -223,6 +255,8 @@ class EnvSuite(Suite):
 
     expert: ClassVar[Any] = None
     """The expert, if `component` is a class and not an id."""
+    variations: ClassVar[Mapping[str, str]] = {}
+    """What can be varied, with its meaning, if `component` is a class and not an id."""
     episodes: ClassVar[int] = 10
     """Episodes for success rates."""
     expert_success: ClassVar[float] = 0.9

@@ -27,12 +27,14 @@ from simscaleai_devkit.models.driver import (
     policy_and_data,
     policy_of,
     predict,
+    takes_seeds,
 )
 from simscaleai_devkit.subject import Subject
 from simscaleai_devkit.support.synthetic import SyntheticDataset
 from simscaleai_devkit.support.trees import expect_equal
 
 _CLOSE = 1e-4
+_STEPS = 12
 
 
 def check_predict_shapes(subject: Subject) -> None:
@@ -129,7 +131,7 @@ def check_reset_forgets(subject: Subject) -> None:
     begin(policy)
     for row in range(3):
         acted(policy, data, [row, row + 5])
-    begin(policy)
+    begin(policy, seeds=[3, 4])
     found = acted(policy, data, [3, 4])
     has_reset = hasattr(policy, "reset")
     expect(
@@ -156,7 +158,7 @@ def check_reset_of_one_slot(subject: Subject) -> None:
     begin(policy)
     acted(policy, data, [0, 1])
     with must_work("reset(mask) with a bool mask [N]", remedy="Write reset(self, mask=None)."):
-        policy.reset(torch.tensor([False, True]))
+        begin(policy, torch.tensor([False, True]), seeds=[0, 3])
     found = acted(policy, data, [2, 3])
     gaps = (np.abs(found[0] - going_on).max(), np.abs(found[1] - beginning).max())
     expect(
@@ -165,6 +167,32 @@ def check_reset_of_one_slot(subject: Subject) -> None:
         expected="the first goes on, the second begins",
         found=f"differences of {gaps[0]:.3g} and {gaps[1]:.3g}",
         remedy="Clear only the rows where mask is true.",
+    )
+
+
+def check_noise_belongs_to_the_episode(subject: Subject) -> None:
+    """An episode depends on its seed, if `reset` takes seeds, but not on its row or the others."""
+    policy, data = policy_and_data(subject)
+    if not hasattr(policy, "reset"):
+        raise NotApplicable("it has no reset")
+    policy.eval()
+    seeds, rows = [7, 0, 9], [3, 4, 5]
+    begin(policy, seeds=seeds)
+    together = [acted(policy, data, rows) for _ in range(_STEPS)]
+    worst = 0.0
+    for place, (seed, row) in enumerate(zip(seeds, rows, strict=True)):
+        begin(policy, seeds=[1, seed])
+        for step in range(_STEPS):
+            if step == 1 and takes_seeds(policy):  # another episode begins beside it
+                begin(policy, torch.tensor([True, False]), seeds=[2, seed])
+            found = acted(policy, data, [6, row])[1]
+            worst = max(worst, float(np.abs(found - together[step][place]).max()))
+    expect(
+        worst < _CLOSE,
+        "the actions of an episode in another row, beside other episodes",
+        expected=f"a difference below {_CLOSE}",
+        found=f"{worst:.3g}",
+        remedy="Draw from the seed of the row and the count of its draws alone.",
     )
 
 

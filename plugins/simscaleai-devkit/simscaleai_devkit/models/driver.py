@@ -203,17 +203,33 @@ def acted(policy: Any, data: SyntheticDataset, rows: Sequence[int]) -> np.ndarra
     return found
 
 
-def begin(policy: Any, mask: Tensor | None = None) -> None:
-    """Reset the policy for new episodes: in all sub-environments, or where `mask` `[N]` is true."""
+def begin(policy: Any, mask: Tensor | None = None, seeds: Sequence[int] = range(16)) -> None:
+    """Reset the policy for new episodes.
+
+    Args:
+        policy: The policy.
+        mask: Sub-environments whose episodes begin, bool `[N]`; None means all.
+        seeds: Seeds of the episodes, `[N]`, for a policy that takes them.
+    """
     reset = getattr(policy, "reset", None)
-    if reset is not None:
-        reset(mask) if mask is not None else reset()
+    if reset is None:
+        return
+    given: dict[str, Any] = {}
+    if takes_seeds(policy):
+        given["seeds"] = np.asarray(seeds if mask is None else seeds[: len(mask)], dtype=np.int64)
+    reset(mask, **given) if mask is not None or given else reset()
+
+
+def takes_seeds(policy: Any) -> bool:
+    """Return whether what the policy draws depends on the episodes' seeds."""
+    reset = getattr(policy, "reset", None)
+    return reset is not None and "seeds" in inspect.signature(reset).parameters
 
 
 def fresh_actions(policy: Any, data: SyntheticDataset, rows: Sequence[int]) -> Any:
-    """Return the first actions of episodes `[N, A]`, in eval mode."""
+    """Return the first actions of episodes `[N, A]`, each of its row's seed, in eval mode."""
     policy.eval()
-    begin(policy)
+    begin(policy, seeds=rows)
     return acted(policy, data, rows)
 
 

@@ -41,13 +41,13 @@ def in_child(function: Callable[[], Any]) -> tuple[int, Any]:
         try:
             os.close(reading)
             payload = _payload(function)
-            with os.fdopen(writing, "w") as pipe:
+            with os.fdopen(writing, "w", encoding="utf-8") as pipe:
                 pipe.write(payload)
             status = 0
         finally:
             os._exit(status)
     os.close(writing)
-    with os.fdopen(reading) as pipe:
+    with os.fdopen(reading, encoding="utf-8") as pipe:
         text = pipe.read()
     _, code = os.waitpid(pid, 0)
     return os.waitstatus_to_exitcode(code), json.loads(text) if text else None

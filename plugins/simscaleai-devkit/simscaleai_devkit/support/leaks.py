@@ -33,7 +33,7 @@ def child_processes() -> dict[int, str]:
     found: dict[int, str] = {}
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended by now
-            state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+            state, parent = (entry / "stat").read_text("utf-8").rpartition(")")[2].split()[:2]
             if int(parent) == os.getpid() and state != "Z":
                 words = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
                 found[int(entry.name)] = words.decode(errors="replace").strip()

@@ -223,7 +223,7 @@ def captured_stdout() -> Iterator[Callable[[], str]]:
     with tempfile.TemporaryFile() as file:
         text: list[str] = []
         kept = os.dup(1)
-        stream, sys.stdout = sys.stdout, os.fdopen(os.dup(file.fileno()), "w")
+        stream, sys.stdout = sys.stdout, os.fdopen(os.dup(file.fileno()), "w", encoding="utf-8")
         os.dup2(file.fileno(), 1)
         try:
             yield lambda: text[0]

@@ -104,14 +104,16 @@ def reports_of_two_ranks(
     for pid, file in running.items():
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        with file.open("a") as text:
+        with file.open("a", encoding="utf-8") as text:
             text.write(json.dumps(["error", f"no answer in {limit_s:g} s"]) + "\n")
-    return [dict(json.loads(line) for line in file.read_text().splitlines()) for file in files]
+    return [
+        dict(json.loads(line) for line in file.read_text("utf-8").splitlines()) for file in files
+    ]
 
 
 def _be_rank(function: Callable[..., None], rank: int, port: str, file: Path) -> NoReturn:
     """Run the function as one of two ranks, and end this process."""
-    with file.open("w") as text:
+    with file.open("w", encoding="utf-8") as text:
 
         def report(name: str, value: Any) -> None:
             text.write(json.dumps([name, value]) + "\n")

@@ -8,22 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from simscaleai_core.errors import ConfigError
-from simscaleai_core.seeding import stream_seed
 
 PredictChunks = Callable[[NDArray[np.intp], NDArray[np.int64]], Any]
 """From env indices, int `[M]`, and chunks predicted for each so far, int `[M]`, to chunks
 `[M, T, A]`."""
-
-_NOISE_SEED = 0
 
 
 class ChunkExecutor:
@@ -73,14 +68,36 @@ class ChunkExecutor:
         return len(self._num_chunks)
 
     def reset(self, mask: Sequence[bool] | NDArray[np.bool_] | Tensor | None = None) -> None:
-        """Forget the chunks.
+        """Begin episodes: forget the chunks, and how many there were.
 
         Args:
-            mask: Sub-environments to forget, bool `[N]`; None forgets all of them.
+            mask: Sub-environments whose episodes begin, bool `[N]`; None means all.
+        """
+        self.forget(mask)
+        chosen = reset_mask(mask, self.num_envs)
+        self._num_chunks[: len(chosen)][chosen] = 0
+
+    def forget(self, mask: Sequence[bool] | NDArray[np.bool_] | Tensor | None = None) -> None:
+        """Forget the chunks, so that the next step needs another one of the same episode.
+
+        Args:
+            mask: Sub-environments whose chunks are forgotten, bool `[N]`; None means all.
         """
         chosen = reset_mask(mask, self.num_envs)
-        for state in (self._num_merged, self._age, self._num_chunks):
+        for state in (self._num_merged, self._age):
             state[: len(chosen)][chosen] = 0
+
+    def rest(self, envs: NDArray[np.intp]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return what is left of the chunks of some sub-environments, moved to the present step.
+
+        Args:
+            envs: Sub-environments, int `[M]`.
+
+        Returns:
+            Chunks `[M, T, A]`, the last action repeated to their end, and the steps that are left
+            of each, int `[M]`: 0 where there is nothing.
+        """
+        return self._actions[envs], self._num_merged[envs].astype(np.bool_).sum(axis=1)
 
     def act(self, num_envs: int, predict: PredictChunks) -> NDArray[np.float32]:
         """Return the next action of every sub-environment.
@@ -158,29 +175,6 @@ def reset_mask(
         return np.ones(num_envs, dtype=np.bool_)
     chosen = np.asarray(mask.cpu() if isinstance(mask, Tensor) else mask, dtype=np.bool_)
     return np.atleast_1d(chosen)[:num_envs]
-
-
-def chunk_noise(shape: tuple[int, ...], indices: Sequence[int] | NDArray[np.int64]) -> Tensor:
-    """Return the noise that chunks are sampled from.
-
-    It depends on nothing but the shape and how many chunks the sub-environment has had since its
-    reset, so an episode does not depend on the number of sub-environments, on the device or on
-    what else draws.
-
-    Args:
-        shape: Shape of one chunk's noise, such as ``(T, A)``.
-        indices: Chunks since the reset, of each sub-environment `[M]`.
-
-    Returns:
-        Standard normal noise `[M, *shape]` on the CPU.
-    """
-    return torch.stack([_noise(tuple(shape), int(i)) for i in indices])
-
-
-@lru_cache(maxsize=4096)
-def _noise(shape: tuple[int, ...], index: int) -> Tensor:
-    generator = torch.Generator().manual_seed(stream_seed(_NOISE_SEED, "chunk", index))
-    return torch.randn(shape, generator=generator)
 
 
 def _as_numpy(chunks: Any) -> NDArray[np.float32]:

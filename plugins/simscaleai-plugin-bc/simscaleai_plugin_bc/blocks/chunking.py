@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,19 +18,24 @@ from simscaleai_core.errors import ConfigError, DataError
 from simscaleai_plugin_bc.blocks.chunk_execution import (
     ChunkExecutor,
     PredictChunks,
-    chunk_noise,
 )
 from simscaleai_plugin_bc.blocks.fitting import window_length
 from simscaleai_plugin_bc.blocks.heads.base import Head
+from simscaleai_plugin_bc.blocks.noise import EpisodeNoise, check_noise
 from simscaleai_plugin_bc.blocks.observations import ObservationBatch
+from simscaleai_plugin_bc.blocks.options import FRESH, WARM
 from simscaleai_plugin_bc.blocks.policy_base import FamilyPolicy, ImitationPolicy, eval_mode
+
+_NOISE_ON_PLANS = 0.5
+"""Factor on the noise where a plan is carried on: the first chunk has chosen the way."""
 
 
 class ChunkingPolicy(ImitationPolicy):
     """A policy whose head predicts chunks of T actions, and which executes them.
 
-    A subclass has `options`, of which `execute`, `ensemble` and the horizon are used here, builds
-    its `head`, and calls `set_execution` when it is built.
+    A subclass has `options`, of which `execute`, `ensemble`, the horizon and, where it samples,
+    `noise` and `temperature` are used here, builds its `head`, and calls `set_execution` when it is
+    built.
 
     Args:
         inputs: As for `ImitationPolicy`.
@@ -40,6 +46,8 @@ class ChunkingPolicy(ImitationPolicy):
     options: Any
     head: Head
     executor: ChunkExecutor
+    noise: EpisodeNoise
+    """The noise that its chunks are sampled from, if it samples."""
 
     @property
     def horizon(self) -> int:
@@ -59,16 +67,25 @@ class ChunkingPolicy(ImitationPolicy):
         self._check_windows(data.seq_len)
         super().adapt_to(data)
 
-    def reset(self, mask: Any = None) -> None:
+    def reset(self, mask: Any = None, seeds: Any = None) -> None:
         """Forget the chunks that are being executed.
 
         Args:
             mask: Sub-environments whose episodes begin, bool `[N]`; None forgets all.
+            seeds: Seed of the episode in each, integers `[N]`, which a policy that samples depends
+                on; without, it depends on how many episodes each sub-environment has had.
         """
         self.executor.reset(mask)
+        self.noise.reset(mask, seeds)
 
-    def set_execution(self, execute: int | None = None, ensemble: float | None = None) -> None:
-        """Change how chunks are executed, and forget those that are being executed.
+    def set_execution(
+        self,
+        execute: int | None = None,
+        ensemble: float | None = None,
+        noise: str | None = None,
+        temperature: float | None = None,
+    ) -> None:
+        """Change how chunks are sampled and executed, and forget those that are being executed.
 
         With nothing given, they are executed as the policy's own options say.
 
@@ -76,9 +93,12 @@ class ChunkingPolicy(ImitationPolicy):
             execute: Steps of a chunk that are executed before the next is predicted, at most the
                 horizon; None: 1 with ensembling.
             ensemble: Coefficient m of temporal ensembling; None switches it off.
+            noise: Where a chunk begins: warm, held or fresh (see `check_noise`); None leaves it to
+                the policy's own options.
+            temperature: Factor on the noise; None leaves it to the policy's own options.
 
         Raises:
-            ConfigError: If a number is out of range.
+            ConfigError: If a number is out of range, or ensembling would average what differs.
         """
         if execute is None and ensemble is None:
             execute, ensemble = self.hparams["execute"], self.hparams["ensemble"]
@@ -87,7 +107,18 @@ class ChunkingPolicy(ImitationPolicy):
                 f"field 'execute': expected at most {self.horizon_option}={self.horizon}, "
                 f"got {execute}"
             )
+        samples = "noise" in self.hparams
+        if not samples and (noise is not None or temperature is not None):
+            raise ConfigError(
+                f"noise={noise!r}, temperature={temperature}: expected a policy that samples, got "
+                f"{type(self).__name__}. Leave them out."
+            )
+        if samples:
+            own = self.hparams
+            self._begin = check_noise(noise or own["noise"], ensemble)
+            self._temperature = own["temperature"] if temperature is None else temperature
         self.executor = ChunkExecutor(execute, ensemble)
+        self.noise = EpisodeNoise()
 
     def _targets(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Return the normalised chunks `[B, T, A]` of a batch, and which of them are padding."""
@@ -116,16 +147,62 @@ class ChunkingPolicy(ImitationPolicy):
         return actions, self.inputs.joined(observations).unsqueeze(1)
 
     def _sample_chunks(
-        self, features: Tensor, indices: Any, observations: Mapping[str, Tensor]
+        self, features: Tensor, envs: Any, counts: Any, observations: Mapping[str, Tensor]
     ) -> Tensor:
         """Return absolute chunks `[M, T, E]` for features `[M, F]` of observations.
 
-        `indices`, int `[M]`, count the chunks of each sub-environment and determine their noise.
+        They are of sub-environments `envs`, int `[M]`, which have had `counts` chunks each.
         """
-        noise = None
-        if self.head.noise_shape is not None:
-            noise = chunk_noise(self.head.noise_shape, indices).to(features.device)
-        return self._absolute(self.head.sample(features, noise), observations)
+        noise = self._drawn(self.noise, envs, counts, features)
+        plan, left = self.executor.rest(envs)
+        if not self._keeps_plan:
+            left = np.zeros_like(left)
+        if not left.any():
+            return self._absolute(self.head.sample(features, noise), observations)
+        chunks = features.new_empty(len(envs), *plan.shape[1:])
+        for steps in np.unique(left):  # mostly one: those whose episodes have just begun differ
+            rows = torch.from_numpy(np.flatnonzero(left == steps)).to(features.device)
+            seen = {k: v[rows] for k, v in observations.items()}
+            part = None if noise is None else noise[rows] * (_NOISE_ON_PLANS if steps else 1.0)
+            given: list[Any] = [features[rows], part]
+            if steps:
+                given += [self._encoded_plan(plan[left == steps], seen), int(steps)]
+            chunks[rows] = self._absolute(self.head.sample(*given), seen).to(chunks)
+        return chunks
+
+    @property
+    def _keeps_plan(self) -> bool:
+        """Whether a chunk begins with what is left of the last one."""
+        if self.head.noise_shape is None:  # deterministic: only where chunks are averaged
+            return self.head.keeps_plan and self.executor.ensemble is not None
+        return self.head.keeps_plan and self._begin == WARM
+
+    def _encoded_plan(self, plan: Any, observations: Mapping[str, Tensor]) -> Tensor:
+        """Return normalised chunks `[M, T, E]` of absolute ones, given the observations now."""
+        state = self.inputs.joined(observations).unsqueeze(1)
+        actions = self.action_space.to_data(torch.from_numpy(plan).to(state.device))
+        encoded: Tensor = self.action_normalizer(
+            self.action_space.encode(actions, state), self.inputs.units.of(observations)
+        )
+        return encoded
+
+    def _drawn(self, source: EpisodeNoise, envs: Any, counts: Any, like: Tensor) -> Tensor | None:
+        """Return the noise of chunks `[M, *noise_shape]`, if the head takes any."""
+        if self.head.noise_shape is None:
+            return None
+        counts = counts if self._begin == FRESH else np.zeros_like(counts)
+        return source.draw(self.head.noise_shape, envs, counts).to(like.device) * self._temperature
+
+    def _independent_chunks(
+        self, features: Tensor, seeds: Any, observations: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Return chunks `[B, T, A]` that are the first of their episodes, in the data's units."""
+        envs, noise = np.arange(len(features)), EpisodeNoise()
+        noise.reset(None, np.zeros_like(envs) if seeds is None else seeds)
+        drawn = self._drawn(noise, envs, np.zeros_like(envs), features)
+        return self.action_space.to_data(
+            self._absolute(self.head.sample(features, drawn), observations)
+        )
 
     def _execute(self, size: int, predict: PredictChunks) -> Any:
         """Return the next action of each of `size` sub-environments `[N, A]`."""
@@ -187,11 +264,13 @@ class ChunkPolicy(ChunkingPolicy, FamilyPolicy):
         observations = self.inputs.first_timestep(self.inputs.augmented(batch))
         return self.head.loss(self.features(observations), actions, is_pad)
 
-    def predict_chunk(self, obs: Any) -> Any:
+    def predict_chunk(self, obs: Any, seeds: Any = None) -> Any:
         """Return the chunks for one observation or a batch; nothing is kept between calls.
 
         Args:
             obs: As for `predict`.
+            seeds: Seed of the noise of each, integers `[B]`; 0 if not given. A head that does not
+                sample needs none.
 
         Returns:
             Actions `[T, A]` or `[B, T, A]`, NumPy if the observations are, in the data's units.
@@ -199,12 +278,11 @@ class ChunkPolicy(ChunkingPolicy, FamilyPolicy):
         batch = self.inputs.to_batch(obs)
         with eval_mode(self):
             features = self.features(batch.tensors)
-            chunks = self._sample_chunks(features, [0] * batch.size, batch.tensors)
-            return batch.to_output(self.action_space.to_data(chunks))
+            return batch.to_output(self._independent_chunks(features, seeds, batch.tensors))
 
     def _act(self, batch: ObservationBatch) -> Any:
-        def predict_chunks(envs: Any, indices: Any) -> Tensor:
+        def predict_chunks(envs: Any, counts: Any) -> Tensor:
             observations = batch.select(envs)
-            return self._sample_chunks(self.features(observations), indices, observations)
+            return self._sample_chunks(self.features(observations), envs, counts, observations)
 
         return self._execute(batch.size, predict_chunks)

@@ -19,6 +19,9 @@ REPRESENTATIONS = {"quaternion_xyzw": 4, "quaternion_wxyz": 4, "axis_angle": 3, 
 STATISTICS = ("pooled", "by_source")
 """Statistics of a mixture: of all its samples, or of each source its own."""
 
+NOISES = (WARM, HELD, FRESH) = ("warm", "held", "fresh")
+"""Where the sampling of a chunk begins: near the last one, from the episode's noise, or its own."""
+
 
 def count_option(
     default: int, *, minimum: int = 1, metadata: Mapping[str, str] | None = None
@@ -63,6 +66,16 @@ def table_option(values: Collection[str] | None = None) -> Any:
 def seconds_option() -> Any:
     """Declare a horizon in seconds, which is not given by default."""
     return field(default=None, validator=optional(gt(0.0)))
+
+
+def noise_option() -> Any:
+    """Declare where chunks begin that a policy samples."""
+    return field(default=WARM, validator=in_(NOISES), metadata=REPORTED)
+
+
+def temperature_option() -> Any:
+    """Declare the factor on the noise that a policy samples from."""
+    return field(default=1.0, validator=ge(0.0), metadata=REPORTED)
 
 
 @frozen(kw_only=True)

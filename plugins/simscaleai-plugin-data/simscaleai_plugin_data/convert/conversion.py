@@ -9,7 +9,7 @@ from typing import Any
 
 from simscaleai_core.checkpoint.files import replace
 from simscaleai_core.cli.datasets import open_sources
-from simscaleai_core.cli.output import progress
+from simscaleai_core.cli.output import progress, waiting
 from simscaleai_core.data.location import Location, listed, quoted
 from simscaleai_core.data.source import EpisodeSource
 from simscaleai_core.errors import ConfigError
@@ -47,8 +47,9 @@ def convert(
         write(Watched(source, advance), output, component)
     lost = None
     if spec_of(component).source is not None:
-        (written,) = open_sources(host, [str(output)], component.id)
-        lost = not_held(source, written)
+        with waiting("reading what was written"):
+            (written,) = open_sources(host, [str(output)], component.id)
+            lost = not_held(source, written)
     return {
         "output": str(output),
         "dataset": component.id,

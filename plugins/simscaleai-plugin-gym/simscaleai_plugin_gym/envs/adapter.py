@@ -53,6 +53,8 @@ class EnvAdapter(Protocol):
     """Whether observations and actions have a leading dimension of N."""
     action_space: gymnasium.Space[Any]
     """Space of what `step` takes."""
+    hold: int
+    """Steps for which each action of a policy is held."""
 
     def reset(self, seeds: Sequence[int], mask: Mask) -> tuple[Any, Infos]:
         """Return observation and infos, after episodes began where the mask `[N]` is true."""
@@ -89,6 +91,7 @@ class SingleEnvAdapter:
 
     num_envs = 1
     is_batched = False
+    hold = 1
 
     def __init__(self, env: gymnasium.Env[Any, Any], limit_s: float = ENV_TIMEOUT_S) -> None:
         self.name = name_of(env)
@@ -149,6 +152,7 @@ class VectorEnvAdapter:
     """
 
     is_batched = True
+    hold = 1
 
     def __init__(self, env: VectorEnv[Any, Any, Any], limit_s: float = ENV_TIMEOUT_S) -> None:
         mode = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
@@ -210,7 +214,7 @@ class VectorEnvAdapter:
             float(transition.reward[index]),
             bool(transition.terminated[index]),
             bool(transition.truncated[index]),
-            _info_at(transition.infos, index),
+            info_at(transition.infos, index),
         )
 
     def _reset(self, seeds: list[int], mask: Mask) -> tuple[Any, Infos]:
@@ -296,12 +300,17 @@ def select(value: Any, index: int) -> Any:
     return value[index]
 
 
-def _info_at(infos: Infos, index: int) -> dict[str, Any]:
-    """Return the info of one environment, without the keys that it did not report."""
+def info_at(infos: Infos, index: int) -> dict[str, Any]:
+    """Return the info of one environment, without the keys that it did not report.
+
+    Args:
+        infos: Info of a vector environment.
+        index: Which environment, from 0.
+    """
     info: dict[str, Any] = {}
     for key, value in infos.items():
         if isinstance(value, Mapping):
-            info[key] = _info_at(value, index)
+            info[key] = info_at(value, index)
         elif not (key.startswith("_") and key[1:] in infos) and _is_reported(infos, key, index):
             info[key] = value[index]
     return info

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from simscaleai_core.host.lookup import import_target
 from simscaleai_plugin_gym.envs.catalog import find_declared, has_native_batch, spec_of, unknown_env
 from simscaleai_plugin_gym.envs.checked import CheckedEnv
 from simscaleai_plugin_gym.envs.failures import Place, timed_out
+from simscaleai_plugin_gym.envs.graphics import choose_graphics
 from simscaleai_plugin_gym.envs.limits import TimeLimitReached, limited
 from simscaleai_plugin_gym.envs.processes import ProcessVectorEnv
 from simscaleai_plugin_gym.options import ENV_TIMEOUT_S, VECTORIZATIONS, check_ranges
@@ -205,6 +206,7 @@ def _build(
         if declared is None
         else partial(_declared_target, declared)
     )
+    choose_graphics(options.get("render_mode"))
     made: Env = _made(name, target, options, limit_s)
     if not isinstance(made, gymnasium.Env) or not _has_spaces(made):
         raise ConfigError(
@@ -280,7 +282,7 @@ def _made(
 
 def _reason(error: BaseException) -> str:
     files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-    packages = [p for p in _OLD_MUJOCO if any(f"{os.sep}{p}{os.sep}" in file for file in files)]
+    packages = [name for name in _OLD_MUJOCO if _is_of(name, files)]
     kind = type(error).__name__
     if packages and isinstance(error, AssertionError | AttributeError):
         return (
@@ -289,6 +291,15 @@ def _reason(error: BaseException) -> str:
         )
     text = "" if isinstance(error, SystemExit) else " ".join(str(error).split())
     return text or f"{kind} in {Path(files[-1]).name if files else 'its constructor'}"
+
+
+def _is_of(package: str, files: Sequence[str]) -> bool:
+    """Return whether one of some files is an installed package's; a folder's name says little."""
+    try:
+        place = Path(str(distribution(package).locate_file(package))).resolve()
+    except PackageNotFoundError:
+        return False
+    return any(Path(file).resolve().is_relative_to(place) for file in files)
 
 
 def _mujoco_version() -> str:

@@ -29,12 +29,14 @@ class SuccessReader:
 
     Args:
         adapter: Where the episodes run.
-        rule: A key of info, or a function of ``(observation, reward, terminated, truncated,
-            info)`` of one environment; None follows the conventions.
+        rule: A key of info, a function of ``(observation, reward, terminated, truncated,
+            info)`` of one environment, or its name ``module:function``; None follows the
+            conventions.
     """
 
     def __init__(self, adapter: EnvAdapter, rule: str | SuccessRule | None = None) -> None:
         self._adapter = adapter
+        rule = rule_from_text(rule) if isinstance(rule, str) else rule
         self._rule = rule
         self._keys = (rule,) if isinstance(rule, str) else INFO_KEYS
         self._infos: Infos = {}
@@ -86,7 +88,7 @@ class SuccessReader:
 
 
 def rule_from_text(text: str) -> str | SuccessRule:
-    """Return a success rule that a command line names.
+    """Return the success rule that a text names.
 
     The module is imported; the function is looked at, and called by the evaluation only. What was
     not written to be such a rule is refused: modules of Python's standard library, builtins,

@@ -14,10 +14,14 @@ from simscaleai_core.host.lookup import import_target
 from simscaleai_core.host.selection import select_plugins
 from simscaleai_plugin_gym.envs.construction import find_env, make_vector_env
 from simscaleai_plugin_gym.envs.failures import close_env
+from simscaleai_plugin_gym.envs.graphics import choose_graphics
+from simscaleai_plugin_gym.evaluate.condition_map import success_map
 from simscaleai_plugin_gym.evaluate.evaluation import EvalConfig, evaluate_policy
 from simscaleai_plugin_gym.evaluate.image_inputs import check_images, env_options
+from simscaleai_plugin_gym.evaluate.intervals import wilson
+from simscaleai_plugin_gym.evaluate.map_picture import picture_of
 from simscaleai_plugin_gym.options import ClosedLoopOptions
-from simscaleai_plugin_gym.video.frames import frame_strip
+from simscaleai_plugin_gym.video.frames import drawn_episode, gif_of, strip_of
 
 _LEAST_BATCH = 4
 """Observations from which on torch rounds each alike, however many there are."""
@@ -52,6 +56,8 @@ class ClosedLoop:
         if (declared := find_env(self._env, self._host)) is not None:
             import_target(declared)  # what is missing is said before the first step
         given = self._options
+        if given.frames or given.video:
+            choose_graphics("rgb_array")  # now: an evaluation leaves the process as it is
         self._config = EvalConfig(n_episodes=given.episodes, seed=given.seed)
 
     def __call__(self, policy: Any) -> Mapping[str, float | Mean]:
@@ -62,29 +68,67 @@ class ClosedLoop:
 
         Returns:
             ``success_rate`` [fraction], ``mean_return`` and ``mean_length`` [steps], as means over
-            this rank's episodes, nothing if it has none; and, if frames are wanted, the picture
-            ``episode`` `[H, W, 3]` on rank 0.
+            this rank's episodes, nothing if it has none; and on rank 0 what is wanted of the
+            pictures ``episode`` and ``success_map`` `[H, W, 3]` and ``video``, a GIF.
         """
         rank, world_size = _rank_and_world_size()
         seeds = self._config.episode_seeds[rank::world_size]
         options = self._env_options(policy)
-        found: dict[str, Any] = self._measure(policy, seeds, options) if seeds else {}
-        if self._options.frames and rank == 0:
-            found["episode"] = frame_strip(
+        if not seeds:
+            return {}
+        results = self._measure(policy, seeds, options)
+        n = results["n_episodes"]
+        found: dict[str, Any] = {
+            "success_rate": Mean(sum(results["successes"]), n),
+            "mean_return": Mean(_exact_sum(results["returns"]), n),
+            "mean_length": Mean(sum(results["lengths"]), n),
+        }
+        return found | self._pictures(policy, results, options) if rank == 0 else found
+
+    def derived(self, metrics: Mapping[str, float]) -> Mapping[str, float]:
+        """Return the 95% interval of the success rate, that of the episodes of all ranks.
+
+        Args:
+            metrics: What the ranks found together.
+
+        Returns:
+            ``success_rate_low`` and ``success_rate_high`` [fraction].
+
+        Source:
+            See `wilson`.
+        """
+        n = self._options.episodes
+        low, high = wilson(round(metrics["success_rate"] * n), n)
+        return {"success_rate_low": low, "success_rate_high": high}
+
+    def _pictures(
+        self, policy: Any, results: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        own = self._options
+        found: dict[str, Any] = {}
+        if own.success_map:
+            known = success_map(results["initial_conditions"], results["successes"])
+            if known is not None:
+                found["success_map"] = picture_of(known)
+        if own.frames or own.video:
+            frames, fps = drawn_episode(
                 self._env,
                 policy,
-                seed=seeds[0],
-                frames=self._options.frames,
-                max_steps=self._options.max_steps,
-                env_timeout_s=self._options.env_timeout_s,
+                seed=results["seeds"][0],
+                max_steps=own.max_steps,
+                env_timeout_s=own.env_timeout_s,
                 host=self._host,
                 **options,
             )
+            if own.frames:
+                found["episode"] = strip_of(frames, own.frames)
+            if own.video:
+                found["video"] = gif_of(frames, fps)
         return found
 
     def _env_options(self, policy: Any) -> dict[str, Any]:
         images = self._options.images
-        given: dict[str, Any] = {} if images is None else {"images": images}
+        given = dict(self._options.env_kwargs) | ({} if images is None else {"images": images})
         return env_options(policy, self._env, given, host=self._host)
 
     def _measure(self, policy: Any, seeds: list[int], options: dict[str, Any]) -> dict[str, Any]:
@@ -100,15 +144,9 @@ class ClosedLoop:
         config = EvalConfig(seeds=seeds, max_steps=own.max_steps, env_timeout_s=own.env_timeout_s)
         try:
             check_images(policy, env.single_observation_space, self._env)
-            results = evaluate_policy(env, policy.predict, config)
+            return evaluate_policy(env, policy.predict, config)
         finally:
             close_env(env, self._env, own.env_timeout_s)
-        n = results["n_episodes"]
-        return {
-            "success_rate": Mean(sum(results["successes"]), n),
-            "mean_return": Mean(_exact_sum(results["returns"]), n),
-            "mean_length": Mean(sum(results["lengths"]), n),
-        }
 
 
 def _exact_sum(values: Sequence[float]) -> Any:

@@ -1,14 +1,20 @@
-"""Two policies on the same episodes: what the difference is, and how sure it is."""
+"""Policies on the same episodes: what the difference of two is, and how sure it is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from simscaleai_core.errors import ConfigError
-from simscaleai_plugin_gym.evaluate.intervals import mcnemar_exact, paired_difference, paired_mean
+from simscaleai_plugin_gym.evaluate.intervals import (
+    holm,
+    mcnemar_exact,
+    paired_difference,
+    paired_mean,
+)
 
 
 def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,11 +52,67 @@ def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, An
             "the two evaluations cannot be compared: expected the same seeds, got "
             f"{_range(first['seeds'])} and {_range(second['seeds'])}. Evaluate both on the same."
         )
-    one = np.asarray(first["successes"], dtype=np.bool_)
-    two = np.asarray(second["successes"], dtype=np.bool_)
+    returns = np.subtract(second["returns"], first["returns"])
+    return {
+        **compare_successes(first["successes"], second["successes"]),
+        "mean_return_difference": float(returns.mean()),
+        "mean_return_difference_ci95": list(paired_mean(returns.tolist())),
+        "n_episodes": len(returns),
+        "seeds": list(first["seeds"]),
+        "first": dict(first),
+        "second": dict(second),
+    }
+
+
+def compare_all(policies: Sequence[str], results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Compare every two of several evaluations episode by episode.
+
+    Args:
+        policies: Name of each.
+        results: Results of each on the same seeds.
+
+    Returns:
+        Plain numbers and lists: ``policies``, ``n_episodes``, ``seeds``, ``pairs`` (each with
+        ``first`` and ``second``, the names, all that `compare` says of the two, and
+        ``p_value_corrected``, by Holm, over all pairs), and ``results``, one for each policy.
+
+    Source:
+        See `compare` and `holm`.
+    """
+    alone = {"first", "second", "seeds", "n_episodes"}
+    pairs: list[dict[str, Any]] = []
+    for one, two in combinations(range(len(policies)), 2):
+        found = compare(results[one], results[two])
+        names = {"first": policies[one], "second": policies[two]}
+        pairs.append(names | {k: v for k, v in found.items() if k not in alone})
+    for pair, p_value in zip(pairs, holm([pair["p_value"] for pair in pairs]), strict=True):
+        pair["p_value_corrected"] = p_value
+    return {
+        "policies": list(policies),
+        "n_episodes": results[0]["n_episodes"],
+        "seeds": list(results[0]["seeds"]),
+        "pairs": pairs,
+        "results": [dict(each) for each in results],
+    }
+
+
+def compare_successes(first: Sequence[bool], second: Sequence[bool]) -> dict[str, Any]:
+    """Compare two success rates on the same episodes.
+
+    Args:
+        first: Whether each episode of the first was successful, at least one.
+        second: Of the second, in the same order.
+
+    Returns:
+        Of `compare`: ``difference`` with its interval, ``p_value``, ``n_discordant``,
+        ``only_first``, ``only_second``, ``both`` and ``neither``.
+
+    Source:
+        See `paired_difference` and `mcnemar_exact`.
+    """
+    one, two = (np.asarray(each, dtype=np.bool_) for each in (first, second))
     both, neither = int((one & two).sum()), int((~one & ~two).sum())
     only_first, only_second = int((one & ~two).sum()), int((~one & two).sum())
-    returns = np.subtract(second["returns"], first["returns"])
     return {
         "difference": float(two.mean() - one.mean()),
         "difference_ci95": list(paired_difference(both, only_first, only_second, neither)),
@@ -60,12 +122,6 @@ def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, An
         "only_second": only_second,
         "both": both,
         "neither": neither,
-        "mean_return_difference": float(returns.mean()),
-        "mean_return_difference_ci95": list(paired_mean(returns.tolist())),
-        "n_episodes": len(one),
-        "seeds": list(first["seeds"]),
-        "first": dict(first),
-        "second": dict(second),
     }
 
 

@@ -10,11 +10,14 @@ from attrs import Attribute, field, frozen
 
 from simscaleai_core.errors import ConfigError
 from simscaleai_plugin_gym.envs.adapter import EnvAdapter, adapt_env
+from simscaleai_plugin_gym.envs.conditions import Condition, condition_at
 from simscaleai_plugin_gym.envs.construction import default_num_envs, make_vector_env
 from simscaleai_plugin_gym.envs.failures import close_env
 from simscaleai_plugin_gym.envs.seed_check import SeedCheck
-from simscaleai_plugin_gym.envs.success import SuccessReader, SuccessRule
+from simscaleai_plugin_gym.envs.success import SuccessReader, SuccessRule, rule_from_text
+from simscaleai_plugin_gym.evaluate.actors import Actor, ActorSource
 from simscaleai_plugin_gym.evaluate.measurement import Measurement, results_of
+from simscaleai_plugin_gym.evaluate.modes import Mode, modes_at
 from simscaleai_plugin_gym.evaluate.timing import Stopwatch, TimedEnv, Times
 from simscaleai_plugin_gym.options import (
     ENV_TIMEOUT_S,
@@ -24,6 +27,7 @@ from simscaleai_plugin_gym.options import (
     MAX_STEPS,
     check_ranges,
 )
+from simscaleai_plugin_gym.rollout.disturbances import Disturbances, disturbed
 from simscaleai_plugin_gym.rollout.instructions import LanguageRule
 from simscaleai_plugin_gym.rollout.policy_runner import (
     PolicyRunner,
@@ -53,6 +57,21 @@ def _in_range(instance: object, attribute: Attribute[Any], value: Any) -> None: 
     check_ranges({attribute.name: value})
 
 
+def _rule(instance: object, attribute: Attribute[Any], value: Any) -> None:  # noqa: ARG001
+    if isinstance(value, str):
+        rule_from_text(value)
+
+
+def _policy_seeds(instance: object, attribute: Attribute[Any], value: Any) -> None:  # noqa: ARG001
+    each = value if isinstance(value, Sequence) else [value]
+    valid = [type(seed) is int and 0 <= seed <= MAX_SEED for seed in each]
+    if not each or not all(valid) or len(set(each)) < len(each):
+        raise ConfigError(
+            f"EvalConfig.policy_seed: expected an integer of 0 to {MAX_SEED}, or several different "
+            f"ones, got {value!r}"
+        )
+
+
 def _seeds(instance: object, attribute: Attribute[Any], value: Any) -> None:  # noqa: ARG001
     if value is None:
         return
@@ -80,12 +99,15 @@ class EvalConfig:
     num_envs: int | None = field(default=None, validator=_integer(1, MAX_NUM_ENVS, optional=True))
     """Environments that run side by side if one is given by name (None: as `default_num_envs`
     returns); with a ready environment, its own number."""
-    success: str | SuccessRule | None = None
-    """A key of info, or a function of ``(observation, reward, terminated, truncated, info)``; None
-    follows the conventions: info ``is_success``, ``success``, then the environment's methods
-    ``is_success()``, ``_check_success()``."""
+    success: str | SuccessRule | None = field(default=None, validator=_rule)
+    """A key of info, a function of ``(observation, reward, terminated, truncated, info)``, or its
+    name ``"module:function"``; None follows the conventions: info ``is_success``, ``success``, then
+    the environment's methods ``is_success()``, ``_check_success()``."""
     seeds: Sequence[int] | None = field(default=None, validator=_seeds)
     """Seed of each episode; they replace `seed` and `n_episodes`."""
+    policy_seed: int | Sequence[int] = field(default=0, validator=_policy_seeds)
+    """Seed of the policy's own randomness, beside the episode's; of several, each episode is run
+    with each. It matters to policies whose ``reset`` takes ``seeds``."""
     language: str | LanguageRule | None = None
     """An instruction for all episodes, or a function of (the environment's instruction, seed) that
     gives the one that the policy gets, such as a swapped one; None passes the environment's on."""
@@ -97,6 +119,8 @@ class EvalConfig:
     source: str | None = None
     """Source of the policy's training data whose units count, if it has statistics by source; None
     leaves it to the policy."""
+    disturbances: Disturbances = field(factory=Disturbances)
+    """What differs from the environment as it is: late actions, noisy observations and so on."""
     env_timeout_s: float = field(default=ENV_TIMEOUT_S, validator=_in_range)
     """Time that an environment may take to be made, for one reset and for one step [s]. With a
     ready vector environment that has a batch of its own, time of all of them together."""
@@ -108,16 +132,25 @@ class EvalConfig:
             return list(self.seeds)
         return list(range(self.seed, self.seed + self.n_episodes))
 
+    @property
+    def runs(self) -> list[tuple[int, int]]:
+        """What is run: each episode's seed with each policy seed, one episode after the other."""
+        policy_seed = self.policy_seed
+        own = [policy_seed] if isinstance(policy_seed, int) else policy_seed
+        return [(seed, each) for seed in self.episode_seeds for each in own]
+
 
 class EpisodeStatistics:
     """Results per episode, gathered step by step.
 
     Args:
+        adapter: Where they run.
         seeds: Seed of each episode.
         reader: Finds out whether an episode succeeded.
     """
 
-    def __init__(self, seeds: Sequence[int], reader: SuccessReader) -> None:
+    def __init__(self, adapter: EnvAdapter, seeds: Sequence[int], reader: SuccessReader) -> None:
+        self._adapter = adapter
         self._seeds = seeds
         self._reader = reader
         n = len(seeds)
@@ -126,6 +159,8 @@ class EpisodeStatistics:
         self._reported = np.zeros(n, dtype=np.bool_)
         self._returns = np.zeros(n)
         self._lengths = np.zeros(n, dtype=np.int64)
+        self._conditions: list[Condition] = [{}] * n
+        self._modes: list[Mode | None] = [None] * n
 
     def add(self, step: Step) -> None:
         """Add one step of every environment that runs an episode.
@@ -135,6 +170,11 @@ class EpisodeStatistics:
         """
         success, reported = self._reader.read(step.transition)
         running = step.context.episode >= 0
+        if step.context.starts.any():
+            self._add_conditions(step)
+        for index, mode in modes_at(self._adapter, step.transition.infos).items():
+            if running[index]:
+                self._modes[step.context.episode[index]] = mode
         episode = step.context.episode[running]
         self._once[episode] |= success[running]
         self._reported[episode] |= reported[running]
@@ -145,22 +185,38 @@ class EpisodeStatistics:
             raise self._reader.missing()
         self._at_end[ended] = success[step.ended]
 
+    def _add_conditions(self, step: Step) -> None:
+        began = step.context.starts & (step.context.episode >= 0)
+        for index in np.flatnonzero(began).tolist():
+            self._conditions[step.context.episode[index]] = condition_at(
+                self._adapter, step.observation, step.context.first_infos, index
+            )
+
     def measurement(
-        self, *, instructions: Sequence[str] | None, seeds_obeyed: bool, times: Times
+        self,
+        *,
+        policy_seeds: Sequence[int],
+        instructions: Sequence[str] | None,
+        seeds_obeyed: bool,
+        times: Times,
     ) -> Measurement:
         """Return what was measured.
 
         Args:
+            policy_seeds: Seed of the policy's own randomness in each episode.
             instructions: The instruction of each episode, if there are any.
             seeds_obeyed: Whether the first episode begins in the same way again.
             times: What the time went into.
         """
         return Measurement(
             seeds=list(self._seeds),
+            policy_seeds=policy_seeds,
             successes=self._once.tolist(),
             successes_at_end=self._at_end.tolist(),
             returns=self._returns.tolist(),
             lengths=self._lengths.tolist(),
+            initial_conditions=self._conditions,
+            modes=self._modes,
             instructions=instructions,
             seeds_obeyed=seeds_obeyed,
             times=times,
@@ -178,9 +234,9 @@ def evaluate_policy(
 
     Every seed gets one episode, and a seed's episode does not depend on the number of environments.
     If `predict` is a method of an object with ``reset(mask)``, that is called whenever episodes
-    begin, with a bool mask `[N]` of the environments that they begin in. If it takes ``language``,
-    it gets the instruction: from info ``language``, else the environment's attribute
-    ``task_description``.
+    begin, with a bool mask `[N]` of the environments that they begin in; if it takes ``seeds``,
+    with the seed of the episode in each, int64 `[N]`, too. If `predict` takes ``language``, it gets
+    the instruction: from info ``language``, else the environment's attribute ``task_description``.
 
     Args:
         env: A Gymnasium environment, a vector environment in ``AutoresetMode.DISABLED``, or a name
@@ -197,9 +253,12 @@ def evaluate_policy(
         those that were successful at any step, ``success_rate_ci95`` (its Wilson interval,
         [low, high]), ``success_at_end_rate`` [fraction], ``n_episodes``, ``mean_return``,
         ``mean_length`` [steps]. Per episode, in order of seeds: ``seeds``, ``successes``,
-        ``returns``, ``lengths`` [steps], and ``instructions`` if the policy got any. Of the
-        work: ``env_steps`` that counted, ``seeds_obeyed`` (whether the first episode begins in the
-        same way when it is reset again), and the times of
+        ``returns``, ``lengths`` [steps], ``initial_conditions`` (see `initial_condition`),
+        ``instructions`` if the policy got any, and what `mode_results` makes of info ``mode``. With
+        other policy seeds than 0, ``policy_seeds`` of the episodes; with several, an episode is in
+        the lists once for each, and the interval is that of `clustered_rate`. Of the work:
+        ``env_steps`` that counted, ``seeds_obeyed`` (whether the first episode begins in the same
+        way when it is reset again), and the times of
         `simscaleai_plugin_gym.evaluate.timing.shares`.
 
     Raises:
@@ -221,7 +280,7 @@ def evaluate_policy(
     """
     config = EvalConfig() if config is None else config
     if isinstance(env, str):
-        num_envs = min(config.num_envs or default_num_envs(env), len(config.episode_seeds))
+        num_envs = min(config.num_envs or default_num_envs(env), len(config.runs))
         limit_s = config.env_timeout_s
         made = make_vector_env(env, num_envs, env_timeout_s=limit_s)
         try:
@@ -233,7 +292,7 @@ def evaluate_policy(
 
 def measure_policy(
     env: Any,
-    predict: Predict,
+    predict: Predict | ActorSource,
     config: EvalConfig,
     *,
     on_episode: Callable[[], None] | None = None,
@@ -243,7 +302,7 @@ def measure_policy(
 
     Args:
         env: An environment, as for `evaluate_policy`; it stays open.
-        predict: As for `evaluate_policy`.
+        predict: As for `evaluate_policy`, or something that makes an actor of its own.
         config: Episodes, seeds and limits.
         on_episode: Called whenever an episode has ended.
         checks_seeds: Whether to check that the environment obeys seeds.
@@ -265,18 +324,17 @@ def measure_policy(
 
 def _measure(
     adapter: EnvAdapter,
-    predict: Predict,
+    predict: Predict | ActorSource,
     config: EvalConfig,
     on_episode: Callable[[], None] | None,
     *,
     checks_seeds: bool = True,
 ) -> Measurement:
-    seeds = config.episode_seeds
-    set_execution(predict, config.execute, config.ensemble)
-    set_source(predict, config.source)
+    seeds, policy_seeds = zip(*config.runs, strict=True)
+    adapter = disturbed(adapter, config.disturbances)
     timed = TimedEnv(adapter)
-    runner = PolicyRunner(predict, timed, seeds, config.language)
-    statistics = EpisodeStatistics(seeds, SuccessReader(timed, config.success))
+    runner = _actor(predict, timed, config)
+    statistics = EpisodeStatistics(timed, seeds, SuccessReader(timed, config.success))
     check = SeedCheck(adapter, seeds[0])
     stopwatch = Stopwatch(timed)
     for step in run_episodes(timed, seeds, runner, max_steps=config.max_steps):
@@ -287,7 +345,17 @@ def _measure(
                 on_episode()
     times = stopwatch.times(runner.call_s)
     return statistics.measurement(
+        policy_seeds=policy_seeds,
         instructions=runner.instructions,
         seeds_obeyed=not checks_seeds or check.is_reproducible(),
         times=times,
     )
+
+
+def _actor(predict: Predict | ActorSource, adapter: EnvAdapter, config: EvalConfig) -> Actor:
+    seeds, policy_seeds = zip(*config.runs, strict=True)
+    if isinstance(predict, ActorSource):
+        return predict.actor(adapter, seeds)
+    set_execution(predict, config.execute, config.ensemble)
+    set_source(predict, config.source)
+    return PolicyRunner(predict, adapter, seeds, config.language, policy_seeds)

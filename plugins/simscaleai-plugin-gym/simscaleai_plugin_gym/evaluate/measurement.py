@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
-from simscaleai_plugin_gym.evaluate.intervals import success_rate
+from simscaleai_plugin_gym.envs.conditions import Condition
+from simscaleai_plugin_gym.evaluate.intervals import clustered_rate
+from simscaleai_plugin_gym.evaluate.modes import Mode, mode_results
 from simscaleai_plugin_gym.evaluate.timing import Times, shares
 
 
@@ -18,6 +20,8 @@ class Measurement:
 
     seeds: Sequence[int]
     """Seed of each episode."""
+    policy_seeds: Sequence[int] = ()
+    """Seed of the policy's own randomness in it."""
     successes: Sequence[bool]
     """Whether it was successful at any step."""
     successes_at_end: Sequence[bool]
@@ -26,6 +30,10 @@ class Measurement:
     """Sum of its rewards."""
     lengths: Sequence[int]
     """Its steps."""
+    initial_conditions: Sequence[Condition]
+    """How it began: numbers by name."""
+    modes: Sequence[Mode | None] = ()
+    """Which of several ways it took, as the environment says; None if it does not."""
     instructions: Sequence[str] | None
     """The instruction at its start; None if there is none in any of them."""
     seeds_obeyed: bool
@@ -47,17 +55,21 @@ def results_of(parts: Sequence[Measurement], wall_s: float | None = None) -> dic
     returns = [each for part in parts for each in part.returns]
     lengths = [each for part in parts for each in part.lengths]
     at_end = [each for part in parts for each in part.successes_at_end]
+    seeds = [each for part in parts for each in part.seeds]
     return {
-        **success_rate(sum(successes), len(successes)),
+        **clustered_rate(successes, seeds),
         "success_at_end_rate": float(np.mean(at_end)),
         "n_episodes": len(successes),
         "mean_return": float(np.mean(returns)),
         "mean_length": float(np.mean(lengths)),
-        "seeds": [each for part in parts for each in part.seeds],
+        "seeds": seeds,
+        **_policy_seeds(parts),
         "successes": successes,
         "returns": returns,
         "lengths": lengths,
+        "initial_conditions": [dict(c) for part in parts for c in part.initial_conditions],
         "env_steps": sum(lengths),
+        **mode_results([mode for part in parts for mode in part.modes]),
         **_instructions(parts),
         "seeds_obeyed": parts[0].seeds_obeyed,
         **shares([part.times for part in parts], wall_s),
@@ -69,3 +81,9 @@ def _instructions(parts: Sequence[Measurement]) -> dict[str, list[str]]:
         return {}
     texts = [part.instructions or [""] * len(part.seeds) for part in parts]
     return {"instructions": [text for part in texts for text in part]}
+
+
+def _policy_seeds(parts: Sequence[Measurement]) -> dict[str, list[int]]:
+    """Return the policy seeds of the episodes, if any of them is not 0."""
+    found = [each for part in parts for each in part.policy_seeds]
+    return {"policy_seeds": found} if any(found) else {}

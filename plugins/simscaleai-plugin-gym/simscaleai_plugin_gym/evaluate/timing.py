@@ -25,6 +25,7 @@ class TimedEnv:
         self.num_envs = adapter.num_envs
         self.is_batched = adapter.is_batched
         self.action_space = adapter.action_space
+        self.hold = adapter.hold
         self.reported = adapter.reported
         self.query = adapter.query
         self.transition_at = adapter.transition_at

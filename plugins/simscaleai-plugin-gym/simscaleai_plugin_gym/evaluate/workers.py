@@ -13,30 +13,33 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-from attrs import frozen
+from attrs import field, frozen
 
-from simscaleai_core.errors import ConfigError
 from simscaleai_plugin_gym.evaluate.evaluation import EvalConfig, measure_policy
 from simscaleai_plugin_gym.evaluate.measurement import Measurement
 from simscaleai_plugin_gym.executors.contracts import Report
+from simscaleai_plugin_gym.rollout.disturbances import Disturbances
+from simscaleai_plugin_gym.rollout.policy_settings import PolicySettings
 
 _MIN_EPISODES = 25
 """Episodes of a task, at least, if there are as many: what is lost with a worker, and repeated."""
 
 
 @frozen(kw_only=True)
-class EvaluationTasks:
-    """What the tasks of an evaluation have in common."""
+class Evaluation:
+    """What all tasks of an evaluation have in common."""
 
     config: EvalConfig
-    """Limits and settings; the seeds are the task's, and `success` is below."""
-    success: str | None
-    """What success is, as the command line names it."""
-    vectorization: str | None
+    """Limits and settings; of several policies they are the same. Seeds are the task's."""
+    env: str | None = None
+    """Name of the environment; that of each checkpoint's data if None."""
+    options: Mapping[str, Any] = field(factory=dict)
+    """What the user builds the environment with."""
+    vectorization: str | None = None
     """How the environments run."""
-    weights: str
+    weights: str = "evaluated"
     """Which weights of the checkpoint."""
-    device: str
+    device: str = "cpu"
     """Where the policy computes."""
 
 
@@ -58,18 +61,20 @@ class EvaluationTask:
     """Whether these are the first episodes: with them, it is checked that seeds are obeyed."""
     threads: int | None
     """Threads that compute, as in the command's own process; None leaves them."""
+    disturbances: Disturbances | None = None
+    """What differs from the environment; None takes the evaluation's."""
 
 
 class EvaluationWorker:
     """Evaluates policies of checkpoints.
 
     Args:
-        tasks: What the tasks have in common.
+        evaluation: What the tasks have in common.
         files: The checkpoints.
     """
 
-    def __init__(self, tasks: EvaluationTasks, files: Sequence[Path]) -> None:
-        self._tasks = tasks
+    def __init__(self, evaluation: Evaluation, files: Sequence[Path]) -> None:
+        self._evaluation = evaluation
         self._files = files
         self._index = -1
         self._policy: Any = None
@@ -87,15 +92,13 @@ class EvaluationWorker:
             What was measured.
         """
         from simscaleai_core.seeding import forked_rng
-        from simscaleai_plugin_gym.envs.success import rule_from_text
 
         if task.threads is not None:
             import torch
 
             torch.set_num_threads(task.threads)
-        success = None if self._tasks.success is None else rule_from_text(self._tasks.success)
-        config = attrs.evolve(self._tasks.config, seeds=task.seeds, success=success)
-        policy = self.policy(task.policy)
+        config = self._config_of(task)
+        policy = self._policy_of(task)
         env = self._opened(task, policy)
         with forked_rng(task.seeds[0]):  # a policy that draws: the same whoever ran what before
             return measure_policy(
@@ -128,13 +131,16 @@ class EvaluationWorker:
             tree: What was read.
             host: Knows the plugins.
         """
-        from simscaleai_core.host.registry import read_policy
-
-        path, tasks = self._files[index], self._tasks
-        self._policy = read_policy(host, tree, path=path, weights=tasks.weights)
+        own, config = self._evaluation, self._evaluation.config
+        settings = PolicySettings(
+            weights=own.weights,
+            device=own.device,
+            execute=config.execute,
+            ensemble=config.ensemble,
+            source=config.source,
+        )
+        self._policy = settings.read(tree, self._files[index], host)
         self._index = index
-        if tasks.device != "cpu":
-            _move(self._policy, tasks.device)
         return self._policy
 
     def close(self) -> None:
@@ -143,7 +149,16 @@ class EvaluationWorker:
             from simscaleai_plugin_gym.envs.failures import close_env
 
             env, self._env = self._env, None
-            close_env(env, self._env_of[0], self._tasks.config.env_timeout_s)
+            close_env(env, self._env_of[0], self._evaluation.config.env_timeout_s)
+
+    def _policy_of(self, task: EvaluationTask) -> Any:
+        return self.policy(task.policy)
+
+    def _config_of(self, task: EvaluationTask) -> EvalConfig:
+        config = attrs.evolve(self._evaluation.config, seeds=task.seeds, num_envs=None)
+        if task.disturbances is None:
+            return config
+        return attrs.evolve(config, disturbances=task.disturbances)
 
     def _opened(self, task: EvaluationTask, policy: Any) -> Any:
         """Return environments for a task: those of the task before, if they fit."""
@@ -158,8 +173,8 @@ class EvaluationWorker:
             self._env = make_vector_env(
                 task.env,
                 task.num_envs,
-                vectorization=self._tasks.vectorization,
-                env_timeout_s=self._tasks.config.env_timeout_s,
+                vectorization=self._evaluation.vectorization,
+                env_timeout_s=self._evaluation.config.env_timeout_s,
                 **task.options,
             )
         check_images(policy, self._env.single_observation_space, task.env)
@@ -190,16 +205,3 @@ def split_seeds(seeds: Sequence[int], num_envs: int) -> tuple[int, list[Sequence
     if rounds == 1:
         num_envs = size = math.ceil(len(seeds) / math.ceil(len(seeds) / num_envs))
     return num_envs, [seeds[start : start + size] for start in range(0, len(seeds), size)]
-
-
-def _move(policy: Any, device: str) -> None:
-    """Move a policy to where it is to compute.
-
-    Raises:
-        ConfigError: If there is no such device here.
-    """
-    try:
-        policy.to(device)
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        reason = str(error).partition("\n")[0]
-        raise ConfigError(f"device {device!r} cannot be used: {reason}") from error

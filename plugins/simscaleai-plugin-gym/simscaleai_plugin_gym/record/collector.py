@@ -1,4 +1,4 @@
-"""Episodes of an expert, one per seed, in order of seeds.
+"""Episodes of an expert or a policy, one per seed, in order of seeds.
 
 N: environments, T: steps of an episode, A: dimensions of an action.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,14 +26,18 @@ from simscaleai_plugin_gym.envs.observations import (
     check_actions,
     env_metadata,
 )
-from simscaleai_plugin_gym.envs.success import SuccessReader
+from simscaleai_plugin_gym.envs.success import INFO_KEYS, METHODS, SuccessReader, SuccessRule
+from simscaleai_plugin_gym.evaluate.image_inputs import check_images, env_options
 from simscaleai_plugin_gym.options import ENV_TIMEOUT_S
 from simscaleai_plugin_gym.record.demonstrator import Demonstrator, Relabelled
 from simscaleai_plugin_gym.record.experts import expert_name, load_expert, relabelling_of
+from simscaleai_plugin_gym.rollout.policy_settings import PolicySettings
 from simscaleai_plugin_gym.rollout.rollouts import Step, StepContext, run_episodes
 
 Array = NDArray[Any]
 
+LABELS = (EXPERT, POLICY) = ("expert", "policy")
+"""Whose actions are stored."""
 NUM_ENVS_NATIVE = 16
 """Environments in a native batch, at most; without one a single environment is as fast."""
 
@@ -49,6 +54,14 @@ class RecordingSettings:
     """``"module:function"``, a function, or None for the environment's own."""
     expert_single: bool = False
     """Whether the expert handles one observation at a time."""
+    policy: Path | None = None
+    """Checkpoint of the policy that acts; None if the expert does."""
+    policy_settings: PolicySettings = field(factory=PolicySettings)
+    """What is chosen for the policy, if one acts."""
+    labels: str = EXPERT
+    """Whose actions are stored: ``"expert"`` or ``"policy"``."""
+    success: str | SuccessRule | None = None
+    """What success is: a key of info, a function, or its name; None follows the conventions."""
     noise: float = 0.0
     """Standard deviation of the noise on the executed action [units of action]."""
     max_steps: int | None = None
@@ -58,7 +71,8 @@ class RecordingSettings:
     relabel: bool = False
     """Whether each episode is also written under the other instructions."""
     num_envs: int | None = None
-    """Environments side by side; None chooses."""
+    """Environments side by side, at most; None chooses. A policy acts in one at a time: products
+    of matrices with other numbers of rows may differ in the last bit."""
     env_timeout_s: float = ENV_TIMEOUT_S
     """Time that an environment may take to be made, for one reset and for one step [s]."""
 
@@ -72,7 +86,7 @@ class Episode:
     observations: Mapping[str, Array]
     """Observation before each action, each key `[T, ...]`."""
     actions: Array
-    """The expert's action for each observation, without the noise `[T, A]`."""
+    """The action stored for each observation, without the noise `[T, A]`."""
     rewards: Array
     """Reward of each step `[T]`."""
     success: bool | None
@@ -84,7 +98,7 @@ class Episode:
 
 
 class Collector:
-    """Runs an expert in an environment of its own; close it after use.
+    """Runs an expert or a policy in an environment of its own; close it after use.
 
     Args:
         settings: What is to be recorded.
@@ -97,31 +111,38 @@ class Collector:
 
     def __init__(self, settings: RecordingSettings, episodes: int | None = None) -> None:
         host = Host()
-        expert = load_expert(
-            settings.env, settings.expert, single=settings.expert_single, host=host
-        )
-        name = expert_name(settings.expert)
-        if settings.relabel and relabelling_of(expert) is None:
-            raise ConfigError(
-                f"expert {name!r} of {settings.env!r} knows one instruction only: expected a "
-                "method 'relabelled', got none. Leave relabelling out."
-            )
-        is_native = has_native_batch(find_declared(settings.env, host))
-        num_envs = settings.num_envs or (_busy(episodes) if is_native else 1)
+        expert, name = _expert_of(settings, host), expert_name(settings.expert)
+        policy = None if settings.policy is None else _policy_of(settings, settings.policy, host)
+        options = dict(settings.env_options)
+        if policy is not None:
+            options = env_options(policy, settings.env, options, host=host)
         self._settings = settings
         limit_s = settings.env_timeout_s
         self._env = make_vector_env(
-            settings.env, num_envs, host=host, env_timeout_s=limit_s, **settings.env_options
+            settings.env,
+            _num_envs(settings, episodes, host),
+            host=host,
+            env_timeout_s=limit_s,
+            **options,
         )
         try:
             self._keys = ObservationKeys(settings.env, self._env.single_observation_space)
             bounds = check_actions(settings.env, self._env.single_action_space)
+            if policy is not None:
+                check_images(policy, self._env.single_observation_space, settings.env)
             self._adapter = adapt_env(self._env, limit_s)
-            self._reader = SuccessReader(self._adapter)
+            self._reader = SuccessReader(self._adapter, settings.success)
             self._demonstrator = Demonstrator(
-                name, expert, self._adapter, bounds, noise=settings.noise, relabel=settings.relabel
+                name,
+                expert,
+                self._adapter,
+                bounds,
+                policy=None if policy is None else policy.predict,
+                policy_settings=settings.policy_settings,
+                noise=settings.noise,
+                relabel=settings.relabel,
             )
-            self.metadata: Metadata = env_metadata(self._env, settings.env, settings.env_options)
+            self.metadata: Metadata = env_metadata(self._env, settings.env, options)
             """Metadata of the environment."""
         except BaseException:
             self.close()
@@ -136,6 +157,10 @@ class Collector:
         Yields:
             Episodes, in order of seeds.
         """
+        if self._settings.policy is not None:
+            for seed in seeds:
+                yield self._visited(seed)
+            return
         buffers = [_EpisodeBuffer(seed=seed) for seed in seeds]
         finished: set[int] = set()
         due = 0
@@ -146,6 +171,20 @@ class Collector:
             while due in finished:
                 yield buffers[due].finish()
                 due += 1
+
+    def _visited(self, seed: int) -> Episode:
+        """Return a policy's episode, up to where the expert does not know what to do."""
+        from simscaleai_core.seeding import forked_rng
+
+        buffer = _EpisodeBuffer(seed=seed)
+        self._demonstrator.begin([seed])
+        max_steps = self._settings.max_steps
+        with forked_rng(seed):  # a policy that draws: the same whatever ran before
+            for step in run_episodes(self._adapter, [seed], self._act, max_steps=max_steps):
+                if not np.isfinite(self._demonstrator.label).all():
+                    break
+                self._add_step(step, [buffer])
+        return buffer.finish()
 
     def close(self) -> None:
         """Close the environment."""
@@ -182,12 +221,47 @@ class Collector:
             ConfigError: If not.
         """
         settings = self._settings
-        if settings.only_successes and any(not buffers[episode].successes for episode in ended):
+        is_needed = settings.only_successes or settings.success is not None
+        if is_needed and any(not buffers[episode].successes for episode in ended):
+            keys = INFO_KEYS if settings.success is None else (settings.success,)
+            searched = " and ".join(f"info[{key!r}]" for key in keys)
+            if settings.success is None:
+                searched += f", and the methods {' and '.join(METHODS)}"
             raise ConfigError(
                 f"environment {settings.env!r} does not report whether an episode succeeded: "
-                "searched info['is_success'], info['success'] and methods of these names. Record "
-                "without only_successes."
+                f"searched {searched}. Say what success is (--success), or record without "
+                "only_successes."
             )
+
+
+def _expert_of(settings: RecordingSettings, host: Host) -> Expert | None:
+    """Return the expert, or None if none is asked.
+
+    Raises:
+        ConfigError: If it knows one instruction only, and is to act under others.
+    """
+    if settings.labels == POLICY:
+        return None
+    expert = load_expert(settings.env, settings.expert, single=settings.expert_single, host=host)
+    if settings.relabel and relabelling_of(expert) is None:
+        raise ConfigError(
+            f"expert {expert_name(settings.expert)!r} of {settings.env!r} knows one instruction "
+            "only: expected a method 'relabelled', got none. Leave relabelling out."
+        )
+    return expert
+
+
+def _policy_of(settings: RecordingSettings, path: Path, host: Host) -> Any:
+    from simscaleai_core.host.registry import load_checkpoint
+
+    return settings.policy_settings.read(load_checkpoint(path, host), path, host)
+
+
+def _num_envs(settings: RecordingSettings, episodes: int | None, host: Host) -> int:
+    if settings.policy is not None:
+        return 1
+    is_native = has_native_batch(find_declared(settings.env, host))
+    return settings.num_envs or (_busy(episodes) if is_native else 1)
 
 
 def _busy(episodes: int | None) -> int:

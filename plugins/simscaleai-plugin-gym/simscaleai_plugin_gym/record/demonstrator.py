@@ -1,4 +1,4 @@
-"""The expert as the caller of environments: its observations, its actions and the noise on them.
+"""Who acts and whose actions are stored: an expert, a policy, or a policy and an expert beside it.
 
 N: environments, T: steps of an episode, A: dimensions of an action.
 """
@@ -17,7 +17,9 @@ from simscaleai_plugin_gym.envs.adapter import EnvAdapter, Infos
 from simscaleai_plugin_gym.envs.catalog import Expert
 from simscaleai_plugin_gym.record.experts import ExpertError, SubEnvError, relabelling_of
 from simscaleai_plugin_gym.rollout.instructions import Instructions
-from simscaleai_plugin_gym.rollout.rollouts import StepContext
+from simscaleai_plugin_gym.rollout.policy_runner import PolicyRunner, Predict
+from simscaleai_plugin_gym.rollout.policy_settings import PolicySettings
+from simscaleai_plugin_gym.rollout.rollouts import StepContext, fit_actions
 
 Array = NDArray[Any]
 
@@ -36,25 +38,35 @@ class Relabelled:
 
 
 class Demonstrator:
-    """Calls the expert step by step; each episode has a stream of noise of its own.
+    """Calls expert and policy step by step; each episode has a stream of noise of its own.
 
     Args:
         name: Name of the expert, for messages.
         expert: Function of the batched observation, with the privileged state, to actions
-            `[N, A]`. If it has ``reset(mask)``, that is called where episodes begin.
+            `[N, A]`. If it has ``reset(mask)``, that is called where episodes begin. None if
+            the policy's own actions are stored.
         adapter: Where the episodes run.
         bounds: Action space of one environment.
+        policy: Method ``predict`` of the policy that acts; None if the expert acts. Beside a
+            policy, the expert may give NaN where it does not know what to do, but for the first
+            step of an episode.
+        policy_settings: What is chosen for the policy: its instruction and its seed.
         noise: Standard deviation of the noise on the executed action [units of action].
         relabel: Whether to query the expert's actions under the other instructions.
+
+    Source:
+        Ross et al. 2011 (AISTATS, DAgger) for an expert's labels of what a policy visits.
     """
 
     def __init__(
         self,
         name: str,
-        expert: Expert,
+        expert: Expert | None,
         adapter: EnvAdapter,
         bounds: Box,
         *,
+        policy: Predict | None = None,
+        policy_settings: PolicySettings | None = None,
         noise: float,
         relabel: bool,
     ) -> None:
@@ -62,12 +74,15 @@ class Demonstrator:
         self._expert = expert
         self._adapter = adapter
         self._bounds = bounds
+        self._policy = policy
+        self._settings = policy_settings or PolicySettings()
+        self._runner: PolicyRunner | None = None
         self._noise = noise
-        self._relabelled = relabelling_of(expert) if relabel else None
+        self._relabelled = relabelling_of(expert) if relabel and expert is not None else None
         self._reset = getattr(expert, "reset", None)
         self._seeds: Sequence[int] = ()
         self.label: Array = np.empty(0)
-        """The expert's actions of this step `[N, A]`."""
+        """The actions of this step that are stored `[N, A]`; NaN where they are not known."""
         self.instructions: Sequence[str] = ()
         """The instruction of each environment `[N]`, empty where there is none."""
         self.relabelled: Sequence[tuple[Sequence[str], Array]] = ()
@@ -81,32 +96,60 @@ class Demonstrator:
         """
         self._seeds = seeds
         self._privileged = _Privileged(self._adapter.num_envs)
-        self._tracker = Instructions(self._adapter, seeds)
+        own = self._settings
+        # An expert follows the environment's instruction, whatever the policy is told.
+        told = own.language if self._expert is None else None
+        self._tracker = Instructions(self._adapter, seeds, told)
+        if self._policy is not None:
+            policy_seeds = [own.policy_seed] * len(seeds)
+            self._runner = PolicyRunner(
+                self._policy, self._adapter, seeds, own.language, policy_seeds
+            )
         # Philox is keyed by the seed: another stream than the environment's own.
         self._streams = [np.random.Generator(np.random.Philox(key=seed)) for seed in seeds]
 
     def act(self, observation: Mapping[str, Any], context: StepContext) -> Array:
-        """Return what is executed `[N, A]`, and keep the expert's own actions."""
-        active = context.episode >= 0
+        """Return what is executed `[N, A]`, and keep the actions that are stored."""
         self._privileged.update(context.infos)
         self._privileged.update(context.first_infos)
         self.instructions = self._tracker.update(context)
+        executed = (
+            None if self._runner is None else self._chosen(self._runner, observation, context)
+        )
+        if self._expert is not None:
+            self.label = self._asked(self._expert, observation, context)
+        elif executed is not None:
+            self.label = executed
+        executed = (self.label if executed is None else executed).copy()
+        if self._noise:
+            for index in np.flatnonzero(context.episode >= 0):
+                stream = self._streams[context.episode[index]]
+                executed[index] += self._noise * stream.standard_normal(executed.shape[1])
+        return executed
+
+    def _chosen(
+        self, runner: PolicyRunner, observation: Mapping[str, Any], context: StepContext
+    ) -> Array:
+        """Return the policy's actions within the bounds `[N, A]`."""
+        actions: Array = fit_actions(runner(observation, context), self._adapter.action_space)
+        return actions.astype(np.float64)
+
+    def _asked(self, expert: Expert, observation: Mapping[str, Any], context: StepContext) -> Array:
+        """Return the expert's actions `[N, A]`, and keep those under other instructions."""
         seen = {**observation, **self._privileged.state}
         if self._reset is not None and context.starts.any():
             self._call(self._reset, context, context.starts.copy())
-        self.label = self._checked(self._call(self._expert, context, seen), context)
+        # An expert need not know what to do wherever a policy may go, but where episodes begin.
+        is_required = self._runner is None or bool(context.starts.any())
+        label = self._call(expert, context, seen)
+        label = self._checked(label, context, is_required=is_required)
         if self._relabelled is not None:
             others = self._call(self._relabelled, context, seen)
             self.relabelled = [
                 (texts, self._checked(actions, context, is_required=False))
                 for texts, actions in others
             ]
-        executed = self.label.copy()
-        if self._noise:
-            for index in np.flatnonzero(active):
-                stream = self._streams[context.episode[index]]
-                executed[index] += self._noise * stream.standard_normal(executed.shape[1])
-        return executed
+        return label
 
     def _call(self, call: Callable[[Any], Any], context: StepContext, argument: Any) -> Any:
         """Return what the expert returns.
@@ -118,14 +161,16 @@ class Demonstrator:
             return call(argument)
         except SubEnvError as error:
             seeds = self._seeds_of(context, [error.index])
-            raise self._fault(_text_of(error.__cause__), seeds) from error.__cause__
+            raise self._fault(_text_of(error.__cause__), seeds, self._advice) from error.__cause__
         except Exception as error:
-            raise self._fault(_text_of(error), self._seeds_of(context)) from error
+            what, seeds = _text_of(error), self._seeds_of(context)
+            raise self._fault(what, seeds, self._advice) from error
 
     def _checked(self, actions: Any, context: StepContext, *, is_required: bool = True) -> Array:
         """Return actions as numbers within the bounds, zeros where nothing is running `[N, A]`.
 
-        Under an instruction that is not the episode's, an expert may not know what to do.
+        Under an instruction that is not the episode's, or where a policy has led, an expert may
+        not know what to do: NaN.
 
         Raises:
             ExpertError: If they are none.
@@ -145,14 +190,19 @@ class Demonstrator:
                 f"expected finite actions, got {array[wrong[0]].tolist()}",
                 self._seeds_of(context, wrong[:1]),
             )
+        array[wrong] = np.nan  # infinite ones too: clipping would make actions of them
         clipped: Array = np.clip(array, self._bounds.low, self._bounds.high)
         return clipped
 
-    def _fault(self, what: str, seeds: tuple[int, ...]) -> ExpertError:
+    @property
+    def _advice(self) -> str:
+        return "" if self._runner is None else ", or give NaN where it does not know what to do"
+
+    def _fault(self, what: str, seeds: tuple[int, ...], advice: str = "") -> ExpertError:
         where = f"seed {seeds[0]}" if len(seeds) == 1 else f"one of the seeds {list(seeds)}"
         return ExpertError(
-            f"expert {self._name!r} failed at {where}: {what}. Fix the expert; --traceback shows "
-            "where it failed.",
+            f"expert {self._name!r} failed at {where}: {what}. Fix the expert{advice}; --traceback "
+            "shows where it failed.",
             expert=self._name,
             seeds=seeds,
         )

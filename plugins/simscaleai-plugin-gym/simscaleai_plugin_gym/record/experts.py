@@ -21,7 +21,7 @@ from simscaleai_core.errors import ConfigError, SimScaleError
 from simscaleai_core.host.facade import Host
 from simscaleai_plugin_gym.envs.adapter import select
 from simscaleai_plugin_gym.envs.catalog import Expert, find_expert
-from simscaleai_plugin_gym.envs.named_code import check_callable, check_module
+from simscaleai_plugin_gym.envs.named_code import check_callable, check_module, search_here
 
 Array = NDArray[Any]
 
@@ -220,10 +220,7 @@ def _imported(text: str) -> Expert:
 
 
 def _from_path(name: str) -> Any:
-    # Last, so that a file here shadows nothing; a console script does not look here at all.
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
+    search_here()  # a console script does not look here at all
     return importlib.import_module(name)
 
 

@@ -12,10 +12,11 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import attrs
 from attrs import frozen
+from filelock import FileLock, Timeout
 from simscaleai_plugin_hdf5.writer import EpisodeWriter
 
 from simscaleai_core.errors import ConfigError
@@ -46,7 +47,7 @@ class Shard:
 
     index: int
     """Place among the shards, from 0."""
-    seeds: range
+    seeds: Sequence[int]
     """Seeds of its episodes."""
 
 
@@ -78,21 +79,24 @@ class ShardFolder:
         Raises:
             ConfigError: If another one is running, or the folder cannot be made.
         """
+        lock = FileLock(self.path / "lock")  # ends with the process, however it ends
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / "lock").open("w")
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise ConfigError(
+                f"output {str(self.output)!r} is being recorded by another process. Wait for "
+                "it, or choose another name."
+            ) from None
         except OSError as error:
             raise ConfigError(
                 f"output {str(self.output)!r}: expected a folder that can be written, got "
                 f"{error.strerror}. Choose another place."
             ) from error
-        with lock:
-            if not _try_lock(lock):
-                raise ConfigError(
-                    f"output {str(self.output)!r} is being recorded by another process. Wait for "
-                    "it, or choose another name."
-                )
+        try:
             yield
+        finally:
+            lock.release()
 
     def begin(self, settings: Mapping[str, Any], shard_size: int, *, overwrite: bool) -> int:
         """Continue with the same settings, or begin anew.
@@ -236,16 +240,3 @@ def _differences(begun: Mapping[str, Any], now: Mapping[str, Any]) -> Sequence[s
         f"{name}: begun with {begun.get(name, _MISSING)!r}, now {now.get(name, _MISSING)!r}"
         for name in names
     ]
-
-
-def _try_lock(file: IO[str]) -> bool:
-    """Take a lock that ends with the process, however it ends; True where there are none."""
-    try:
-        from fcntl import LOCK_EX, LOCK_NB, flock
-    except ImportError:
-        return True
-    try:
-        flock(file, LOCK_EX | LOCK_NB)
-    except OSError:
-        return False
-    return True

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import attrs
 from attrs import frozen
 
 from simscaleai_plugin_gym.executors.contracts import Report
@@ -23,6 +24,8 @@ class RecordingTasks:
     """Episodes per shard, at most."""
     output: Path | None
     """The file that is to be made, beside which the shards go; None to return their content."""
+    threads: int | None = None
+    """Threads that a policy computes with, as in the command's own process; None leaves them."""
 
 
 class RecordingWorker:
@@ -30,11 +33,13 @@ class RecordingWorker:
 
     Args:
         tasks: What they have in common.
-        files: None are needed.
+        files: The policy's checkpoint, if one acts.
     """
 
     def __init__(self, tasks: RecordingTasks, files: Sequence[Path] = ()) -> None:
-        del files
+        if files:
+            settings = attrs.evolve(tasks.settings, policy=files[0])
+            tasks = attrs.evolve(tasks, settings=settings)
         self._tasks = tasks
         self._collector: Collector | None = None
 
@@ -65,6 +70,10 @@ class RecordingWorker:
     def _write(self, shard: Shard, folder: ShardFolder, report: Report) -> None:
         settings = self._tasks.settings
         if self._collector is None:
+            if self._tasks.threads is not None:
+                import torch
+
+                torch.set_num_threads(self._tasks.threads)
             self._collector = Collector(settings, self._tasks.shard_size)
         folder.write(
             shard,

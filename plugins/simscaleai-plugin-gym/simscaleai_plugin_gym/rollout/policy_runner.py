@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai_core.errors import ConfigError
+from simscaleai_core.seeding import stream_seed
 from simscaleai_plugin_gym.envs.adapter import EnvAdapter
 from simscaleai_plugin_gym.envs.observations import flatten, key_of_array
 from simscaleai_plugin_gym.rollout.instructions import Instructions, LanguageRule
@@ -26,14 +28,17 @@ class PolicyRunner:
 
     Args:
         predict: Function of an observation to actions. If it is a method of an object with
-            ``reset(mask)``, that is called whenever episodes begin; if it takes ``language``, it
-            gets the instructions; if the object has ``hparams``, as a trained policy has,
+            ``reset(mask)``, that is called whenever episodes begin, with the seeds of the episodes
+            `[N]` if it takes ``seeds``; if it takes ``language``, it gets the instructions; if the
+            object has ``hparams``, as a trained policy has,
             observations have the keys that a recording of them has: a plain array is ``state``
             (``image`` for an image), and keys of inner dictionaries are joined by an underscore.
         adapter: Where the episodes run.
         seeds: Seed of each episode.
         language: An instruction for all, or a function of the environment's instruction and the
             episode's seed; None passes the environment's on.
+        policy_seeds: Seed of the policy's own randomness in each episode, see `own_seed`; None for
+            0 in all.
 
     Raises:
         ConfigError: If an instruction is given, but the policy takes none.
@@ -45,11 +50,16 @@ class PolicyRunner:
         adapter: EnvAdapter,
         seeds: Sequence[int],
         language: str | LanguageRule | None = None,
+        policy_seeds: Sequence[int] | None = None,
     ) -> None:
         owner = getattr(predict, "__self__", None)
         reset = getattr(owner, "reset", None)
         self._predict = predict
         self._reset = reset if callable(reset) else None
+        self._seeds = None
+        if self._reset is not None and _takes(self._reset, "seeds"):
+            pairs = zip(seeds, policy_seeds or [0] * len(seeds), strict=True)
+            self._seeds = np.array([own_seed(*pair) for pair in pairs], dtype=np.int64)
         self._is_policy = hasattr(owner, "hparams")
         self._adapter = adapter
         self._instructions = None
@@ -73,7 +83,9 @@ class PolicyRunner:
     def __call__(self, observation: Any, context: StepContext) -> NDArray[Any]:
         """Return the actions of one step, `[A]` or `[N, A]`."""
         if self._reset is not None and context.starts.any():
-            self._reset(context.starts.copy())
+            # An idle environment runs the first episode once more.
+            own = [] if self._seeds is None else [self._seeds[np.maximum(context.episode, 0)]]
+            self._reset(context.starts.copy(), *own)
         keywords = self._keywords(context)
         if self._is_policy:
             observation = self._as_recorded(observation)
@@ -96,6 +108,21 @@ class PolicyRunner:
             ndim = getattr(observation, "ndim", 1) - self._adapter.is_batched
             return {key_of_array(ndim, getattr(observation, "dtype", None)): observation}
         return flatten(observation)
+
+
+def own_seed(seed: int, policy_seed: int) -> int:
+    """Return the seed of a policy's own randomness in an episode.
+
+    Args:
+        seed: Seed of the episode, at least 0.
+        policy_seed: Which of many independent runs of the policy in that episode; with 0 it is the
+            episode's seed itself, if that is below 2**63.
+
+    Returns:
+        A seed in [0, 2**63).
+    """
+    is_plain = policy_seed == 0 and seed < 2**63
+    return seed if is_plain else stream_seed(policy_seed, "policy", seed)
 
 
 def set_execution(predict: Predict, execute: int | None, ensemble: float | None) -> None:
@@ -144,8 +171,12 @@ def _setter(predict: Predict, method: str, wanted: str, advice: str) -> Callable
 
 def takes_language(predict: Predict) -> bool:
     """Return whether a policy's ``predict`` has an argument ``language``."""
+    return _takes(predict, "language")
+
+
+def _takes(call: Callable[..., Any], argument: str) -> bool:
     try:
-        return "language" in inspect.signature(predict).parameters
+        return argument in inspect.signature(call).parameters
     except (TypeError, ValueError):  # a builtin without a signature
         return False
 

@@ -58,7 +58,9 @@ def run_episodes(
 
     The list of seeds is fixed and free environments take the next one, so that short episodes are
     not counted more often than long ones. Environments with nothing left to do idle and are not
-    counted.
+    counted. If `adapter` holds actions, a policy acts in all environments at once: one whose
+    episode ends while an action is held idles until the next, reset, because an environment that
+    has ended cannot be stepped.
 
     Args:
         adapter: Where to run.
@@ -76,23 +78,31 @@ def run_episodes(
     length = np.zeros(adapter.num_envs, dtype=np.int64)
     pending = iter(range(len(seeds)))
     limit = np.inf if max_steps is None else max_steps
-    starts = np.ones(adapter.num_envs, dtype=np.bool_)
-    observation, first_infos = _begin(adapter, seeds, episode, pending, starts)
-    infos: Infos = {}
+    nowhere = np.zeros(adapter.num_envs, dtype=np.bool_)
+    observation, first_infos = _begin(adapter, seeds, episode, pending, ~nowhere)
+    context = StepContext(episode.copy(), ~nowhere, {}, first_infos)
     while (episode >= 0).any():
-        context = StepContext(episode.copy(), starts, infos, first_infos)
         actions = fit_actions(act(observation, context), adapter.action_space)
-        transition = adapter.step(actions)
-        length += 1
-        over = transition.terminated | transition.truncated | (length >= limit)
-        yield Step(context, observation, transition, over & (episode >= 0))
+        idle = episode < 0
+        over = nowhere
+        for left in reversed(range(adapter.hold)):
+            transition = adapter.step(actions)
+            length += 1
+            ended = transition.terminated | transition.truncated | (length >= limit)
+            yield Step(context, observation, transition, ended & ~idle)
+            observation, over, idle = transition.observation, over | ended, idle | ended
+            context = StepContext(np.where(idle, -1, episode), nowhere, transition.infos)
+            if idle.all():
+                break
+            if left and ended.any():
+                length[ended] = 0
+                observation, _ = _reset(adapter, seeds, episode, ended)
         if max_steps is None and length.max() >= MAX_STEPS_WITHOUT_LIMIT:
-            _check_end(adapter.name, seeds, np.where(over | (episode < 0), 0, length), episode)
-        observation, infos, starts = transition.observation, transition.infos, over
-        first_infos = {}
+            _check_end(adapter.name, seeds, np.where(idle, 0, length), episode)
         if over.any():
             length[over] = 0
             observation, first_infos = _begin(adapter, seeds, episode, pending, over)
+            context = StepContext(episode.copy(), over, context.infos, first_infos)
 
 
 def _check_end(
@@ -122,9 +132,14 @@ def _begin(
     """Return observation and infos after the environments of the mask got their next episodes."""
     for index in np.flatnonzero(mask):
         episode[index] = next(pending, -1)
-    # Idle environments are reset as well: a vector environment steps all of them.
-    chosen = [seeds[index] for index in np.maximum(episode, 0)]
-    return adapter.reset(chosen, mask) if (episode >= 0).any() else (None, {})
+    return _reset(adapter, seeds, episode, mask) if (episode >= 0).any() else (None, {})
+
+
+def _reset(
+    adapter: EnvAdapter, seeds: Sequence[int], episode: NDArray[np.intp], mask: Mask
+) -> tuple[Any, Infos]:
+    """Reset the environments of the mask, idle ones too: a vector environment steps all of them."""
+    return adapter.reset([seeds[index] for index in np.maximum(episode, 0)], mask)
 
 
 def fit_actions(actions: Any, space: Space[Any]) -> Any:

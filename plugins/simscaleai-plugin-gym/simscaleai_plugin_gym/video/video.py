@@ -22,10 +22,8 @@ from simscaleai_core.errors import ConfigError
 from simscaleai_plugin_gym.envs.adapter import name_of
 from simscaleai_plugin_gym.envs.failures import close_env
 from simscaleai_plugin_gym.options import ENV_TIMEOUT_S
-from simscaleai_plugin_gym.video.frames import Frame, episode_frames, evenly_spaced
+from simscaleai_plugin_gym.video.frames import DEFAULT_FPS, Frame, episode_frames, evenly_spaced
 
-DEFAULT_FPS = 30
-"""Frames per second where the environment's metadata has no ``render_fps``."""
 CONTACT_SHEET = "contact_sheet.png"
 """File name of the contact sheet."""
 SUCCESS_RGB = (0, 158, 115)
@@ -69,7 +67,8 @@ def record_videos(
         directory: Where to write ``seed_10000.mp4``, ... and ``contact_sheet.png``.
         seeds: Seeds of the episodes.
         moments: Pictures per row of the contact sheet.
-        rules: ``success``, ``language``, ``max_steps`` and ``env_timeout_s``, as in `EvalConfig`.
+        rules: ``success``, ``language``, ``policy_seed``, ``max_steps``, ``disturbances`` and
+            ``env_timeout_s``, as in `EvalConfig`.
 
     Returns:
         The videos, in order of seeds.

@@ -12,13 +12,11 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from simscaleai_core.errors import ConfigError
+from simscaleai_plugin_sim.arm_env.late_actions import LateActions
 from simscaleai_plugin_sim.arm_env.views import View, views_of
 from simscaleai_plugin_sim.physics.arm import JOINT_HIGH_RAD, JOINT_LOW_RAD
-from simscaleai_plugin_sim.physics.randomization import (
-    DomainRandomization,
-    Randomizer,
-    as_randomization,
-)
+from simscaleai_plugin_sim.physics.randomization import DomainRandomization
+from simscaleai_plugin_sim.physics.randomizer import Randomizer
 from simscaleai_plugin_sim.physics.rendering import Image, Renderer
 from simscaleai_plugin_sim.physics.simulation import ACTION_DIM, ArmSimulation, EnvIds
 from simscaleai_plugin_sim.tasks import LanguageTask, Task
@@ -61,11 +59,11 @@ class ArmCore:
         images: Side of the square camera images [pixels]; 0 for none, None for the task's own.
         cameras: Names of the cameras, also as text with commas; None for the task's own.
         phrasing: Which templates instructions are drawn from; None for ``"seen"``.
-        randomize: What differs from episode to episode, also by name; None for nothing.
+        randomize: What differs from episode to episode; None for nothing.
 
     Raises:
-        ConfigError: If a number is out of range, there is no such camera, phrasing or
-            randomisation, or a phrasing is given and the task has no instructions.
+        ConfigError: If a number is out of range, there is no such camera or phrasing, or a
+            phrasing is given and the task has no instructions.
     """
 
     def __init__(
@@ -76,16 +74,18 @@ class ArmCore:
         images: int | None = None,
         cameras: str | Sequence[str] | None = None,
         phrasing: str | None = None,
-        randomize: str | DomainRandomization | None = None,
+        randomize: DomainRandomization | None = None,
     ) -> None:
         if num_envs < 1:
             raise ConfigError(f"num_envs: expected at least 1, got {num_envs}")
         self._views = views_of(task, images, cameras)
         self._instructions = _instructions(task, phrasing, num_envs)
         self.task = task
-        config = as_randomization(randomize)
         self.arms = ArmSimulation(task.bodies(), num_envs)
-        self._randomizer = None if config is None else Randomizer(self.arms, config)
+        self._randomizer = None if randomize is None else Randomizer(self.arms, randomize)
+        self._late = None
+        if randomize is not None and randomize.delay is not None:
+            self._late = LateActions(num_envs, int(randomize.delay[1]))
         self._frames: dict[str, Image] = {}
         self._renderers: dict[int, Renderer] = {}
         self._data: mujoco.MjData | None = None
@@ -102,6 +102,8 @@ class ArmCore:
         """
         if self._randomizer is not None:
             self._randomizer.draw(env_ids, generators)
+            if self._late is not None:
+                self._late.begin(env_ids, self._randomizer.delay[env_ids])
         self.arms.home(env_ids)
         self.task.place(self.arms, env_ids, generators)
         self.arms.settle(env_ids)
@@ -111,7 +113,8 @@ class ArmCore:
 
     def step(self, actions: Array) -> StepResult:
         """Return what one control step under `actions` `[N, 4]` gives in every environment."""
-        self.arms.act(np.asarray(actions, dtype=np.float64))
+        actions = np.asarray(actions, dtype=np.float64)
+        self.arms.act(actions if self._late is None else self._late.executed(actions))
         observation = self._observe(np.arange(self.arms.num_envs))
         infos = self.infos()
         reward, success = self.task.judge(self._known(observation, infos))
@@ -135,6 +138,21 @@ class ArmCore:
             "language": self._instructions.texts(),
             "privileged": {**privileged, **indices},
         }
+
+    def initial_condition(
+        self, observation: Observation, infos: Mapping[str, Any]
+    ) -> dict[str, Array]:
+        """Return where the task's things are [m, rad] and the factors in effect [unitless].
+
+        Args:
+            observation: What `reset` gave.
+            infos: What `infos` gave.
+
+        Returns:
+            Values by name, each `[N]` or `[N, ...]`, of use where an episode has just begun.
+        """
+        layout = self.task.layout(self._known(observation, infos))
+        return layout if self._randomizer is None else layout | self._randomizer.factors()
 
     def draw(self, env: int, size: int = RENDER_SIZE, camera: str = "front") -> Image:
         """Return a camera's image `[size, size, 3]` of one environment."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simscaleai_plugin_sim.arm_env.core import ArmCore, Observation, action_space
-from simscaleai_plugin_sim.physics.randomization import DomainRandomization
+from simscaleai_plugin_sim.physics.randomization import RandomizationLike, as_randomization
 from simscaleai_plugin_sim.physics.rendering import Image
 from simscaleai_plugin_sim.tasks import build_task
 
@@ -30,8 +30,13 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float64]]):
             ``wrist_image``), as a sequence or as text with commas; None for the task's own.
         phrasing: Which templates a task with instructions draws from: ``"seen"`` (also None),
             ``"unseen"`` or ``"all"``.
-        randomize: What differs from episode to episode, as a `DomainRandomization` or
-            ``"default"``; None for nothing.
+        randomize: What differs from episode to episode: a `DomainRandomization`, its fields by
+            name, or ``"default"``; None or ``"none"`` for nothing.
+        friction: Factor on the sliding friction of fingers, objects and table [unitless].
+        mass: Factor on the mass and inertia of each object [unitless].
+        gains: Factor on stiffness and damping of the servo of each joint [unitless].
+        light: Factor on the brightness of all lights [unitless]; only images show it. What
+            `randomize` draws is multiplied by these factors.
         render_mode: None or ``"rgb_array"``.
 
     Example:
@@ -51,7 +56,11 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float64]]):
         images: int | None = None,
         cameras: str | Sequence[str] | None = None,
         phrasing: str | None = None,
-        randomize: str | DomainRandomization | None = None,
+        randomize: RandomizationLike = None,
+        friction: float = 1.0,
+        mass: float = 1.0,
+        gains: float = 1.0,
+        light: float = 1.0,
         render_mode: str | None = None,
     ) -> None:
         self._core = ArmCore(
@@ -60,7 +69,9 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float64]]):
             images=images,
             cameras=cameras,
             phrasing=phrasing,
-            randomize=randomize,
+            randomize=as_randomization(
+                randomize, {"friction": friction, "mass": mass, "gains": gains, "light": light}
+            ),
         )
         self.render_mode = render_mode
         self.observation_space = self._core.observation_space()
@@ -76,12 +87,15 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float64]]):
             options: Not used.
 
         Returns:
-            Observation, and info with ``is_success`` False; if the task has instructions, also
-            ``language`` and ``privileged``, see `ArmCore.infos`.
+            Observation, and info with ``is_success`` False and ``initial_condition``, see
+            `ArmCore.initial_condition`; if the task has instructions, also ``language`` and
+            ``privileged``, see `ArmCore.infos`.
         """
         super().reset(seed=seed, options=options)
         observation = self._core.reset(_FIRST, [self.np_random])
-        return _first(observation), {"is_success": False, **_first(self._core.infos())}
+        infos = self._core.infos()
+        infos |= {"initial_condition": self._core.initial_condition(observation, infos)}
+        return _first(observation), {"is_success": False, **_first(infos)}
 
     def step(
         self, action: NDArray[np.float64]
@@ -92,7 +106,8 @@ class ArmEnv(gymnasium.Env[Observation, NDArray[np.float64]]):
             action: Command `[4]` [unitless, -1 to 1]; values outside are clipped.
 
         Returns:
-            Observation, reward, whether the task is done, False, and info as from `reset`.
+            Observation, reward, whether the task is done, False, and info as from `reset`, without
+            ``initial_condition``.
         """
         result = self._core.step(np.asarray(action, dtype=np.float64)[None])
         success = bool(result.success[0])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from simscaleai_core.errors import ConfigError
 from simscaleai_plugin_sim.arm_env.core import ArmCore, Observation, action_space
-from simscaleai_plugin_sim.physics.randomization import DomainRandomization
+from simscaleai_plugin_sim.physics.randomization import RandomizationLike, as_randomization
 from simscaleai_plugin_sim.physics.rendering import Image
 from simscaleai_plugin_sim.tasks import build_task
 
@@ -37,8 +37,13 @@ class ArmVectorEnv(VectorEnv[Observation, NDArray[np.float64], NDArray[Any]]):
             ``wrist_image``), as a sequence or as text with commas; None for the task's own.
         phrasing: Which templates a task with instructions draws from: ``"seen"`` (also None),
             ``"unseen"`` or ``"all"``.
-        randomize: What differs from episode to episode, as a `DomainRandomization` or
-            ``"default"``; None for nothing.
+        randomize: What differs from episode to episode: a `DomainRandomization`, its fields by
+            name, or ``"default"``; None or ``"none"`` for nothing.
+        friction: Factor on the sliding friction of fingers, objects and table [unitless].
+        mass: Factor on the mass and inertia of each object [unitless].
+        gains: Factor on stiffness and damping of the servo of each joint [unitless].
+        light: Factor on the brightness of all lights [unitless]; only images show it. What
+            `randomize` draws is multiplied by these factors.
         render_mode: None or ``"rgb_array"``.
 
     Raises:
@@ -67,7 +72,11 @@ class ArmVectorEnv(VectorEnv[Observation, NDArray[np.float64], NDArray[Any]]):
         images: int | None = None,
         cameras: str | Sequence[str] | None = None,
         phrasing: str | None = None,
-        randomize: str | DomainRandomization | None = None,
+        randomize: RandomizationLike = None,
+        friction: float = 1.0,
+        mass: float = 1.0,
+        gains: float = 1.0,
+        light: float = 1.0,
         render_mode: str | None = None,
     ) -> None:
         self._core = ArmCore(
@@ -76,7 +85,9 @@ class ArmVectorEnv(VectorEnv[Observation, NDArray[np.float64], NDArray[Any]]):
             images=images,
             cameras=cameras,
             phrasing=phrasing,
-            randomize=randomize,
+            randomize=as_randomization(
+                randomize, {"friction": friction, "mass": mass, "gains": gains, "light": light}
+            ),
         )
         own_limit = self._core.task.max_episode_steps
         limit = own_limit if max_episode_steps is None else max_episode_steps
@@ -108,8 +119,9 @@ class ArmVectorEnv(VectorEnv[Observation, NDArray[np.float64], NDArray[Any]]):
             options: ``{"reset_mask": bool [N]}`` chooses the environments; all of them without it.
 
         Returns:
-            Observations of every environment, each key `[N, ...]`, and infos with ``is_success``;
-            if the task has instructions, also ``language`` and ``privileged``, see `ArmCore.infos`.
+            Observations of every environment, each key `[N, ...]`, and infos with ``is_success``
+            and ``initial_condition``, see `ArmCore.initial_condition`; if the task has
+            instructions, also ``language`` and ``privileged``, see `ArmCore.infos`.
 
         Raises:
             ValueError: If the seeds or the mask do not fit the number of environments.
@@ -123,8 +135,14 @@ class ArmVectorEnv(VectorEnv[Observation, NDArray[np.float64], NDArray[Any]]):
         observation = self._core.reset(env_ids, [self._generators[env] for env in env_ids])
         self._elapsed[mask] = 0
         self._ended[mask] = False
-        infos = {"is_success": np.zeros(self.num_envs, dtype=np.bool_), "_is_success": mask}
-        return observation, {**infos, **self._core.infos()}
+        infos = self._core.infos()
+        infos |= {
+            "is_success": np.zeros(self.num_envs, dtype=np.bool_),
+            "_is_success": mask,
+            "initial_condition": self._core.initial_condition(observation, infos),
+            "_initial_condition": mask,
+        }
+        return observation, infos
 
     def step(
         self, actions: NDArray[np.float64]
@@ -135,8 +153,8 @@ class ArmVectorEnv(VectorEnv[Observation, NDArray[np.float64], NDArray[Any]]):
             actions: Commands `[N, 4]` [unitless, -1 to 1]; values outside are clipped.
 
         Returns:
-            Observations, rewards, terminations, truncations, and infos as from `reset`; each
-            `[N, ...]`.
+            Observations, rewards, terminations, truncations, and infos as from `reset`, without
+            ``initial_condition``; each `[N, ...]`.
 
         Raises:
             ResetNeeded: If the episode of an environment has ended, or none has begun.

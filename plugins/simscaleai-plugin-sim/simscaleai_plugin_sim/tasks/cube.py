@@ -12,6 +12,7 @@ from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from simscaleai_plugin_sim.physics.simulation import ArmSimulation
+from simscaleai_plugin_sim.tasks.task import coordinates
 
 Array = NDArray[np.float64]
 
@@ -84,6 +85,18 @@ class CubeTask:
             "target_rel_pos": target - cube,
         }
 
+    def layout(self, observation: Mapping[str, Array]) -> dict[str, Array]:
+        """Return where the cube and its target are, as in `Task.layout`.
+
+        Args:
+            observation: Batched observation, each key `[N, ...]`.
+        """
+        return {
+            **coordinates("object", observation["object_pos"], "xy"),
+            "object_yaw": yaw_of(observation["object_quat"]),
+            **coordinates("target", observation["target_pos"], "xy"),
+        }
+
 
 def draw_apart(
     generators: Sequence[np.random.Generator],
@@ -120,6 +133,12 @@ def yaw_quat(yaw: Array) -> Array:
     """Return the rotation by `yaw` `[K]` [rad] about the vertical as `[K, 4]` (w, x, y, z)."""
     zero = np.zeros_like(yaw)
     return np.stack([np.cos(0.5 * yaw), zero, zero, np.sin(0.5 * yaw)], axis=-1)
+
+
+def yaw_of(quat: Array) -> Array:
+    """Return the angle `[K]` [rad] of rotations about the vertical `[K, 4]` (w, x, y, z)."""
+    yaw: Array = 2.0 * np.arctan2(quat[:, 3], quat[:, 0])
+    return yaw
 
 
 def reward_cube(observation: Mapping[str, Array], success: NDArray[np.bool_]) -> Array:

@@ -10,7 +10,9 @@ from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from simscaleai_plugin_sim.physics.simulation import ACTION_SCALE_M, ArmSimulation, EnvIds
+from simscaleai_plugin_sim.tasks.cube import yaw_of
 from simscaleai_plugin_sim.tasks.phrasing import PICK, Phrasebook
+from simscaleai_plugin_sim.tasks.task import coordinates
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -186,6 +188,22 @@ class PickLanguage:
         success &= (velocity * velocity).sum(axis=-1) < SLOW_M_S**2
         away = np.sqrt((reach * reach).sum(axis=-1)) + np.sqrt((carry * carry).sum(axis=-1))
         return success - away, success
+
+    def layout(self, observation: Mapping[str, Array]) -> dict[str, Array]:
+        """Return where the named cube, the plate and all cubes are, as in `Task.layout`.
+
+        Args:
+            observation: As for `judge`.
+        """
+        index = np.asarray(observation["target_index"], dtype=np.int64)
+        found = {
+            **coordinates("object", _named(observation["cube_pos"], index), "xy"),
+            "object_yaw": yaw_of(_named(observation["cube_quat"], index)),
+            **coordinates("target", observation["plate_pos"], "xy"),
+        }
+        for number, name in enumerate(PICK.names):
+            found |= coordinates(name, observation["cube_pos"][:, number], "xy")
+        return found
 
 
 def _named(values: Array, index: Indices) -> Array:

@@ -10,6 +10,7 @@ from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from simscaleai_plugin_sim.physics.simulation import ACTION_SCALE_M, ArmSimulation, EnvIds
+from simscaleai_plugin_sim.tasks.task import coordinates
 
 Array = NDArray[np.float64]
 
@@ -65,6 +66,14 @@ class Reach:
         distance = np.sqrt((offset * offset).sum(axis=-1))
         success = distance < TOLERANCE_M
         return success - distance, success
+
+    def layout(self, observation: Mapping[str, Array]) -> dict[str, Array]:
+        """Return where the target is, as in `Task.layout`.
+
+        Args:
+            observation: Batched observation with ``target_pos`` `[N, 3]` [m].
+        """
+        return coordinates("target", observation["target_pos"])
 
     @staticmethod
     def expert(observation: Mapping[str, Array]) -> Array:

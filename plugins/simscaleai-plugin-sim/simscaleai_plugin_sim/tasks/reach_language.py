@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from simscaleai_plugin_sim.physics.simulation import ACTION_SCALE_M, ArmSimulation, EnvIds
 from simscaleai_plugin_sim.tasks.phrasing import REACH, Phrasebook
+from simscaleai_plugin_sim.tasks.task import coordinates
 
 Array = NDArray[np.float64]
 
@@ -118,6 +119,18 @@ class ReachLanguage:
         distance = np.sqrt((offset * offset).sum(axis=-1))
         success = distance < TOLERANCE_M
         return success - distance, success
+
+    def layout(self, observation: Mapping[str, Array]) -> dict[str, Array]:
+        """Return where the named ball and all balls are, as in `Task.layout`.
+
+        Args:
+            observation: As for `judge`.
+        """
+        balls, index = observation["ball_pos"], np.asarray(observation["target_index"], np.int64)
+        found = coordinates("target", balls[np.arange(len(balls)), index])
+        for number, name in enumerate(REACH.names):
+            found |= coordinates(name, balls[:, number])
+        return found
 
 
 def _offset(observation: Mapping[str, Array], index: NDArray[np.int64]) -> Array:

@@ -82,6 +82,14 @@ class Task(Protocol):
         """
         ...
 
+    def layout(self, observation: Mapping[str, Array]) -> dict[str, Array]:
+        """Return where the things are that a seed places, by name, each `[N]` [m, rad].
+
+        Args:
+            observation: As for `judge`.
+        """
+        ...
+
 
 @runtime_checkable
 class PrivilegedTask(Task, Protocol):
@@ -109,3 +117,17 @@ class LanguageTask(Task, Protocol):
         ``target_index`` and ``template_index`` of the instruction, `[N]` each, are added to it.
         """
         ...
+
+
+def coordinates(name: str, position: Array, axes: str = "xyz") -> dict[str, Array]:
+    """Return positions as one number each, by ``name_x`` and so on.
+
+    Args:
+        name: What is there.
+        position: Positions `[N, 3]` [m].
+        axes: Coordinates to return.
+
+    Returns:
+        Each coordinate `[N]` [m].
+    """
+    return {f"{name}_{axis}": position[:, "xyz".index(axis)].copy() for axis in axes}

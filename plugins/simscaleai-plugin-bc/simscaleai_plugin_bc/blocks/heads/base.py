@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from simscaleai_core.errors import ConfigError
 from simscaleai_plugin_bc.blocks.options import LOSSES
 
+_TRUST = 0.8
+
 
 class HeadSizes(NamedTuple):
     """What every head is built for."""
@@ -38,6 +40,8 @@ class Head(nn.Module):
     """Shape of the noise that one chunk is sampled from; None if the head draws nothing."""
     clips: bool = False
     """Whether no action outside [-1, 1] is ever sampled."""
+    keeps_plan: bool = False
+    """Whether `sample` takes what is left of the last chunk."""
 
     def loss(
         self, features: Tensor, actions: Tensor, is_pad: Tensor | None = None
@@ -55,12 +59,32 @@ class Head(nn.Module):
         """Return chunks `[B, T, A]` for features `[B, F]`.
 
         Without `noise` `[B, *noise_shape]`, it is drawn; a head without `noise_shape` ignores it.
+        A head that keeps plans takes two more: the last chunk, moved to the present step
+        `[B, T, A]`, and how many of its steps are left; None and 0 if there is no chunk.
         """
         raise NotImplementedError
 
     def noise_like(self, features: Tensor) -> Tensor:
         """Draw noise `[B, *noise_shape]` for features `[B, F]`, on their device."""
         return torch.randn(len(features), *(self.noise_shape or ()), device=features.device)
+
+
+def steps_done(left: int, horizon: int, num_steps: int) -> int:
+    """Return how many steps of sampling a plan takes the place of.
+
+    Args:
+        left: Steps of the plan that are left.
+        horizon: Timesteps T of a chunk.
+        num_steps: Steps of sampling from noise alone.
+
+    Returns:
+        At least 0, and less than `num_steps`.
+
+    Source:
+        Ours: 0.8 for a whole plan, and in proportion for less. On a pick-and-place task, replanned
+        at every step, 0.6 to 0.8 of the steps succeeded in 99 to 100% of 200 episodes, 0.3 in 54%.
+    """
+    return min(round(_TRUST * left / horizon * num_steps), num_steps - 1)
 
 
 def check_loss(kind: str) -> str:

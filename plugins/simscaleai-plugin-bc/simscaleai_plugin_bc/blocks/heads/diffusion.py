@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from simscaleai_core.errors import ConfigError
-from simscaleai_plugin_bc.blocks.heads.base import Head, HeadSizes, held_actions, losses
+from simscaleai_plugin_bc.blocks.heads.base import Head, HeadSizes, held_actions, losses, steps_done
 from simscaleai_plugin_bc.blocks.heads.denoiser import Denoiser
 
 _LARGEST_BETA = 0.999
@@ -60,6 +60,7 @@ class DiffusionHead(Head):
     """
 
     clips: bool = True
+    keeps_plan: bool = True
     signal: Tensor
     levels: Tensor
 
@@ -96,13 +97,29 @@ class DiffusionHead(Head):
         target = signal.sqrt() * noise - (1 - signal).sqrt() * chunks
         return losses("mse", self._v(noisy, level, features), target, is_pad)
 
-    def sample(self, features: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Return chunks `[B, T, A]` for features `[B, F]` from noise `[B, T, A]`."""
+    def sample(
+        self,
+        features: Tensor,
+        noise: Tensor | None = None,
+        plan: Tensor | None = None,
+        left: int = 0,
+    ) -> Tensor:
+        """Return chunks `[B, T, A]` for features `[B, F]` from noise `[B, T, A]`.
+
+        From a plan `[B, T, A]` of which `left` steps are left, sampling begins with that plan and
+        as much of the noise as belongs to the step (Meng et al. 2022, SDEdit, arXiv:2108.01073,
+        algorithm 1).
+        """
         if noise is None:
             noise = self.noise_like(features)
-        chunks = noise
+        chunks, begin = noise, 0
+        if plan is not None:
+            begin = steps_done(left, plan.shape[1], len(self.levels))
+            signal = self.signal[self.levels[begin]]
+            chunks = signal.sqrt() * plan.clamp(-1, 1) + (1 - signal).sqrt() * noise
         after = torch.cat([self.signal[self.levels[1:]], self.signal.new_ones(1)])
-        for step, level in enumerate(self.levels):
+        for step in range(begin, len(self.levels)):
+            level = self.levels[step]
             before = self.signal[level]
             v = self._v(chunks, level.expand(len(chunks)), features)
             clean = (before.sqrt() * chunks - (1 - before).sqrt() * v).clamp(-1, 1)

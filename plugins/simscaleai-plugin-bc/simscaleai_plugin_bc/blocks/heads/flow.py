@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from simscaleai_core.errors import ConfigError
-from simscaleai_plugin_bc.blocks.heads.base import Head, HeadSizes, held_actions, losses
+from simscaleai_plugin_bc.blocks.heads.base import Head, HeadSizes, held_actions, losses, steps_done
 from simscaleai_plugin_bc.blocks.heads.denoiser import Denoiser
 
 
@@ -29,6 +29,8 @@ class FlowHead(Head):
         Lipman et al. 2023 (flow matching, arXiv:2210.02747), eq. 22 and 23 with sigma_min = 0;
         for actions Black et al. 2024 (pi0, arXiv:2410.24164), here with uniform times.
     """
+
+    keeps_plan: bool = True
 
     def __init__(
         self, sizes: HeadSizes, *, hidden_dim: int = 256, n_layers: int = 3, sample_steps: int = 10
@@ -50,12 +52,25 @@ class FlowHead(Head):
         predicted = self.velocity(torch.lerp(noise, chunks, time[:, None, None]), time, features)
         return losses("mse", predicted, chunks - noise, is_pad)
 
-    def sample(self, features: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Return chunks `[B, T, A]` for features `[B, F]` from noise `[B, T, A]`."""
+    def sample(
+        self,
+        features: Tensor,
+        noise: Tensor | None = None,
+        plan: Tensor | None = None,
+        left: int = 0,
+    ) -> Tensor:
+        """Return chunks `[B, T, A]` for features `[B, F]` from noise `[B, T, A]`.
+
+        From a plan `[B, T, A]` of which `left` steps are left, the path begins part of the way from
+        the noise to that plan.
+        """
         if noise is None:
             noise = self.noise_like(features)
-        chunks = noise
-        for step in range(self._sample_steps):
+        chunks, begin = noise, 0
+        if plan is not None:
+            begin = steps_done(left, plan.shape[1], self._sample_steps)
+            chunks = torch.lerp(noise, plan, begin / self._sample_steps)
+        for step in range(begin, self._sample_steps):
             time = torch.full((len(chunks),), step / self._sample_steps, device=chunks.device)
             chunks = chunks + self.velocity(chunks, time, features) / self._sample_steps
         return chunks

@@ -32,6 +32,8 @@ class MixtureHead(Head):
         (arXiv:2108.03298), with the most likely mode instead of a draw.
     """
 
+    keeps_plan: bool = True
+
     def __init__(
         self,
         sizes: HeadSizes,
@@ -82,12 +84,23 @@ class MixtureHead(Head):
         sample_loss = -likelihood.detach() / per_sample
         return {"loss": -likelihood.sum() / num_steps, "sample_loss": sample_loss}
 
-    def sample(self, features: Tensor, noise: Tensor | None = None) -> Tensor:  # noqa: ARG002
+    def sample(
+        self,
+        features: Tensor,
+        noise: Tensor | None = None,  # noqa: ARG002
+        plan: Tensor | None = None,
+        left: int = 0,
+    ) -> Tensor:
         """Return the mean of the likeliest mode `[B, T, A]` for features `[B, F]`.
 
+        With a plan `[B, T, A]` of which `left` steps are left, it is the likeliest given that plan.
         `noise` `[]` is not used.
         """
-        log_weight, mean, _ = self(features)
-        chosen = log_weight.argmax(dim=-1)
+        likelihood, mean, std = self(features)
+        if plan is not None:
+            error = (plan[:, None, :left] - mean[:, :, :left]) / std[:, :, :left]
+            each = -0.5 * error.square() - std[:, :, :left].log()
+            likelihood = likelihood + each.sum(dim=(-2, -1))
+        chosen = likelihood.argmax(dim=-1)
         likeliest: Tensor = mean[torch.arange(len(mean), device=mean.device), chosen]
         return likeliest
