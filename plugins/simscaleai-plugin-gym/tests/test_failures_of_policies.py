@@ -85,6 +85,21 @@ def test_they_do_not_depend_on_the_workers(points, model, chosen):
     assert np.array_equal(first_actions(points / "again.h5"), first_actions(file))
 
 
+def test_videos_show_the_policy_with_the_seed_that_was_evaluated(tmp_path):
+    words = ("--env", "toy_dot:Toys/Dot-v0", "--expert", "toy_dot:expert", "--output", "d.h5")
+    run("record", *words, "--episodes", 60, cwd=tmp_path)
+    run("train", "--model", "flow", "--dataset", "d.h5", "--max-steps", 30, "--warmup-steps", 5,
+        "--checkpoint-dir", "c", cwd=tmp_path)  # fmt: skip
+    lengths = []
+    for seed in (0, 5):
+        words = ("--policy-seed", seed, "--video", f"v{seed}", "--video-episodes", 6, "--json")
+        out, _ = run("eval", "c/final.pt", "--episodes", 6, *words, cwd=tmp_path)
+        results = json.loads(out)
+        assert [video["success"] for video in results["videos"]] == results["successes"]
+        lengths.append(results["lengths"])
+    assert lengths[0] != lengths[1], "says nothing if the seed does not matter"
+
+
 @pytest.fixture(scope="module")
 def arm(tmp_path_factory):
     pytest.importorskip("simscaleai_plugin_sim", reason="needs simscaleai-plugin-sim")

@@ -71,6 +71,7 @@ def film(
         config.episode_seeds[: request.video_episodes],
         success=config.success,
         language=config.language,
+        policy_seed=config.runs[0][1],  # the first of several
         max_steps=config.max_steps,
         env_timeout_s=config.env_timeout_s,
     )
