@@ -79,13 +79,17 @@ class EpisodeWriter:
 
     def __enter__(self) -> Self:
         """Return the writer, with a temporary file open beside the target."""
-        file = self._staged.open()
-        with self._staged.writing():
-            for name, value in self._attributes.items():
-                if name == ENV:
-                    store_text(file, name, str(value))
-                else:
-                    file.attrs[name] = value
+        try:
+            file = self._staged.open()
+            with self._staged.writing():
+                for name, value in self._attributes.items():
+                    if name == ENV:
+                        store_text(file, name, str(value))
+                    else:
+                        file.attrs[name] = value
+        except BaseException:  # __exit__ is called only after this
+            self._staged.discard()
+            raise
         return self
 
     def write(

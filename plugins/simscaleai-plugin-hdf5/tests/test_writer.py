@@ -366,3 +366,37 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
     assert "could not write the file: expected a complete file, got File too large @" in fault
     assert path.read_bytes() == b"precious"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.slow
+def test_ctrl_c_at_any_moment_of_writing_ends_in_an_exception_and_no_crash(tmp_path):
+    code = """
+import os, random, signal, sys, threading, time
+import numpy as np
+from simscaleai_plugin_hdf5.writer import EpisodeWriter
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+arrays = {"state": np.random.default_rng(0).normal(size=(40, 30))}, np.zeros((40, 4)), np.zeros(40)
+moments, interrupted, run = random.Random(0), 0, 0
+stop = time.monotonic() + 20
+while time.monotonic() < stop:
+    run += 1
+    timer = threading.Timer(moments.uniform(0, 0.02), os.kill, (os.getpid(), signal.SIGINT))
+    try:
+        timer.start()
+        with EpisodeWriter(f"{run}.h5") as writer:
+            for _ in range(4):
+                writer.write(*arrays)
+        timer.join()
+        time.sleep(0.01)
+    except KeyboardInterrupt:
+        interrupted += 1
+print(run, interrupted, sum(name.endswith(".tmp") for name in os.listdir()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    runs, interrupted, left = map(int, done.stdout.split())
+    assert runs == interrupted > 100
+    assert left <= runs / 100  # it may come before `with` has begun

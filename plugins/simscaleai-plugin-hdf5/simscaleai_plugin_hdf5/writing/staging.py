@@ -12,6 +12,7 @@ import h5py
 
 from simscaleai_core.checkpoint.files import replace
 from simscaleai_core.data.location import Location
+from simscaleai_plugin_hdf5.writing.interruption import uninterrupted
 
 
 class Sink:
@@ -141,11 +142,14 @@ class StagedFile:
     def writing(self) -> Iterator[None]:
         """Remove the temporary file and raise one clear error, if the body cannot write.
 
+        Ctrl-C waits until the body is over.
+
         Raises:
             DataError: If the body could not write.
         """
         try:
-            yield
+            with uninterrupted():
+                yield
             if self._sink is not None and self._sink.error is not None:
                 raise self._sink.error
         except (OSError, RuntimeError) as error:
@@ -178,12 +182,13 @@ class StagedFile:
 
     def discard(self) -> None:
         """Close and remove the temporary file; the target is untouched."""
-        if self.file is not None:
-            self.file.close()
-        if self._sink is not None:
-            self._sink.close()
-            self._temporary.unlink(missing_ok=True)
-        self.file = self._sink = None
+        with uninterrupted():
+            if self.file is not None:
+                self.file.close()
+            if self._sink is not None:
+                self._sink.close()
+                self._temporary.unlink(missing_ok=True)
+            self.file = self._sink = None
 
 
 def _reason(error: Exception) -> str:
