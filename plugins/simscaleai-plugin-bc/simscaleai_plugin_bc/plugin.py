@@ -23,6 +23,16 @@ _FAMILY = (
 )
 _RECOMMENDED = {"lr": 1e-3, "batch_size": 256, "warmup_steps": 100, "max_steps": 5000}
 _OWN = {"act": {"batch_size": 64}, "bc-rnn": {"max_steps": 3000}}
+_REACHED = {
+    "bc": "100% (98.1 to 100, n=200) in 21 CPU seconds",
+    "bc-chunk": "100% (98.1 to 100, n=200) in 25 CPU seconds",
+    "bc-gmm": "99% (96.4 to 99.7, n=200) in 24 CPU seconds",
+    "bc-rnn": "100% (98.1 to 100, n=200) in 74 CPU seconds",
+    "act": "100% (98.1 to 100, n=200) in 105 CPU seconds",
+    "diffusion": "100% (98.1 to 100, n=200) in 47 CPU seconds",
+    "flow": "100% (98.1 to 100, n=200) in 44 CPU seconds",
+}
+_TASK = " on pick_place, 200 demonstrations, one training seed"
 
 simscale_register_models = provides(
     *(
@@ -32,6 +42,7 @@ simscale_register_models = provides(
             options=f"{_PACKAGE}.options:{options}",
             summary=summary,
             recommended=_RECOMMENDED | _OWN.get(name, {}),
+            reached=_REACHED[name] + _TASK,
         )
         for name, target, options, summary in _FAMILY
     )
