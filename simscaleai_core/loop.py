@@ -103,7 +103,7 @@ class Loop:
         run.prepare()
         getattr(run.train_step, "setup", lambda _: None)(run)
         resumed = resume(run, self.store)
-        if run.strategy.rank == 0:
+        if run.strategy.rank == 0 and not resumed:
             self.store.set_aside()
         about = {"resumed": resumed[0]} if resumed else {}
         self.loggers.start({**run.facts, **about}, run.step)
