@@ -181,11 +181,11 @@ def check_noise_belongs_to_the_episode(subject: Subject) -> None:
     together = [acted(policy, data, rows) for _ in range(_STEPS)]
     worst = 0.0
     for place, (seed, row) in enumerate(zip(seeds, rows, strict=True)):
-        begin(policy, seeds=[1, seed])
+        begin(policy, seeds=[1, 8, seed])
         for step in range(_STEPS):
-            if step == 1 and takes_seeds(policy):  # another episode begins beside it
-                begin(policy, torch.tensor([True, False]), seeds=[2, seed])
-            found = acted(policy, data, [6, row])[1]
+            if step == 1 and takes_seeds(policy):  # others begin beside it
+                begin(policy, torch.tensor([True, True, False]), seeds=[2, 6, seed])
+            found = acted(policy, data, [6, 7, row])[2]
             worst = max(worst, float(np.abs(found - together[step][place]).max()))
     expect(
         worst < _CLOSE,
