@@ -124,7 +124,7 @@ def test_fifty_kills_lose_nothing_that_was_acknowledged(
     assert "damaged" not in caplog.text
     # otherwise the kills came too early or too late to prove anything
     print(f"{cut_off} of {KILLS} kills fell into a save; {saves} saves were acknowledged")
-    assert saves > KILLS // 2
+    assert saves > KILLS // 5
     assert cut_off > KILLS // 4, f"{cut_off} of {KILLS} kills fell into a save"
 
 
