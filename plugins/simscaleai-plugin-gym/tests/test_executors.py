@@ -13,6 +13,8 @@ from simscaleai_plugin_gym.executors.choice import choose_executor, with_executo
 
 from simscaleai_core.errors import ConfigError, PluginError, UnknownComponentError
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 
 

@@ -17,6 +17,8 @@ from simscaleai_plugin_gym.video.frames import episode_frames
 
 from simscaleai_core.errors import ConfigError
 
+pytestmark = pytest.mark.slow
+
 
 class Fork(gymnasium.Env):
     """Three steps; the action's sign is the way, an action beyond 1 in size fails."""

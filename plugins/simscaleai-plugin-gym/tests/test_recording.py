@@ -13,6 +13,8 @@ from simscaleai_plugin_hdf5.dataset import TrajectoryDataset
 
 from simscaleai_core.errors import ConfigError
 
+pytestmark = pytest.mark.slow
+
 POINT = "recording_toys:Toys/Point-v0"
 BALLS = "recording_toys:Toys/Balls-v0"
 

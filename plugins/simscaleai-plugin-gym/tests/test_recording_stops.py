@@ -14,6 +14,8 @@ from simscaleai_plugin_gym.record.shards import ShardFolder
 
 from simscaleai_core.errors import ConfigError
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 POINT = "recording_toys:Toys/Point-v0"
 COMMAND = [

@@ -29,6 +29,8 @@ from simscaleai_plugin_gym.video.video import (
 
 from simscaleai_core.errors import ConfigError
 
+pytestmark = pytest.mark.slow
+
 
 class Walker(gymnasium.Env):
     """A white square walks over an odd-sized black picture, one pixel a step; even seeds succeed."""

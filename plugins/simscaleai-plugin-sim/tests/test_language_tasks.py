@@ -11,6 +11,8 @@ from simscaleai_plugin_sim.tasks.reach_language import BALL_RADIUS_M
 
 from simscaleai_core.errors import ConfigError
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("reach_language", "pick_language")
 SEEN = {
     "reach_language": {"joint_pos", "joint_vel", "ee_pos", "image"},

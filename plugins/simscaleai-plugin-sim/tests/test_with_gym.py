@@ -26,6 +26,8 @@ from simscaleai_plugin_sim.tasks import TASKS
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.errors import ConfigError
 
+pytestmark = pytest.mark.slow
+
 EXPERT = find_expert("reach")
 TIMES = {"wall_s", "predict_ms", "policy_share", "env_share", "physics_share"}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -98,10 +98,15 @@ class _Processes:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """End the processes."""
-        for process in self._processes.values():
-            process.terminate()
+        """End the processes: those that wait for a task close what they have open first."""
         for connection, process in self._processes.items():
+            if exc[0] is None:
+                connection.close()
+            else:
+                process.terminate()
+        for connection, process in self._processes.items():
+            process.join(_CLOSING_S)
+            process.terminate()
             process.join()
             process.close()
             connection.close()
@@ -139,6 +144,8 @@ class _Processes:
 
 
 _RESULT, _REPORT = "result", "report"
+_CLOSING_S = 10.0
+"""Time in which a worker closes its environments; then it is ended [s]."""
 
 
 def _send(connection: Connection, task: Any) -> None:
@@ -150,12 +157,12 @@ def _work(connection: Connection, place: str, settings: Any, files: Sequence[Any
     """Do tasks as they are sent until there are no more; the body of a process."""
     end_with_parent()
     try:
-        worker = worker_of(place, settings, files)
-        while True:
-            task = connection.recv()
-            result = worker.run(task, lambda value: connection.send((_REPORT, value)))
-            connection.send((_RESULT, result))
+        with closing(worker_of(place, settings, files)) as worker:
+            while True:
+                task = connection.recv()
+                result = worker.run(task, lambda value: connection.send((_REPORT, value)))
+                connection.send((_RESULT, result))
     except (EOFError, ConnectionError):
-        return  # the parent is gone
+        return  # there are no more tasks, or the parent is gone
     except Exception as error:  # noqa: BLE001 - raised again in the parent
         connection.send((_RESULT, failure_of(error)))
