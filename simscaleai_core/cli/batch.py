@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from simscaleai_core.cli.output import (
     waiting,
 )
 from simscaleai_core.cli.quiet import with_quiet
+from simscaleai_core.cli.terminal import is_first_rank
 from simscaleai_core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def batch(
     for name, value in (("step", step), ("window", window), ("top", top)):
         if value < 1:
             raise ConfigError(f"--{name}: expected an integer of at least 1, got {value}.")
-    if os.environ.get("RANK", "0") != "0":
+    if not is_first_rank():
         return 0  # rank 0 speaks for all
     from simscaleai_core.cli.samples import by_episode, by_loss, feeds_of, samples_of
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from simscaleai_core.cli.datasets import Found
 from simscaleai_core.cli.output import print_note
 from simscaleai_core.cli.recommended import spec_of
+from simscaleai_core.cli.terminal import is_first_rank
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.errors import ConfigError
 from simscaleai_core.host.facade import Host
@@ -55,7 +55,7 @@ def warn_of_short_run(config: TrainConfig, host: Host, given: Collection[str]) -
     model = host.component("model", config.model_name)
     better = spec_of(model).recommended.get("lr", 0.0)
     is_default = not {"lr", "optimizer", "schedule", "resume_from"} & set(given)
-    if is_default and better > config.lr and 10 * config.max_steps <= usual and _is_first_rank():
+    if is_default and better > config.lr and 10 * config.max_steps <= usual and is_first_rank():
         logger.warning(
             "max_steps=%d is short for the default lr=%g, which is for some %d steps: %s recommends"
             " lr=%g. Add --recommended, or give --lr.",
@@ -65,7 +65,7 @@ def warn_of_short_run(config: TrainConfig, host: Host, given: Collection[str]) -
 
 def warn_of_dummy_data(config: TrainConfig) -> None:
     """Warn if no data was named."""
-    if not config.dataset_path and config.dataset_name is None and _is_first_rank():
+    if not config.dataset_path and config.dataset_name is None and is_first_rank():
         logger.warning(
             "no data was named: the run trains on random numbers, the dummy dataset. Name yours "
             "with --dataset."
@@ -80,7 +80,7 @@ def warn_of_no_evaluation(config: TrainConfig, data: LoadedData, given: Collecti
         data: What the run trains on.
         given: Fields that the user set.
     """
-    if data.eval_loader is not None or not _is_first_rank():
+    if data.eval_loader is not None or not is_first_rank():
         return
     reason = "eval_fraction is 0"
     if config.eval_fraction:
@@ -103,7 +103,7 @@ def describe_data(config: TrainConfig, found: Sequence[Found], data: LoadedData)
         data: What was read.
     """
     is_shown = any(name.rpartition("/")[2] == "console" for name in config.loggers)
-    if not is_shown or not _is_first_rank():
+    if not is_shown or not is_first_rank():
         return
     names = [part.path or part.reader.spec.name for part in found]
     counts = []
@@ -122,7 +122,3 @@ def describe_data(config: TrainConfig, found: Sequence[Found], data: LoadedData)
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
     return ", ".join(names[:_MAX_NAMES]) + more
-
-
-def _is_first_rank() -> bool:
-    return os.environ.get("RANK", "0") == "0"

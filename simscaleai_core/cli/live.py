@@ -41,7 +41,7 @@ class Row:
     @property
     def is_anothers(self) -> bool:
         """Whether another process draws it: the parent of this one, or rank 0."""
-        return self._is_of_parent or os.environ.get("RANK", "0") != "0"
+        return self._is_of_parent or not terminal.is_first_rank()
 
     def draw(self, text: str) -> None:
         """Show a row of text that fits the terminal, in place of the one before; none if empty."""

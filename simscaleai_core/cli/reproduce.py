@@ -19,6 +19,7 @@ from simscaleai_core.cli.output import (
     progress,
 )
 from simscaleai_core.cli.quiet import with_quiet
+from simscaleai_core.cli.terminal import is_first_rank
 from simscaleai_core.errors import CheckpointError, ConfigError
 from simscaleai_core.plugin import hookimpl
 
@@ -67,15 +68,14 @@ def reproduce(
 
     run = recorded_run(checkpoint)
     _check_ranks(run)
-    is_first_rank = os.environ.get("RANK", "0") == "0"
     start, notes = _start_of(run, steps), list[str]()
     with _folder(directory) as folder:
-        if is_first_rank:
+        if is_first_rank():
             notes += _changed_on_the_way(run)
             begin = f"from {start[1]}" if start else "from the beginning"
             print_note(f"training to step {run.tree['step']} again, {begin}")
         notes += _train_again(run, start, folder)
-        if not is_first_rank:
+        if not is_first_rank():
             return 0  # rank 0 speaks for all
         again = load_checkpoint(_written(run, folder), run.host)
         parts = compare(run.tree, again)
@@ -138,8 +138,7 @@ def _train_again(run: RecordedRun, start: Place | None, folder: Path) -> list[st
     os.environ["SIMSCALE_PLUGIN"] = ",".join(run.host.selection.required)
     config = _config_of(run, None if start is None else start[1], folder)
     count = run.tree["step"] - (0 if start is None else start[0])
-    is_first_rank = os.environ.get("RANK", "0") == "0"
-    shown = progress("training again", count) if is_first_rank else nullcontext(_advance_nothing)
+    shown = progress("training again", count) if is_first_rank() else nullcontext(_advance_nothing)
     with ExitStack() as stack, run.naming_needs(), suppress(_Reached):
         watch = _Watch(run.tree, lambda: stack.enter_context(shown))
         train_from_config(config, run.host, run.given, [watch])
@@ -243,9 +242,8 @@ def _folder(given: Path | None) -> Iterator[Path]:
     Raises:
         ConfigError: If the one that is given is not empty.
     """
-    is_first_rank = os.environ.get("RANK", "0") == "0"
     if given is not None:
-        if is_first_rank and given.exists() and any(p.suffix == ".json" for p in given.iterdir()):
+        if is_first_rank() and given.exists() and any(p.suffix == ".json" for p in given.iterdir()):
             raise ConfigError(
                 f"--directory: expected an empty folder, {str(given)!r} has files. Name another."
             )
@@ -260,7 +258,7 @@ def _folder(given: Path | None) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        if is_first_rank:
+        if is_first_rank():
             shutil.rmtree(folder, ignore_errors=True)
 
 

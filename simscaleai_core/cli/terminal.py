@@ -37,6 +37,11 @@ def is_quiet() -> bool:
     return _is_quiet
 
 
+def is_first_rank() -> bool:
+    """Return whether this process speaks for all: it is rank 0, or alone."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def results() -> TextIO:
     """Return the stream of standard output, also while what others print is diverted from it."""
     return _results or sys.stdout

@@ -14,6 +14,7 @@ from cyclopts import Group, Parameter
 from simscaleai_core.cli.configuration import build_config, parse_literal
 from simscaleai_core.cli.flags import SUMMARY, Choice, Flag, read_choice
 from simscaleai_core.cli.output import be_quiet
+from simscaleai_core.cli.terminal import is_first_rank
 from simscaleai_core.config import TrainConfig
 from simscaleai_core.host.facade import Host
 
@@ -83,8 +84,8 @@ def _train(choice: Choice, flags: Mapping[str, Any], *, as_json: bool, is_recomm
     os.environ["SIMSCALE_PLUGIN"] = ",".join(choice.host.selection.required)
     trainer, metrics = train_from_config(config, choice.host, given=given)
     summary = {**metrics, "checkpoint": str(trainer.final_checkpoint)}
-    if os.environ.get("RANK", "0") != "0":
-        return 0  # rank 0 speaks for all
+    if not is_first_rank():
+        return 0
     if as_json:
         print_json({k: _finite(v) for k, v in summary.items()})
     else:

@@ -26,7 +26,6 @@ from simscaleai_plugin_gym.evaluate.workers import Evaluation
 from simscaleai_plugin_gym.executors.choice import LOCAL
 from simscaleai_plugin_gym.options import check_output
 from simscaleai_plugin_gym.record.failures import CONDITIONS, FORMAT
-from simscaleai_plugin_gym.rollout.policy_settings import PolicySettings
 
 EPISODES = "failures.h5"
 """File name of the episodes that failed."""
@@ -70,7 +69,11 @@ class FailureFolder:
                 f"failures {str(path)!r}: expected a new folder, got one with content. Choose "
                 "another name, or remove it."
             )
-        self._settings = _settings_of(evaluation)
+        if not isinstance(seeds := evaluation.config.policy_seed, int):
+            raise ConfigError(
+                f"failures: expected one --policy-seed, got {len(seeds)}: an episode may fail with "
+                "one and succeed with another. Choose one."
+            )
         check_selection_seeds(evaluation.config.episode_seeds, checkpoint=checkpoints[0])
         self._evaluation = evaluation
         self._path = path
@@ -151,7 +154,7 @@ class FailureFolder:
                 episodes=len(seeds),
                 seeds=seeds,
                 policy=Path(results["checkpoint"]),
-                policy_settings=self._settings,
+                policy_settings=self._evaluation.policy_settings,
                 labels="policy",
                 success=cast("str | None", config.success),  # as the command line gave it
                 env_kwargs=results["env_kwargs"],
@@ -166,27 +169,16 @@ class FailureFolder:
     def _film(self, directory: Path, results: Mapping[str, Any], seeds: Sequence[int]) -> list[str]:
         """Film the first of the episodes; return the names of the films."""
         from simscaleai_core.host.registry import load_checkpoint
-        from simscaleai_plugin_gym.envs.construction import make_env
-        from simscaleai_plugin_gym.video.video import record_videos
+        from simscaleai_plugin_gym.commands.filming import videos_of
 
-        chosen, config = seeds[: self._films], self._evaluation.config
+        chosen, evaluation = seeds[: self._films], self._evaluation
         if not chosen:
             return []
         host, path = Host(), Path(results["checkpoint"])
-        policy = self._settings.read(load_checkpoint(path, host), path, host)
-        drawn = {**results["env_kwargs"], "render_mode": "rgb_array"}
+        policy = evaluation.policy_settings.read(load_checkpoint(path, host), path, host)
+        where = (results["env"], results["env_kwargs"])
         try:
-            videos = record_videos(
-                lambda: make_env(results["env"], env_timeout_s=config.env_timeout_s, **drawn),
-                policy.predict,
-                directory,
-                chosen,
-                success=config.success,
-                language=self._settings.language,
-                policy_seed=self._settings.policy_seed,
-                max_steps=config.max_steps,
-                env_timeout_s=config.env_timeout_s,
-            )
+            videos = videos_of(evaluation, *where, policy.predict, directory, chosen)
         except SimScaleError as error:  # no graphics here, or an environment that draws nothing
             for begun in directory.glob("*.mp4"):
                 begun.unlink()
@@ -205,29 +197,6 @@ def first_seed(seed: int | None, failures: Path | None) -> int:
     if seed is not None:
         return seed
     return REPORTING_SEED if failures is None else SELECTION_SEED
-
-
-def _settings_of(evaluation: Evaluation) -> PolicySettings:
-    """Return what is chosen for the policy, so that it acts in a recording as it is evaluated.
-
-    Raises:
-        ConfigError: If it runs each episode several times.
-    """
-    config = evaluation.config
-    if not isinstance(config.policy_seed, int):
-        raise ConfigError(
-            f"failures: expected one --policy-seed, got {len(config.policy_seed)}: an episode may "
-            "fail with one and succeed with another. Choose one."
-        )
-    return PolicySettings(
-        weights=evaluation.weights,
-        device=evaluation.device,
-        language=cast("str | None", config.language),  # as the command line gave it
-        execute=config.execute,
-        ensemble=config.ensemble,
-        source=config.source,
-        policy_seed=config.policy_seed,
-    )
 
 
 def _write_conditions(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from simscaleai_core.cli.output import waiting
@@ -12,8 +13,9 @@ from simscaleai_plugin_gym.commands.request import Request
 from simscaleai_plugin_gym.commands.sides import Pool, Side
 from simscaleai_plugin_gym.envs.construction import make_env
 from simscaleai_plugin_gym.evaluate.workers import Evaluation
+from simscaleai_plugin_gym.rollout.policy_runner import Predict
 from simscaleai_plugin_gym.video.frames import check_drawing
-from simscaleai_plugin_gym.video.video import CONTACT_SHEET, record_videos
+from simscaleai_plugin_gym.video.video import CONTACT_SHEET, Video, record_videos
 
 _FOLDERS = ("first", "second")
 
@@ -32,7 +34,7 @@ def check_filming(side: Side, evaluation: Evaluation, request: Request) -> None:
     if request.video is None:
         return
     config = evaluation.config
-    build, first = _drawn(side, config.env_timeout_s), config.episode_seeds[0]
+    build, first = _drawn(side.env, side.options, config.env_timeout_s), config.episode_seeds[0]
     try:
         check_drawing(build, side.env, first, config.env_timeout_s)
     except SimScaleError as error:
@@ -61,24 +63,50 @@ def film(
     """
     if request.video is None:
         return {}
-    config = evaluation.config
     folder = _FOLDERS[side.index] if count == 2 else f"policy_{side.index + 1}"
     directory = request.video / (folder if count > 1 else "")
-    videos = record_videos(
-        _drawn(side, config.env_timeout_s),
-        pool.worker.policy(side.index).predict,
-        directory,
-        config.episode_seeds[: request.video_episodes],
-        success=config.success,
-        language=config.language,
-        policy_seed=config.runs[0][1],  # the first of several
-        max_steps=config.max_steps,
-        env_timeout_s=config.env_timeout_s,
-    )
+    seeds = evaluation.config.episode_seeds[: request.video_episodes]
+    predict = pool.worker.policy(side.index).predict
+    videos = videos_of(evaluation, side.env, side.options, predict, directory, seeds)
     shown = [{"file": str(v.path), "seed": v.seed, "success": v.success} for v in videos]
     return {"videos": shown, "contact_sheet": str(directory / CONTACT_SHEET)}
 
 
-def _drawn(side: Side, limit_s: float) -> Callable[[], Any]:
-    options = {**side.options, "render_mode": "rgb_array", "host": Host()}
-    return lambda: make_env(side.env, env_timeout_s=limit_s, **options)
+def videos_of(
+    evaluation: Evaluation,
+    env: str,
+    options: Mapping[str, Any],
+    predict: Predict,
+    directory: Path,
+    seeds: Sequence[int],
+) -> list[Video]:
+    """Run episodes of an evaluation again, as they were run, and film them.
+
+    Args:
+        evaluation: Settings.
+        env: Name of the environment.
+        options: What it is built with.
+        predict: Method of the policy.
+        directory: Where the videos go.
+        seeds: Seeds of the episodes.
+
+    Returns:
+        The videos, in order of seeds.
+    """
+    config, own = evaluation.config, evaluation.policy_settings
+    return record_videos(
+        _drawn(env, options, config.env_timeout_s),
+        predict,
+        directory,
+        seeds,
+        success=config.success,
+        language=own.language,
+        policy_seed=own.policy_seed,
+        max_steps=config.max_steps,
+        env_timeout_s=config.env_timeout_s,
+    )
+
+
+def _drawn(env: str, options: Mapping[str, Any], limit_s: float) -> Callable[[], Any]:
+    drawn = {**options, "render_mode": "rgb_array", "host": Host()}
+    return lambda: make_env(env, env_timeout_s=limit_s, **drawn)

@@ -174,17 +174,12 @@ def _warn_of_another_env(policy: Path | None, env: str | None) -> None:
     """Say that a policy acts in another environment than its data was recorded in."""
     if policy is None or env is None or not policy.exists():
         return
-    from simscaleai_core.cli.output import print_warning
     from simscaleai_core.host.facade import Host
     from simscaleai_core.host.registry import load_checkpoint
-    from simscaleai_plugin_gym.envs.recorded import another_env
+    from simscaleai_plugin_gym.envs.recorded import warn_of_another_env
 
     host = Host()
-    if recorded := another_env(load_checkpoint(policy, host), env, host):
-        print_warning(
-            f"warning: {policy} was trained on data of the environment {recorded!r}, and acts in "
-            f"{env!r}."
-        )
+    warn_of_another_env(load_checkpoint(policy, host), policy, env, host, "acts")
 
 
 class _Counter:
@@ -246,12 +241,6 @@ def _summary_of(recording: Recording) -> dict[str, Any]:
 
 def _readable(summary: Mapping[str, Any]) -> dict[str, str]:
     """Return values as text, numbers with at most three decimals."""
+    from simscaleai_plugin_gym.commands.results import text_of
 
-    def text(value: Any) -> str:
-        if isinstance(value, float):
-            return f"{value:.3f}"
-        if isinstance(value, list):
-            return f"[{', '.join(text(entry) for entry in value)}]"
-        return "not known" if value is None else str(value)
-
-    return {key: text(value) for key, value in summary.items()}
+    return {k: "not known" if value is None else text_of(value) for k, value in summary.items()}

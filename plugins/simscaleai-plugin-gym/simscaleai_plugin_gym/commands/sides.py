@@ -9,11 +9,11 @@ from typing import Any
 
 from attrs import frozen
 
-from simscaleai_core.cli.output import print_warning, waiting
+from simscaleai_core.cli.output import waiting
 from simscaleai_core.errors import ConfigError
 from simscaleai_core.host.facade import Host
 from simscaleai_plugin_gym.envs.construction import default_num_envs
-from simscaleai_plugin_gym.envs.recorded import another_env, recorded_env
+from simscaleai_plugin_gym.envs.recorded import recorded_env, warn_of_another_env
 from simscaleai_plugin_gym.evaluate.image_inputs import env_options
 from simscaleai_plugin_gym.evaluate.measurement import Measurement
 from simscaleai_plugin_gym.evaluate.workers import (
@@ -24,6 +24,7 @@ from simscaleai_plugin_gym.evaluate.workers import (
 )
 from simscaleai_plugin_gym.executors.choice import ExecutorChoice
 from simscaleai_plugin_gym.executors.contracts import Executor, Job
+from simscaleai_plugin_gym.rollout.policy_settings import num_threads
 
 
 @frozen(kw_only=True)
@@ -119,11 +120,7 @@ def open_side(evaluation: Evaluation, checkpoints: Sequence[Path], index: int, p
     host, path = Host(), checkpoints[index]
     tree = load_checkpoint(path, host)
     name = recorded_env(tree, path) if evaluation.env is None else evaluation.env
-    if recorded := another_env(tree, name, host):
-        print_warning(
-            f"warning: {path} was trained on data of the environment {recorded!r}, and is evaluated"
-            f" in {name!r}."
-        )
+    warn_of_another_env(tree, path, name, host, "is evaluated")
     policy = pool.worker.take(index, tree, host)
     del tree  # with the optimiser's state it may be large
     options = env_options(policy, name, evaluation.options, host=host)
@@ -167,13 +164,7 @@ def tasks_of(side: Side, evaluation: Evaluation, pool: Pool) -> list[EvaluationT
             num_envs=num_envs,
             seeds=part,
             is_first=place == 0,
-            threads=None if pool.runs_here else _threads(),
+            threads=None if pool.runs_here else num_threads(),
         )
         for place, part in enumerate(parts)
     ]
-
-
-def _threads() -> int:
-    from torch import get_num_threads
-
-    return get_num_threads()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from simscaleai_core.cli.output import print_warning
 from simscaleai_core.errors import ConfigError
 from simscaleai_core.host.facade import Host
 from simscaleai_plugin_gym.envs.catalog import find_declared
@@ -30,19 +31,24 @@ def recorded_env(tree: Mapping[str, Any], checkpoint: Path) -> str:
     return str(name)
 
 
-def another_env(tree: Mapping[str, Any], name: str, host: Host) -> str:
-    """Return the environment that a checkpoint's data was recorded in, if that is another one.
+def warn_of_another_env(
+    tree: Mapping[str, Any], checkpoint: Path, name: str, host: Host, verb: str
+) -> None:
+    """Say that a policy acts in another environment than its data was recorded in.
 
     Args:
         tree: What was read from the checkpoint.
+        checkpoint: Where.
         name: The environment in which its policy acts.
         host: Knows the plugins.
-
-    Returns:
-        Its name; empty if it is the same, or not known.
+        verb: What it does there, such as ``"acts"``.
     """
     recorded = (tree.get("data") or {}).get("env")
-    return str(recorded) if recorded and not is_same_env(recorded, name, host) else ""
+    if recorded and not is_same_env(recorded, name, host):
+        print_warning(
+            f"warning: {checkpoint} was trained on data of the environment {str(recorded)!r}, and "
+            f"{verb} in {name!r}."
+        )
 
 
 def is_same_env(one: str, other: str, host: Host) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 from attrs import field, frozen
@@ -41,6 +41,20 @@ class Evaluation:
     """Which weights of the checkpoint."""
     device: str = "cpu"
     """Where the policy computes."""
+
+    @property
+    def policy_settings(self) -> PolicySettings:
+        """What is chosen for the policy, wherever it acts; of several policy seeds, the first."""
+        config = self.config
+        return PolicySettings(
+            weights=self.weights,
+            device=self.device,
+            language=cast("str | None", config.language),  # as the command line gave it
+            execute=config.execute,
+            ensemble=config.ensemble,
+            source=config.source,
+            policy_seed=config.runs[0][1],
+        )
 
 
 @frozen(kw_only=True)
@@ -131,15 +145,7 @@ class EvaluationWorker:
             tree: What was read.
             host: Knows the plugins.
         """
-        own, config = self._evaluation, self._evaluation.config
-        settings = PolicySettings(
-            weights=own.weights,
-            device=own.device,
-            execute=config.execute,
-            ensemble=config.ensemble,
-            source=config.source,
-        )
-        self._policy = settings.read(tree, self._files[index], host)
+        self._policy = self._evaluation.policy_settings.read(tree, self._files[index], host)
         self._index = index
         return self._policy
 

@@ -26,7 +26,7 @@ from simscaleai_plugin_gym.record.seeds import plan_seeds
 from simscaleai_plugin_gym.record.session import OnEpisode, Recording, Session, job_of
 from simscaleai_plugin_gym.record.shards import EpisodeMetadata, ShardFolder
 from simscaleai_plugin_gym.record.workers import RecordingTasks
-from simscaleai_plugin_gym.rollout.policy_settings import PolicySettings
+from simscaleai_plugin_gym.rollout.policy_settings import PolicySettings, num_threads
 
 SHARD_SIZE = 25
 """Maximum number of episodes in a shard: what a worker may lose when it is killed."""
@@ -186,19 +186,13 @@ def _run(
             settings=settings,
             shard_size=size,
             output=session.output if chosen.shares_disk else None,
-            threads=None if is_here or settings.policy is None else _threads(),
+            threads=None if is_here or settings.policy is None else num_threads(),
         )
         with chosen.open(job_of(tasks, is_here=is_here), workers) as pool:
             session.run(pool, on_episode)
         return session.merge()
     finally:
         session.clean()
-
-
-def _threads() -> int:
-    from torch import get_num_threads
-
-    return get_num_threads()
 
 
 def _named_env(name: str | None, failures: Failures | None, checkpoint: Path | None) -> str:

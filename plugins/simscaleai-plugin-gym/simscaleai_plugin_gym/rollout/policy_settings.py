@@ -66,6 +66,13 @@ class PolicySettings:
         return {name: value for name, value in asdict(self).items() if value != default[name]}
 
 
+def num_threads() -> int:
+    """Return the threads that policies compute with here; other processes take as many."""
+    from torch import get_num_threads
+
+    return get_num_threads()
+
+
 def _move(policy: Any, device: str) -> None:
     """Move a policy to where it is to compute.
 
